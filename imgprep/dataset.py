@@ -1,0 +1,332 @@
+"""The dataset folder: Parquet files that `datasets.load_dataset(folder)` opens, and the books kept beside them.
+
+The card (README.md) lists every data file, so a reader sees one whole version. `.imgprep/manifest.jsonl` holds the
+same list with sizes and hashes, `.imgprep/index/` says which input row stands in which file. Nothing in them depends
+on time, host, engine or worker count.
+"""
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imgprep.folder import PRIVATE, Folder
+
+MANIFEST = f"{PRIVATE}/manifest.jsonl"
+FILE_BYTES = 500 << 20  # what the Hub advises for one Parquet shard
+ROW_GROUP_BYTES = 32 << 20  # what one reader holds at once
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+KEY = pa.binary(16)
+# What every dataset has behind the user's own columns, in this order.
+COLUMNS = {
+    "source": pa.string(),
+    "image": IMAGE,
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "format": pa.string(),
+    "nbytes": pa.int64(),
+    "sha256": pa.string(),
+    "status": pa.string(),
+    "reason": pa.string(),
+    "error": pa.string(),
+}
+# One line per input row, in input order: where its output rows stand, and what its computation gave.
+INDEX = pa.schema(
+    [
+        ("key", KEY),
+        ("file", pa.string()),
+        ("start", pa.int64()),
+        ("count", pa.int32()),
+        ("done", pa.bool_()),
+        ("nbytes", pa.int64()),
+        ("etag", pa.string()),
+    ]
+)
+
+
+class Writer:
+    """One Parquet file, in row groups of about ROW_GROUP_BYTES that depend on the rows alone.
+
+    Tables given to `write` have a column `nbytes`; memory held is one row group.
+    """
+
+    def __init__(self, sink: Any, schema: pa.Schema, *, group_bytes: int = ROW_GROUP_BYTES):
+        packed = [f.name for f in schema if f.name not in ("image", "original")]
+        self._schema, self._group_bytes = schema, group_bytes
+        self._file = pq.ParquetWriter(
+            sink,
+            schema,
+            use_dictionary=[n for n in packed if pa.types.is_string(schema.field(n).type)],
+            # Pictures are compressed already; the leaf names are how pyarrow spells nested columns.
+            compression={_leaf(f): "none" if f.name in ("image", "original") else "snappy" for f in schema},
+            write_page_index=True,
+            use_content_defined_chunking=True,
+        )
+        self._pending: list[pa.Table] = []
+        self._pending_bytes = self.rows = self.bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        table = table.cast(self._schema)  # one schema, with its `huggingface` metadata, on every file
+        self.rows += table.num_rows
+        sizes = table["nbytes"].to_numpy(zero_copy_only=False)
+        ends = np.cumsum(np.nan_to_num(sizes.astype(float)) + 256)
+        self.bytes += int(ends[-1]) if len(ends) else 0
+        while len(ends) and self._pending_bytes + ends[-1] >= self._group_bytes:
+            cut = int(np.searchsorted(ends, self._group_bytes - self._pending_bytes)) + 1
+            self._pending.append(table.slice(0, cut))
+            self._flush()
+            table, ends = table.slice(cut), ends[cut:] - ends[cut - 1]
+        if table.num_rows:
+            self._pending.append(table)
+            self._pending_bytes += int(ends[-1])
+
+    def _flush(self) -> None:
+        if self._pending:
+            group = pa.concat_tables(self._pending).combine_chunks()
+            self._file.write_table(group, row_group_size=max(1, group.num_rows))
+        self._pending, self._pending_bytes = [], 0
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+
+
+def _leaf(field: pa.Field) -> str:
+    kind = field.type
+    while pa.types.is_nested(kind):
+        if pa.types.is_struct(kind):
+            return f"{field.name}.bytes" if field.name == "image" else f"{field.name}.{kind.field(0).name}"
+        return f"{field.name}.list.element"
+    return field.name
+
+
+class Reader:
+    """Rows of many Parquet files by number; keeps the last row group it read of each of a few files."""
+
+    def __init__(self, folder: Folder, *, keep: int = 8):
+        self._folder, self._keep = folder, keep
+        self._open: OrderedDict[str, list] = OrderedDict()
+
+    def rows(self, file: str, rows: np.ndarray, columns: list[str] | None = None) -> pa.Table:
+        """These rows (ascending numbers) of one file, in that order."""
+        if file not in self._open:
+            parquet = pq.ParquetFile(self._folder.open(file))
+            meta = parquet.metadata
+            starts = np.cumsum([0] + [meta.row_group(g).num_rows for g in range(meta.num_row_groups)])
+            self._open[file] = [parquet, starts, None, None]
+            while len(self._open) > self._keep:
+                self._open.popitem(last=False)[1][0].close()
+        self._open.move_to_end(file)
+        entry = self._open[file]
+        parquet, starts = entry[:2]
+        pieces = []
+        groups = np.searchsorted(starts, rows, side="right") - 1
+        for group in np.unique(groups):
+            if entry[2] != (int(group), tuple(columns or ())):
+                entry[2] = entry[3] = None  # drop the old group before the new one is read
+                entry[3] = parquet.read_row_group(int(group), columns=columns)
+                entry[2] = (int(group), tuple(columns or ()))
+            pieces.append(entry[3].take(rows[groups == group] - starts[group]))
+        return pa.concat_tables(pieces)
+
+
+class Dataset:
+    """A dataset folder that exists. `images.download` and `images.transform` return one; `open` reads one."""
+
+    def __init__(self, folder: str | Folder):
+        self._folder = folder if isinstance(folder, Folder) else Folder(folder)
+        lines = (self._folder.get(MANIFEST) or b"").decode().splitlines()
+        if not lines:
+            raise ValueError(f"{str(folder)!r} is no dataset folder: it has no {MANIFEST}")
+        self.info: dict[str, Any] = json.loads(lines[0])
+        self.files: list[dict] = [json.loads(line) for line in lines[1:]]
+        self._index: dict[str, pa.Table] = {}
+
+    @property
+    def folder(self) -> str:
+        return self._folder.path
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.info["splits"])
+
+    def counts(self, split: str | None = None) -> dict[str, Any]:
+        """Rows by outcome: {"rows", "ok", "placeholder", "failed", "reasons": {word: rows}}. No file is read."""
+        total: Counter = Counter()
+        reasons: Counter = Counter()
+        for batch in self.files:
+            if batch["config"] == "index" and split in (None, batch["split"]):
+                total.update({k: batch["counts"].get(k, 0) for k in ("ok", "placeholder", "failed")})
+                reasons.update(batch["counts"].get("reasons", {}))
+        ordered = dict(sorted(reasons.items(), key=lambda kv: (-kv[1], kv[0])))
+        return {"rows": total.total(), "ok": 0, "placeholder": 0, "failed": 0, **total, "reasons": ordered}
+
+    def index(self, split: str) -> pa.Table:
+        """The INDEX table of a split: one line per input row, in input order."""
+        if split not in self.info["splits"]:
+            raise ValueError(f"no split {split!r}; {self.folder} has {', '.join(self.splits)}")
+        if split not in self._index:
+            files = [f["file"] for f in self.files if f["config"] == "index" and f["split"] == split]
+            parts = [pq.read_table(self._folder.open(name), schema=INDEX) for name in files]
+            self._index[split] = pa.concat_tables(parts) if parts else INDEX.empty_table()
+        return self._index[split]
+
+    def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
+        """Every row of a split in input order, without picture bytes, plus `file` and `row` (where it stands)."""
+        index = self.index(split)
+        names = [f["file"] for f in self.files if f["split"] == split and f["config"] != "index"]
+        offsets, pieces, total = {}, [], 0
+        for name in names:
+            parquet = pq.ParquetFile(self._folder.open(name))
+            known = [c for c in parquet.schema_arrow.names if c not in ("image", "original")]
+            wanted = [c for c in known if columns is None or c in columns]
+            table = parquet.read(columns=wanted)
+            where = {"file": pa.array([name] * table.num_rows, pa.string()), "row": pa.array(range(table.num_rows))}
+            for column, values in where.items():
+                table = table.append_column(column, values)
+            pieces.append(table)
+            offsets[name] = total
+            total += table.num_rows
+        if not pieces:
+            return pa.table({})
+        known, where = index["file"].combine_chunks().dictionary_encode(), None
+        base = np.array([offsets[n] for n in known.dictionary.to_pylist()], np.int64)[known.indices.to_numpy()]
+        where = expand(base + index["start"].to_numpy(), index["count"].to_numpy())
+        return pa.concat_tables(pieces, promote_options="default").take(where).replace_schema_metadata(None)
+
+    def pictures(self, split: str, rows: Sequence[int]) -> list[bytes | None]:
+        """The encoded bytes of these rows (numbers as in `table`); None where a row has no picture."""
+        table = self.table(split, ["image_id"]).take(pa.array(rows, pa.int64()))
+        reader, out = Reader(self._folder), []
+        for file, row in zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True):
+            image = reader.rows(file, np.array([row]), ["image"])["image"][0].as_py()
+            out.append(image and image["bytes"])
+        return out
+
+    def runs(self) -> list[dict[str, Any]]:
+        """What each run that computed or changed something took, oldest first."""
+        names = self._folder.list(f"{PRIVATE}/runs")
+        return [json.loads(self._folder.get(f"{PRIVATE}/runs/{n}") or b"{}") for n in names if n.endswith(".json")]
+
+    def data_files(self, config: str = "default", split: str | None = None) -> list[str]:
+        """Full paths of the committed files of a config, in order."""
+        return [
+            self._folder.full(f["file"])
+            for f in self.files
+            if f["config"] == config and split in (None, f["split"])
+        ]
+
+    def __repr__(self) -> str:
+        return summary(self.counts())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(s)}</th>"
+            + "".join(f"<td>{c[k]:,}</td>" for k in ("rows", "ok", "placeholder", "failed"))
+            + f"<td style='text-align:left'>{escape(_words(c['reasons']))}</td></tr>"
+            for s in self.splits
+            for c in [self.counts(s)]
+        )
+        head = "".join(f"<th>{h}</th>" for h in ("split", "rows", "ok", "placeholder", "failed", "reasons"))
+        return f"<p>{escape(summary(self.counts()))}</p><table><tr>{head}</tr>{rows}</table>"
+
+
+def open(folder: str) -> Dataset:  # noqa: A001 - reads as dataset.open(folder)
+    """A dataset folder, to look at. ValueError when it is none."""
+    return Dataset(folder)
+
+
+def exists(folder: str) -> bool:
+    """Is there a committed dataset in this folder?"""
+    return Folder(folder).size(MANIFEST) is not None
+
+
+def summary(counts: dict[str, Any]) -> str:
+    """One sentence: '1,180 of 1,200 pictures ready; 20 placeholders: http_404 9, timeout 5'."""
+    text = f"{counts['ok']:,} of {counts['rows']:,} pictures ready"
+    left = [(counts["placeholder"], "placeholder", "placeholders"), (counts["failed"], "failed", "failed")]
+    bad = " and ".join(f"{n:,} {one if n == 1 else many}" for n, one, many in left if n)
+    return text + (f"; {bad}: {_words(counts['reasons'])}" if bad else "")
+
+
+def _words(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{k} {n:,}" for k, n in sorted(reasons.items(), key=lambda kv: (-kv[1], kv[0])))
+
+
+def expand(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """start, start+1, ... start+count-1 of every pair, one after another.
+
+    >>> expand(np.array([5, 0]), np.array([2, 1])).tolist()
+    [5, 6, 0]
+    """
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - (ends - counts), counts) + np.arange(total)
+
+
+def schema_of(user: pa.Schema, extra: pa.Schema, *, children: bool = False) -> pa.Schema:
+    """The one Arrow schema of a dataset: image_id, the user's columns, COLUMNS, a stage's own, all as HF features."""
+    from datasets import Features, Image
+
+    fields = [pa.field("image_id", pa.string()), *user, *(pa.field(n, t) for n, t in COLUMNS.items()), *extra]
+    if children:
+        fields += [pa.field("parent_id", pa.string()), pa.field("index", pa.int32())]
+    plain = pa.schema([f.remove_metadata() for f in fields], metadata=None)
+    features = Features.from_arrow_schema(pa.schema([f for f in plain if f.name != "image"]))
+    for declared in (user, extra):
+        known = json.loads((declared.metadata or {}).get(b"huggingface", b"{}"))
+        if known:  # ClassLabel, Sequence … as they were declared
+            features.update({n: f for n, f in Features.from_arrow_schema(declared).items() if n in plain.names})
+    features["image"] = Image()
+    return Features({f.name: features[f.name] for f in plain}).arrow_schema
+
+
+def with_original(schema: pa.Schema) -> pa.Schema:
+    """The schema of `failures` where bytes that Pillow cannot open are kept."""
+    from datasets import Features, Value
+
+    features = Features.from_arrow_schema(schema)
+    return Features({**features, "original": Value("binary")}).arrow_schema
+
+
+def card(info: dict[str, Any], files: list[dict], schemas: dict[str, pa.Schema]) -> str:
+    """The dataset card: YAML that names every file of every config and split, then counts and how it was made."""
+    from datasets import Features
+    from huggingface_hub import DatasetCardData
+
+    configs, infos = [], []
+    for config, schema in schemas.items():
+        splits = {s: [f for f in files if f["config"] == config and f["split"] == s] for s in info["splits"]}
+        splits = {s: found for s, found in splits.items() if sum(f["rows"] for f in found)}
+        if not splits:  # `datasets` cannot load a config without rows, so the card does not offer one
+            continue
+        data_files = [{"split": s, "path": [f["file"] for f in found]} for s, found in splits.items()]
+        configs.append({"config_name": config, "data_files": data_files, **({"default": True} if not configs else {})})
+        sizes = [
+            {"name": s, "num_bytes": sum(f["bytes"] for f in found), "num_examples": sum(f["rows"] for f in found)}
+            for s, found in splits.items()
+        ]
+        features = Features.from_arrow_schema(schema)._to_yaml_list()
+        infos.append({"config_name": config, "features": features, "splits": sizes})
+    meta = DatasetCardData(configs=configs, dataset_info=infos).to_yaml() if configs else ""
+    lines = ["| split | rows | ok | placeholder | failed | reasons |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    for split in info["splits"]:
+        counts = [f["counts"] for f in files if f["config"] == "index" and f["split"] == split]
+        n = [sum(c.get(k, 0) for c in counts) for k in ("ok", "placeholder", "failed")]
+        why: Counter = Counter()
+        for c in counts:
+            why.update(c["reasons"])
+        lines.append(f"| {split} | {' | '.join(map(str, [sum(n), *n]))} | {_words(why)} |")
+    made = json.dumps(info["options"], indent=2, ensure_ascii=False)
+    whole = "" if info["complete"] else "\nThe run that makes it has not finished: these are the batches done so far.\n"
+    return (
+        f"---\n{meta}\n---\n\n# Image dataset\n{whole}\n" + "\n".join(lines) + "\n\n"
+        "`default` holds the rows that are ok, `failures` the others with their reason; together they are every input "
+        f"row.\n\n## How it was made\n\nStage `{info['stage']}` of imgprep:\n\n```json\n{made}\n```\n"
+    )

@@ -1,0 +1,412 @@
+"""run(tasks, fn): keyed tasks on Ray Data, on a pool of processes, or here. The only file that imports ray.
+
+A task writes its own artifact and returns a small summary, so pixels never travel between processes. A task whose
+worker died twice is split and redone, piece by piece, in a process that may be lost (the poison rule).
+"""
+
+import atexit
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgprep.folder import STARTED, Folder
+
+DEATHS = 2  # of workers on one task, before it is redone piece by piece
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit of work: a key that names it, and what the function needs to know (small, picklable)."""
+
+    key: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """How the tasks of one run are done.
+
+    fn: Task -> summary (a small dict). split: Task -> tasks of one row each. failed: Task -> summary, for a piece
+    that killed its process. folder: where the marks of started tasks are kept. once: fn loads a model, so each
+    worker keeps one copy of it for the whole run (a Ray actor pool).
+    """
+
+    fn: Callable[[Task], dict]
+    split: Callable[[Task], list[Task]]
+    failed: Callable[[Task], dict]
+    folder: Folder
+    run_id: str
+    once: bool = False
+    num_gpus: float = 0
+
+
+class Session:
+    """The engine that stages use until it is closed. Starts nothing before the first task that is missing."""
+
+    def __init__(self, engine: str, workers: int | None):
+        if engine not in ("ray", "local"):
+            raise ValueError(f"engine is 'ray' or 'local', not {engine!r}")
+        if workers is not None and (not isinstance(workers, int) or workers < 0):
+            raise ValueError(f"workers is a number of processes (0: run here), not {workers!r}")
+        self.engine, self.workers = engine, workers
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close()
+
+    def __repr__(self) -> str:
+        return f"imgprep session: {name()}, {workers()} workers"
+
+
+_session: Session | None = None
+
+
+def session(engine: str = "ray", workers: int | None = None) -> Session:
+    """Choose what computes from here on: "ray" (started when first needed) or "local" (a pool of processes).
+
+    workers: processes; None: one per core; 0: no other process, for tests and debuggers.
+    RAY_ADDRESS names a cluster to join instead of starting Ray on this machine.
+    """
+    global _session
+    _session = Session(engine, workers)
+    return _session
+
+
+def close() -> None:
+    """End the session: stop the processes that were started here. Does nothing when there are none."""
+    global _session
+    _session = None
+    if "loky" in sys.modules:
+        from loky import reusable_executor
+
+        executor = reusable_executor._executor
+        if executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+    if "ray" in sys.modules:
+        import ray
+
+        with _calm_stderr():
+            ray.shutdown()
+
+
+atexit.register(close)
+
+
+def name() -> str:
+    """"ray", "local" or "inline": what `run` would use now."""
+    if workers() == 0:
+        return "inline"
+    if _session:
+        return _session.engine
+    return "ray" if os.environ.get("RAY_ADDRESS") else "local"
+
+
+def workers() -> int:
+    """How many tasks run at once."""
+    if _session and _session.workers is not None:
+        return _session.workers
+    if "ray" in sys.modules and os.environ.get("RAY_ADDRESS"):
+        import ray
+
+        if ray.is_initialized():
+            return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(tasks: Sequence[Task], job: Job) -> Iterator[tuple[Task, dict]]:
+    """Do the tasks, in any order; yields each with its summary as it is finished.
+
+    A summary {"fatal": sentence} is a fault that is not the data's (a full disk, a wrong option): it raises
+    RuntimeError, or ValueError when the user can mend it. Closing the generator, or an interrupt, ends the work.
+    """
+    if not tasks:
+        return
+    engine = {"inline": _run_inline, "local": _run_local, "ray": _run_ray}[name()]
+    with contextlib.closing(engine(list(tasks), job)) as results:
+        for task, summary in results:
+            if summary.get("fatal"):
+                raise (ValueError if summary.get("user") else RuntimeError)(summary["fatal"])
+            yield task, summary
+
+
+def _run_inline(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
+    for task in tasks:
+        yield task, _attempt(task, job)
+
+
+def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
+    import cloudpickle
+    import loky
+
+    left = {t.key: t for t in tasks}
+    blob, barren = cloudpickle.dumps(job), 0
+    while left:
+        pool = loky.get_reusable_executor(
+            max_workers=min(workers(), len(tasks)), timeout=600, initializer=_start_worker, initargs=(os.getpid(),)
+        )
+        futures = {pool.submit(_work, pickle.dumps(t), blob): t for t in left.values()}
+        before = len(left)
+        try:
+            for future in loky.as_completed(futures):
+                summary = future.result()
+                task = left.pop(futures[future].key)
+                yield task, summary
+        except loky.process_executor.BrokenProcessPool as e:
+            # Every task that was running is suspect; their marks count the deaths, the loop submits them again.
+            barren = barren + 1 if len(left) == before else 0
+            if barren > 2 * DEATHS + 2:
+                raise RuntimeError(f"the worker processes keep dying before they begin: {e}") from None
+        except BaseException:  # the stop button, or the consumer went away: nothing goes on behind its back
+            pool.shutdown(wait=False, kill_workers=True)
+            raise
+
+
+def _run_ray(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
+    start_ray()
+    import cloudpickle
+    import ray
+
+    if not job.folder.remote and any(not _is_here(n) for n in ray.nodes() if n["Alive"]):
+        raise ValueError(f"{job.folder.path} is a path of this machine, but the Ray cluster has others: use a URI")
+    by_key = {t.key: t for t in tasks}
+    blob = cloudpickle.dumps(job)
+    # One row = one task = one block: more than two rows in a block would wait for one another.
+    rows = ray.data.from_items([{"task": pickle.dumps(t)} for t in tasks], override_num_blocks=len(tasks))
+    if job.once:
+        size = max(1, int(ray.cluster_resources().get("GPU", 0) / job.num_gpus)) if job.num_gpus else workers()
+        pool = ray.data.ActorPoolStrategy(size=min(size, len(tasks)))
+        done = rows.map(
+            _Actor, fn_constructor_args=(blob,), compute=pool, num_cpus=0 if job.num_gpus else 1, num_gpus=job.num_gpus
+        )
+    else:
+        done = rows.map(_on_ray, fn_args=(blob,), num_cpus=1)
+    for row in done.iter_rows():
+        yield by_key[row["key"]], pickle.loads(row["summary"])
+
+
+def _is_here(node: dict) -> bool:
+    import socket
+
+    return node["NodeManagerHostname"] == socket.gethostname()
+
+
+class _Actor:
+    """A Ray actor that keeps the job (and with it a loaded model) from task to task."""
+
+    def __init__(self, blob: bytes):
+        self.blob = blob
+
+    def __call__(self, row: dict) -> dict:
+        return _on_ray(row, self.blob)
+
+
+def _on_ray(row: dict, blob: bytes) -> dict:
+    summary = _work(row["task"], blob)
+    return {"key": pickle.loads(row["task"]).key, "summary": pickle.dumps(summary)}
+
+
+# In a worker ---------------------------------------------------------------------------------------------------------
+
+
+_jobs: dict[bytes, Job] = {}  # the newest one: unpickled once per worker, not once per task
+
+
+def _work(task: bytes, blob: bytes) -> dict:
+    if blob not in _jobs:
+        _jobs.clear()
+        _jobs[blob] = pickle.loads(blob)
+        _pin_threads()
+    return _guarded(pickle.loads(task), _jobs[blob])
+
+
+def _start_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop button reaches the whole group; the driver decides
+    _pin_threads()
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _pin_threads() -> None:
+    # One task per core already: threads inside a task would only get in each other's way.
+    import cv2
+    import pyarrow
+
+    cv2.setNumThreads(1)
+    pyarrow.set_cpu_count(1)
+
+
+def _guarded(task: Task, job: Job) -> dict:
+    """Do a task; the mark it leaves while it runs is what counts the deaths of workers on it."""
+    began = f"{job.run_id}.{task.key}"
+    deaths = sum(m.startswith(began) for m in job.folder.list(STARTED))
+    if deaths >= DEATHS:
+        return _piece_by_piece(task, job)
+    mark = f"{STARTED}/{began}.{uuid.uuid4().hex[:8]}"
+    job.folder.put(mark, b"")
+    summary = _attempt(task, job)
+    job.folder.delete(mark)
+    return summary
+
+
+def _attempt(task: Task, job: Job) -> dict:
+    try:
+        return job.fn(task)
+    except ValueError as e:
+        return {"fatal": str(e), "user": True}
+    except Exception as e:
+        return {"fatal": _sentence(e)}
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno == 28:
+        return "no space left on the disk: free some and run again, finished work is kept"
+    where = error.__traceback__
+    while where and where.tb_next:
+        where = where.tb_next
+    at = f" ({os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno})" if where else ""
+    return f"{type(error).__name__}: {error}{at}"
+
+
+def _piece_by_piece(task: Task, job: Job) -> dict:
+    """The poison rule: every row in turn in a child that may die; the one it dies on is the culprit."""
+    import cloudpickle
+
+    total: dict[str, Any] = {}
+    child: subprocess.Popen | None = None
+    try:
+        for piece in job.split(task):
+            if child is None:
+                child = subprocess.Popen(
+                    [sys.executable, "-c", "from imgprep.engine import _serve; _serve()"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                )
+                _send(child.stdin, cloudpickle.dumps(job))
+            try:
+                _send(child.stdin, pickle.dumps(piece))
+                summary = pickle.loads(_receive(child.stdout))
+            except (EOFError, BrokenPipeError):
+                child.wait()
+                child, summary = None, job.failed(piece)
+            if summary.get("fatal"):
+                return summary
+            total = merge(total, summary)
+    finally:
+        if child is not None:
+            child.kill()
+            child.wait()
+    return total
+
+
+def merge(a: dict, b: dict) -> dict:
+    """Two summaries as one: numbers add up, dicts of numbers too, lists are joined."""
+    out = dict(a)
+    for key, value in b.items():
+        if isinstance(value, dict):
+            out[key] = merge(out.get(key, {}), value)
+        elif isinstance(value, int | float | list):
+            out[key] = out[key] + value if key in out else value
+        else:
+            out[key] = value
+    return out
+
+
+def _serve() -> None:
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # what the function prints must not get into the answers
+    _start_worker(os.getppid())
+    job = pickle.loads(_receive(stdin))
+    with contextlib.suppress(EOFError):
+        while True:
+            _send(stdout, pickle.dumps(_attempt(pickle.loads(_receive(stdin)), job)))
+
+
+def _send(pipe: Any, data: bytes) -> None:
+    pipe.write(len(data).to_bytes(8, "big") + data)
+    pipe.flush()
+
+
+def _receive(pipe: Any) -> bytes:
+    head = pipe.read(8)
+    data = pipe.read(int.from_bytes(head, "big"))
+    if len(head) < 8 or len(data) < int.from_bytes(head, "big"):
+        raise EOFError
+    return data
+
+
+# Ray -----------------------------------------------------------------------------------------------------------------
+
+
+def start_ray() -> str:
+    """Join or start Ray, quietly, unless this process has it already. Returns the cluster's address."""
+    import logging
+
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # `uv run` would ship the working directory
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # after the import: it sets its own level
+    if not ray.is_initialized():
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        address = _shared_address() or os.environ.get("RAY_ADDRESS")
+        if not address or address == "local":
+            address = "local"  # never join a stranger's cluster by accident
+            options.update(num_cpus=workers(), include_dashboard=False, object_store_memory=256 << 20)
+        with _calm_stderr():
+            try:
+                ray.init(address=address, **options)
+            except Exception:  # a busy machine may miss Ray's own deadline for its start
+                ray.shutdown()
+                ray.init(address=address, **options)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    return ray.get_runtime_context().gcs_address
+
+
+def _shared_address() -> str | None:
+    """Ask the pipeline runner, where there is one, for the Ray that its notebooks share."""
+    where = os.environ.get("IMGPREP_RAY")
+    if not where:
+        return None
+    from multiprocessing.connection import Client
+
+    with Client(where, authkey=os.environ.get("IMGPREP_RAY_KEY", "").encode()) as line:
+        return line.recv()
+
+
+@contextlib.contextmanager
+def _calm_stderr() -> Iterator[None]:
+    """Ray's C++ side writes to file descriptor 2 past Python; a start and a stop need no such lines."""
+    try:
+        saved = os.dup(2)
+    except OSError:
+        yield
+        return
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

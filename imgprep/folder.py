@@ -1,0 +1,156 @@
+"""Files that appear whole or not at all, in a local folder or on an object store (any fsspec URI)."""
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PRIVATE = ".imgprep"
+TMP = f"{PRIVATE}/tmp"
+STARTED = f"{PRIVATE}/started"
+
+
+class Folder:
+    """A folder named by a local path or an fsspec URI; names inside it use `/`.
+
+    Pickles as its path. Does not create anything until something is written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        text = os.fspath(path)
+        self.remote = "://" in text and not text.startswith("file://")
+        self.path = text.rstrip("/") if self.remote else os.path.abspath(text.removeprefix("file://"))
+
+    def __reduce__(self) -> tuple:
+        return Folder, (self.path,)
+
+    def _fs(self) -> Any:
+        import fsspec  # only where a store is used
+
+        return fsspec.core.url_to_fs(self.path, use_listings_cache=False)
+
+    def full(self, name: str) -> str:
+        return f"{self.path}/{name}" if self.remote else os.path.join(self.path, *name.split("/"))
+
+    def open(self, name: str) -> BinaryIO | str:
+        """What pyarrow.parquet opens: a local path, or a seekable file of the store."""
+        if not self.remote:
+            return self.full(name)
+        fs, root = self._fs()
+        return fs.open(f"{root}/{name}", "rb")
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes of a file; None when there is none."""
+        try:
+            if not self.remote:
+                return Path(self.full(name)).read_bytes()
+            fs, root = self._fs()
+            return fs.cat_file(f"{root}/{name}")
+        except FileNotFoundError:
+            return None
+
+    def size(self, name: str) -> int | None:
+        """Size in bytes; None when there is no such file."""
+        try:
+            if not self.remote:
+                return os.path.getsize(self.full(name))
+            fs, root = self._fs()
+            return fs.info(f"{root}/{name}")["size"]
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> list[str]:
+        """The file names directly under `prefix/`, sorted; empty when there is no such folder."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not self.remote:
+                return sorted(e.name for e in os.scandir(self.full(prefix)) if e.is_file())
+            fs, root = self._fs()
+            return sorted(p.rsplit("/", 1)[-1] for p in fs.ls(f"{root}/{prefix}", detail=False))
+        return []
+
+    def delete(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if not self.remote:
+                return os.unlink(self.full(name))
+            fs, root = self._fs()
+            fs.rm_file(f"{root}/{name}")
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a small file in one step. An unchanged file is left alone."""
+        if self.get(name) != data:
+            with self.create(lambda _: name) as sink:
+                sink.write(data)
+
+    @contextlib.contextmanager
+    def create(self, name: Callable[[str], str]) -> Iterator["Sink"]:
+        """A new file: written beside its place, moved there when the block ends without an error.
+
+        name: gets the sha256 (hex) of what was written and returns the file's name in this folder.
+        """
+        # A store has no rename: the file is made locally and goes up in one PUT.
+        tmp = tempfile.gettempdir() if self.remote else self.full(TMP)
+        os.makedirs(tmp, exist_ok=True)
+        path = os.path.join(tmp, f"{os.getpid()}-{uuid.uuid4().hex}")
+        sink = Sink(path)
+        try:
+            yield sink
+            sink.close()
+            sink.name = name(sink.sha256)
+            if self.remote:
+                fs, root = self._fs()
+                fs.put_file(path, f"{root}/{sink.name}")
+                os.unlink(path)
+            else:
+                target = self.full(sink.name)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(path, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sink.close()
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written. The caller holds the folder's lock."""
+        for place in (TMP, STARTED):
+            for name in self.list(place):
+                self.delete(f"{place}/{name}")
+
+
+class Sink(io.RawIOBase):
+    """A file being written, with its size and sha256 known when it is closed."""
+
+    def __init__(self, path: str):
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
+        self._hash = hashlib.sha256()
+        self.name, self.bytes = "", 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        self.bytes += memoryview(data).nbytes
+        self._file.write(data)
+        return memoryview(data).nbytes
+
+    def tell(self) -> int:
+        return self.bytes
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,313 @@
+"""The verbs a notebook calls: `download` a table's pictures, `transform` every picture with a function."""
+
+import contextlib
+import functools
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from imgprep import codec, dataset, fetch, fingerprint, geometry, sources, stage, uris, work
+from imgprep.dataset import Dataset
+from imgprep.folder import Folder
+from imgprep.gather import Shape
+from imgprep.parts import PartWriter, part_schema
+
+# The outcome of a stage's rows; what else a dataset folder carries on is the user's and the stages' own columns.
+PICTURE = ("image", "width", "height", "format", "nbytes", "sha256", "original", "file", "row")
+
+
+def download(
+    tables: dict[str, pa.Table],
+    out: str,
+    *,
+    size_wh: tuple[int, int] | list[int] | None = None,
+    placeholder_wh: tuple[int, int] | list[int] = (128, 128),
+    placeholder_color: tuple[int, int, int] | list[int] = (200, 200, 200),
+    max_pixels: int | None = codec.MAX_PIXELS,
+    keep_truncated: bool = False,
+    batch_size: int = 10_000,
+    retry_failed: bool = False,
+    refresh: bool = False,
+    max_failed: float = 0.5,
+    dry_run: bool = False,
+    **fetch_options: Any,
+) -> Dataset | None:
+    """Fetch the pictures of `sources.read`'s tables into the dataset folder `out`.
+
+    tables: split name -> table with `image_id`, the user's columns, `source` (URL, URI or path).
+    size_wh: None keeps the original bytes; else every picture is fitted into (width, height), padded with white, and
+        stored as JPEG (quality 95); decoding is reduced to no less than twice that size.
+    A row whose picture cannot be had after 3 attempts gets a placeholder picture (placeholder_wh, placeholder_color),
+    status "placeholder" and a reason; it is not in the dataset's default config.
+    max_pixels: pictures with more, by their header, are not decoded. None: no limit.
+    retry_failed: try the failures of earlier runs again. refresh: ask the servers (by ETag) for newer versions.
+    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent …
+    Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
+    """
+    background, fit = (255, 255, 255), None
+    options: dict[str, Any] = {"size_wh": list(size_wh) if size_wh else None}
+    options |= {"max_pixels": max_pixels, "keep_truncated": keep_truncated}
+    operation: dict[str, Any] = {"stage": "download"}
+    if size_wh:
+        fit = functools.partial(work.fit, size_wh=_pair("size_wh", size_wh))
+        operation |= {"size_wh": list(size_wh), "version": geometry.fit_pad.version}
+    urls = work.Urls.of(fetch_options)
+    stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), tuple(placeholder_color))
+    h = codec.probe(stand_in)
+    instead = work.picture_row(b"", stand_in, (h.width, h.height, h.format))
+    writer = PartWriter(Folder(out), part_schema(pa.schema([]), keep_original=not size_wh))
+    picture = work.Picture(fit, background=background, max_pixels=max_pixels, keep_truncated=keep_truncated,
+                       format="JPEG", min_wh=size_wh and (2 * size_wh[0], 2 * size_wh[1]))  # fmt: skip
+    plan = stage.Stage(
+        name="download",
+        options=options | {"placeholder_wh": list(placeholder_wh), "placeholder_color": list(placeholder_color)},
+        operation=operation,
+        rows=tables,
+        identities={s: _identities(t) for s, t in tables.items()},
+        inputs={s: _Rows(t["source"], {}) for s, t in tables.items()},
+        nbytes=dict.fromkeys(tables),
+        work=work.Work(writer, urls, picture if fit else work.Original(max_pixels, keep_truncated)),
+        shape=Shape(pa.schema([]), placeholder=instead, keep_original=not size_wh),
+    )
+    return stage.build(plan, out, batch_size=batch_size, retry_failed=retry_failed, refresh=refresh,
+                       max_failed=max_failed, dry_run=dry_run)  # fmt: skip
+
+
+def transform(
+    source: str | Dataset | dict[str, pa.Table],
+    out: str,
+    fn: Callable,
+    *,
+    features: dict[str, Any] | None = None,
+    children: bool = False,
+    batch: int | None = None,
+    num_gpus: float = 0,
+    format: str = "PNG",
+    batch_size: int = 10_000,
+    retry_failed: bool = False,
+    max_failed: float = 0.5,
+    dry_run: bool = False,
+    **options: Any,
+) -> Dataset | None:
+    """Run `fn(image, **options)` on every picture of `source`, into the dataset folder `out`.
+
+    source: a dataset folder, what `sources.read` gives, or one path that it reads (a folder of pictures …).
+    fn: gets an (H, W, 3) uint8 RGB array, the options, and each column of the dataset that it has a parameter for.
+        Returns a picture (H, W, 3) or (H, W) uint8; or a dict of new columns (with the key "image": a new picture
+        too); or, with children=True, a list of such dicts, which become rows with `parent_id` and `index`.
+        A class is built once per worker with the options its __init__ takes, and then called.
+    features: the new columns: name -> a `datasets` feature, or a dtype such as "float32".
+    batch: fn gets lists of up to so many pictures (and of columns), and returns a list.
+    num_gpus: per worker. format: of new pictures: "PNG", "WEBP" (both lossless) or "JPEG" (quality 95).
+    Placeholders go through and stay placeholders; rows without a picture keep their outcome.
+    Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's `error`.
+    """
+    extra = _features(features or {})
+    if format not in ("PNG", "WEBP", "JPEG"):
+        raise ValueError(f"format is 'PNG', 'WEBP' or 'JPEG', not {format!r}")
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise ValueError(f"batch is a number of pictures, not {batch!r}")
+    if isinstance(source, str | os.PathLike):
+        source = Dataset(os.fspath(source)) if dataset.exists(os.fspath(source)) else _read(os.fspath(source))
+    if isinstance(source, Dataset) and Folder(out).path == source.folder:
+        raise ValueError(f"{out!r} is the source itself: name another folder")
+    rows, identities, inputs, nbytes = _plan_rows(source)
+    columns = list(dict.fromkeys(c for t in rows.values() for c in t.column_names))
+    clash = [c for c in extra.names if c in columns or c in dataset.COLUMNS or c == "image_id"]
+    clash += [c for c in ("parent_id", "index") if children and c in columns]
+    if clash:
+        raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
+    init, call = _split_options(fn, options)
+    asked = fingerprint.check_options(fn.__call__ if isinstance(fn, type) else fn, call, columns)
+    for split, table in rows.items():
+        inputs[split].columns = {c: table[c] for c in asked}
+        if asked:
+            values = zip(*(table[c].to_pylist() for c in asked), strict=True)
+            identities[split] = [i and f"{i}\n{v!r}" for i, v in zip(identities[split], values, strict=True)]
+    reusable = ""
+    operation = {"stage": "transform", "features": str(extra), "format": format, "options": options}
+    operation |= {"children": children}
+    try:
+        operation["function"] = fingerprint.function(fn)
+    except fingerprint.Unhashable as e:
+        operation["function"], reusable = "", f"{work.name_of(fn)} uses something that {e}"
+    writer = PartWriter(Folder(out), part_schema(extra))
+    run = work.Function(fn, init, call, operation["function"]) if isinstance(fn, type) else functools.partial(fn, **call)
+    picture = work.Picture(run, format=format, columns=tuple(asked), extra=tuple(extra.names), children=children,
+                       batch=batch, name=work.name_of(fn), max_pixels=None)  # fmt: skip
+    load = work.Stored(Folder(source.folder)) if isinstance(source, Dataset) else work.Urls.of({})
+    plan = stage.Stage(
+        name=work.name_of(fn),
+        options={"function": work.name_of(fn), "options": options, "format": format},
+        operation=operation,
+        rows=rows,
+        identities=identities,
+        inputs=inputs,
+        nbytes=nbytes,
+        work=work.Work(writer, load, picture),
+        shape=Shape(extra, children=children),
+        once=isinstance(fn, type),
+        num_gpus=num_gpus,
+        reusable=reusable,
+    )
+    return stage.build(plan, out, batch_size=batch_size, retry_failed=retry_failed,
+                       max_failed=max_failed, dry_run=dry_run)  # fmt: skip
+
+
+def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = None) -> Dataset:
+    """Write a `ray.data.Dataset` with pictures in a column `image` as a dataset folder, in the order it yields them.
+
+    ds: has iter_batches(batch_format="pyarrow"); `image` is encoded bytes or the HF struct {bytes, path}; every other
+        column is kept. id_column names the rows; else a hash of the picture does.
+    """
+    target, tables = Folder(out), []
+    staged = Folder(target.full(".imgprep/staged"))
+    schema = pa.schema([("image", dataset.IMAGE), ("nbytes", pa.int64())])
+    for n, table in enumerate(ds.iter_batches(batch_format="pyarrow", batch_size=stage.UNIT_ROWS)):
+        missing = [c for c in ("image", id_column) if c and c not in table.column_names]
+        if missing:
+            raise ValueError(f"no column {missing[0]!r}; this dataset has: {', '.join(table.column_names)}")
+        data = [(c["bytes"] if isinstance(c, dict) else c) or b"" for c in table["image"].to_pylist()]
+        with staged.create(lambda _, n=n: f"{n:05d}.parquet") as sink:
+            file = dataset.Writer(sink, schema)
+            file.write(pa.table([[{"bytes": d, "path": ""} for d in data], [len(d) for d in data]], schema=schema))
+            file.close()
+        table = table.drop_columns([c for c in (*dataset.COLUMNS, *PICTURE) if c in table.column_names])
+        place = {"file": [sink.name] * len(data), "row": range(len(data)), "nbytes": [len(d) for d in data]}
+        for name, values in {**place, "sha256": [hashlib.sha256(d).hexdigest() for d in data]}.items():
+            table = table.append_column(name, pa.array(values))
+        tables.append(table)
+    if not tables:
+        raise ValueError("the dataset has no rows")
+    whole = pa.concat_tables(tables, promote_options="default")
+    names = whole[id_column].cast(pa.string()).to_pylist() if id_column else [h[:16] for h in whole["sha256"].to_pylist()]
+    seen: Counter = Counter()
+    ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
+    kept = [c for c in whole.column_names if c not in ("image_id", id_column, *PICTURE)]
+    carried = {"image_id": ids, **{c: whole[c] for c in kept}, "source": [""] * len(ids)}
+    plan = stage.Stage(
+        name="write",
+        options={},
+        operation={"stage": "write"},
+        rows={split: pa.table(carried)},
+        identities={split: whole["sha256"].to_pylist()},
+        inputs={split: _Rows(_Places(whole), {})},
+        nbytes={split: whole["nbytes"].to_numpy()},
+        work=work.Work(PartWriter(target, part_schema(pa.schema([]))), work.Stored(staged), work.Original(None, False)),
+        shape=Shape(pa.schema([])),
+    )
+    found = stage.build(plan, out, max_failed=1.0)
+    for n in range(len(tables)):
+        staged.delete(f"{n:05d}.parquet")
+    return found
+
+
+def batch(fn: Callable, **options: Any) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """The function for `ray.data.Dataset.map_batches`: pictures in column `image` (encoded bytes, or the HF struct).
+
+    A picture that fn fails on becomes b"" with a sentence in the column `error`.
+    """
+
+    picture = work.Picture(functools.partial(fn, **options), name=work.name_of(fn))
+
+    def on_batch(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        images, errors = [], []
+        for value in table["image"]:
+            data = value["bytes"] if isinstance(value, dict) else value
+            result = next(picture(iter([work.Loaded(b"", data or b"", {})])))
+            images.append(result.get("image") or b"")
+            errors.append(result["error"])
+        return {**table, "image": np.array(images, object), "error": np.array(errors, object)}
+
+    on_batch.__name__ = work.name_of(fn)
+    return on_batch
+
+
+# Planning ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Rows:
+    """What the work is given for row i: where its picture is, and the columns that the function asked for."""
+
+    where: Any
+    columns: dict[str, Any]
+
+    def __getitem__(self, i: int) -> tuple[Any, dict[str, Any]]:
+        where, columns = self.where[i], {c: v[i].as_py() for c, v in self.columns.items()}
+        return (where if isinstance(where, tuple) else where.as_py()), columns
+
+
+class _Places:
+    def __init__(self, table: pa.Table):
+        self._file, self._row = table["file"], table["row"]
+
+    def __getitem__(self, i: int) -> tuple[str, int]:
+        return self._file[i].as_py(), self._row[i].as_py()
+
+
+def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
+    rows, identities, inputs, nbytes = {}, {}, {}, {}
+    if not isinstance(source, Dataset):
+        rows = dict(source)
+        identities = {s: _identities(t) for s, t in rows.items()}
+        return rows, identities, {s: _Rows(t["source"], {}) for s, t in rows.items()}, dict.fromkeys(rows)
+    for split in source.splits:
+        table = source.table(split)
+        identities[split] = table["sha256"].to_pylist()  # null where there is no picture
+        inputs[split] = _Rows(_Places(table), {})
+        nbytes[split] = table["nbytes"].fill_null(0).to_numpy()
+        rows[split] = table.drop_columns([c for c in PICTURE if c in table.column_names])
+    return rows, identities, inputs, nbytes
+
+
+def _identities(table: pa.Table) -> list[str]:
+    """What names the picture behind each source: a URL without its signature; a file with its size and time."""
+    out = []
+    for source in table["source"].to_pylist():
+        kind = uris.scheme(source or "")
+        if kind == "path":
+            with contextlib.suppress(OSError, ValueError):
+                info = os.stat(source)
+                source = f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
+        elif kind:
+            source = fetch.identity(source)
+        out.append(source or "")
+    return out
+
+
+def _read(path: str) -> dict[str, pa.Table]:
+    return sources.read({"train": path})
+
+
+def _features(declared: dict[str, Any]) -> pa.Schema:
+    if not declared:
+        return pa.schema([])
+    from datasets import Features, Value
+
+    try:
+        return Features({n: Value(f) if isinstance(f, str) else f for n, f in declared.items()}).arrow_schema
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"features: {e}") from None
+
+
+def _split_options(fn: Callable, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A class takes its options in __init__ where it has such parameters, the others when it is called."""
+    if not isinstance(fn, type):
+        return {}, options
+    import inspect
+
+    taken = {p for p in inspect.signature(fn).parameters if p in options}
+    return {k: v for k, v in options.items() if k in taken}, {k: v for k, v in options.items() if k not in taken}
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(v, int) and v > 0 for v in value):
+        raise ValueError(f"{name} is [width, height] in pixels, not {value!r}")
+    return tuple(value)

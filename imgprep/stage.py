@@ -1,0 +1,427 @@
+"""A stage: plan what is missing, compute it in units, gather the parts in input order, commit batch by batch."""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgprep import RunStopped, dataset, engine, fingerprint
+from imgprep.dataset import COLUMNS, KEY, MANIFEST, Dataset
+from imgprep.folder import PRIVATE, Folder
+from imgprep.gather import Shape, gather
+from imgprep.parts import PARTS, Crashed, Located, split_task
+from imgprep.progress import Progress, say
+
+UNIT_ROWS = 200
+UNIT_BYTES = 64 << 20
+@dataclass
+class Stage:
+    """What `build` needs to know of a stage.
+
+    name: a word. options: what is written into the card (plain values). operation: hash of all that changes an ok
+    picture's bytes, with the words that `why` shows when one of them changed. rows: per split the columns that are
+    carried through, in input order, beginning with image_id; may hold `status`, `reason`, `error` of earlier stages.
+    identities: per split one string per row, or None for a row that has no picture to compute from. inputs: per
+    split what the work is given for a row (a list, or anything indexable). nbytes: known size of the inputs, or None.
+    work: the picklable function of a unit. reusable: why results may not be reused, or "".
+    """
+
+    name: str
+    options: dict[str, Any]
+    operation: dict[str, Any]
+    rows: dict[str, pa.Table]
+    identities: dict[str, list[str | None]]
+    inputs: dict[str, Any]
+    nbytes: dict[str, np.ndarray | None]
+    work: Callable[[engine.Task], dict]
+    shape: Shape
+    once: bool = False
+    num_gpus: float = 0
+    reusable: str = ""
+
+
+def build(
+    stage: Stage,
+    out: str,
+    *,
+    batch_size: int = 10_000,
+    retry_failed: bool = False,
+    refresh: bool = False,
+    max_failed: float = 0.5,
+    dry_run: bool = False,
+) -> Dataset | None:
+    """Make or bring up to date the dataset folder `out`. Returns it (None after a dry run).
+
+    Raises RunStopped when nearly everything fails alike, or more than max_failed of the rows are not ok.
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is a number of rows, not {batch_size!r}")
+    folder = Folder(out)
+    if dry_run or os.environ.get("IMGPREP_DRY_RUN"):
+        _tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
+        return None
+    with _lock(folder):
+        folder.sweep()
+        run = _Run(stage, folder, batch_size, retry_failed, refresh, max_failed)
+        say(f"{stage.name}: {run.why}")
+        run.compute()
+        found = run.finish()
+    counts = found.counts()
+    if counts["rows"] and (counts["rows"] - counts["ok"]) / counts["rows"] > max_failed:
+        raise RunStopped(f"{dataset.summary(counts)}: more than max_failed={max_failed} of the rows, in {folder.path}")
+    return found
+
+
+class _Run:
+    """One call of `build`: the plan, and the state of its execution."""
+
+    def __init__(self, stage: Stage, folder: Folder, batch_size: int, retry: bool, refresh: bool, max_failed: float):
+        self.stage, self.folder, self.batch_size = stage, folder, batch_size
+        self.began, self.started = time.monotonic(), datetime.now(UTC)
+        self.id = f"{self.started:%Y%m%dT%H%M%S%f}-{os.getpid()}"
+        self.before = Dataset(folder) if folder.size(MANIFEST) is not None else None
+        self.totals: dict[str, Any] = {}
+        self.parts_of: dict[str, list[str]] = {}
+        self.max_failed = max_failed
+        self.parts = Located()
+        self.committed = Located()
+        self.operation = fingerprint.digest(stage.operation)
+        self.keys = {s: self._keys(s) for s in stage.rows}
+        self._find_results(retry, refresh)
+        self._plan_units(refresh)
+        self.why = self._why(retry, refresh)
+        self.schemas: dict[str, pa.Schema] = {}
+
+    # Planning --------------------------------------------------------------------------------------------------------
+
+    def _keys(self, split: str) -> pa.Array:
+        base = hashlib.blake2b(self.operation.encode(), digest_size=16)
+        if self.stage.reusable:
+            base.update(self.id.encode())
+        keys: list[bytes | None] = []
+        for identity in self.stage.identities[split]:
+            if identity is None:
+                keys.append(None)
+            else:
+                h = base.copy()
+                h.update(identity.encode("utf-8", "surrogatepass"))
+                keys.append(h.digest())
+        return pa.array(keys, KEY)
+
+    def _find_results(self, retry_failed: bool, refresh: bool) -> None:
+        """Where each key's result stands already: in a part of an earlier run, or in a committed file."""
+        for name in self.folder.list(PARTS):
+            with contextlib.suppress(pa.ArrowInvalid, OSError):  # a foreign or damaged file is not a part
+                self.parts.add_part(self.folder, f"{PARTS}/{name}")
+        self.etags: dict[bytes, str] = {}
+        if self.before is None:
+            return
+        gone = [f["file"] for f in self.before.files if self.folder.size(f["file"]) != f["bytes"]]
+        for split in self.before.splits:
+            if any(f["file"] in gone for f in self.before.files if f["config"] == "index"):
+                continue  # a lost index costs a recomputation, never a wrong row
+            index = self.before.index(split).filter(pc.field("key").is_valid())
+            if gone:
+                index = index.filter(~pc.is_in(index["file"], pa.array(gone)))
+            if retry_failed:
+                index = index.filter(pc.field("done"))
+            if refresh:
+                known = index.filter(pc.field("etag") != "")
+                self.etags |= dict(zip(known["key"].to_pylist(), known["etag"].to_pylist(), strict=True))
+            self.committed.add(index)
+
+    def _plan_units(self, refresh: bool) -> None:
+        stage, seen, self.units, self.batches = self.stage, set(), [], []
+        todo: list[tuple[int, int, str]] = []
+        for split, keys in self.keys.items():
+            found = self.parts.find(keys) >= 0
+            if not refresh:
+                found |= self.committed.find(keys) >= 0
+            wanted = np.flatnonzero(~found & keys.is_valid().to_numpy(zero_copy_only=False))
+            for start in range(0, max(len(keys), 1), self.batch_size):
+                stop = min(len(keys), start + self.batch_size)
+                self.batches.append(_Batch(split, start // self.batch_size, start, stop))
+            taken = keys.take(wanted).to_pylist()
+            for row, key in zip(wanted.tolist(), taken, strict=True):
+                if key not in seen:
+                    seen.add(key)
+                    todo.append((row, row // self.batch_size, split))
+        self.missing = len(todo)
+        # Enough units for every worker to have a share, so that the last one does not keep the others waiting.
+        limit = int(np.clip(self.missing // (8 * max(1, engine.workers())), 8, UNIT_ROWS))
+        unit: list[int] = []
+        size, last = 0, None
+        for row, batch, split in todo:
+            sizes = stage.nbytes[split]
+            nbytes = int(sizes[row]) if sizes is not None else 0
+            if unit and (len(unit) >= limit or size + nbytes > UNIT_BYTES or last != (split, batch)):
+                self._add_unit(last[0], unit)
+                unit, size = [], 0
+            unit.append(row)
+            size, last = size + nbytes, (split, batch)
+        if unit:
+            self._add_unit(last[0], unit)
+
+    def _add_unit(self, split: str, rows: list[int]) -> None:
+        keys = self.keys[split].take(pa.array(rows)).to_pylist()
+        inputs = self.stage.inputs[split]
+        payload = [(k, inputs[r], self.etags.get(k, "")) for k, r in zip(keys, rows, strict=True)]
+        # The run's id is in the name: a refresh of the same rows must not find the part of an earlier one.
+        name = hashlib.blake2b(b"".join(keys) + self.id.encode(), digest_size=12).hexdigest()
+        self.units.append(engine.Task(name, payload))
+
+    def _why(self, retry_failed: bool, refresh: bool) -> str:
+        total = sum(len(k) for k in self.keys.values())
+        if not self.missing:
+            return f"{total:,} rows, nothing to compute"
+        text = f"{self.missing:,} of {total:,} rows to compute"
+        if self.stage.reusable:
+            return f"{text}: {self.stage.reusable}, so nothing is reused"
+        if self.before is None:
+            return f"{text}: {'an earlier run was not finished' if self.parts else 'the first run'}"
+        if self.before.info["operation"] != self.operation:
+            old, new = self.before.info["why"], self.stage.operation
+            changed = [k for k in {**old, **new} if old.get(k) != fingerprint.digest(new.get(k))]
+            return f"{text}: {', '.join(changed) or 'something'} changed"
+        if refresh:
+            return f"{text}: asking the servers for newer versions"
+        return f"{text}: {'new rows, and failures to try again' if retry_failed else 'new rows'}"
+
+    # Computing -------------------------------------------------------------------------------------------------------
+
+    def compute(self) -> None:
+        """Do the missing units; commit each batch as soon as its last row is there."""
+        self.left = {id(b): 0 for b in self.batches}
+        self.waiting = self._waiting()
+        ready = [b for b in self.batches if not self.left[id(b)]]
+        job = engine.Job(
+            fn=self.stage.work,
+            split=split_task,
+            failed=Crashed(self.stage.work),
+            folder=self.folder,
+            run_id=self.id,
+            once=self.stage.once,
+            num_gpus=self.stage.num_gpus,
+        )
+        self.done: list[_Batch] = []
+        if not self.units:
+            return
+        progress = Progress(self.stage.name, self.missing)
+        try:
+            self._commit(ready)
+            for task, summary in engine.run(self.units, job):
+                self.parts_of[task.key] = summary.pop("parts")
+                for name in self.parts_of[task.key]:
+                    self.parts.add_part(self.folder, f"{PARTS}/{name}")
+                self.totals = engine.merge(self.totals, summary)
+                progress.update(summary["rows"], summary["reasons"])
+                self._stop_early()
+                for batch in self.waiting[task.key]:
+                    self.left[id(batch)] -= 1
+                self._commit([b for b in self.waiting[task.key] if not self.left[id(b)]])
+        finally:
+            progress.close()
+
+    def _waiting(self) -> dict[str, list["_Batch"]]:
+        """Which batches wait for a unit: the one of its rows, and those where equal keys stand again."""
+        unit_of = {key: task.key for task in self.units for key, *_ in task.payload}
+        waiting: dict[str, list[_Batch]] = {task.key: [] for task in self.units}
+        if unit_of:
+            wanted = pa.array(list(unit_of), KEY)
+            for batch in self.batches:
+                keys = self.keys[batch.split].slice(batch.start, batch.stop - batch.start)
+                hits = keys.filter(pc.is_in(keys, wanted)).to_pylist()
+                for unit in {unit_of[k] for k in hits}:
+                    waiting[unit].append(batch)
+                    self.left[id(batch)] += 1
+        return waiting
+
+    def _stop_early(self) -> None:
+        """No network, a proxy, a wrong key: nearly all of what was done so far fails with one reason."""
+        done, reasons = self.totals["rows"], self.totals["reasons"]
+        if not reasons or done < min(50, self.missing) or self.max_failed >= 1:
+            return
+        reason, failed = max(reasons.items(), key=lambda kv: kv[1])
+        reused = sum(len(k) for k in self.keys.values()) - self.missing
+        if failed < 0.95 * (done + reused):
+            return
+        # Their parts would be taken for results when the cause is mended and the run goes on.
+        for name in self.parts.files:
+            self.folder.delete(name)
+        example = self.totals["examples"][reason][0]
+        what = f"{failed:,} failed alike ({reason}: {example})"
+        raise RunStopped(f"stopped after {done:,} of {self.missing:,} rows: {what}")
+
+    # Gathering -------------------------------------------------------------------------------------------------------
+
+    def _commit(self, ready: list["_Batch"]) -> None:
+        """Gather the batches that are complete, in input order; list them if that takes nothing from a reader."""
+        self.done += [self._gather(b) for b in ready]
+        listed = {f["file"] for f in (self.before.files if self.before else [])}
+        if not ready or len(self.done) == len(self.batches):
+            return
+        if listed <= {f["file"] for b in self.done for f in b.files}:
+            self._publish(complete=False)
+            finished = {id(b) for b in self.done}
+            for unit in [u for u in self.parts_of if all(id(b) in finished for b in self.waiting[u])]:
+                for name in self.parts_of.pop(unit):  # its rows stand in listed files now
+                    self.folder.delete(f"{PARTS}/{name}")
+
+    def finish(self) -> Dataset:
+        """Gather what is left, publish the whole, remove what is no longer needed, write the run's log."""
+        gathered = {id(b) for b in self.done}
+        self.done += [self._gather(b) for b in self.batches if id(b) not in gathered]
+        keep = {f["file"] for f in (self.before.files if self.before else [])}
+        changed = self._publish(complete=True)
+        keep |= {f["file"] for b in self.done for f in b.files}
+        for prefix in ("data", "failures", f"{PRIVATE}/index"):
+            for name in self.folder.list(prefix):  # readers of the version before this one may still be at it
+                if f"{prefix}/{name}" not in keep:
+                    self.folder.delete(f"{prefix}/{name}")
+        for name in self.folder.list(PARTS):
+            self.folder.delete(f"{PARTS}/{name}")
+        found = Dataset(self.folder)
+        if changed or self.missing:
+            self._log(found)
+        return found
+
+    def _schema(self, config: str) -> pa.Schema:
+        if not self.schemas:
+            tables = list(self.stage.rows.values())
+            user = pa.unify_schemas([t.schema.remove_metadata() for t in tables])
+            meta = next((t.schema.metadata for t in tables if t.schema.metadata), None)
+            taken = {"image_id", *COLUMNS, *self.stage.shape.extra.names}
+            own = [f for f in user if f.name not in taken]
+            plain = dataset.schema_of(pa.schema(own, meta), self.stage.shape.extra, children=self.stage.shape.children)
+            self.schemas = {
+                "default": plain,
+                "failures": dataset.with_original(plain) if self.stage.shape.keep_original else plain,
+            }
+        return self.schemas[config]
+
+    def _gather(self, batch: "_Batch") -> "_Batch":
+        keys = self.keys[batch.split].slice(batch.start, batch.stop - batch.start)
+        carried = self.stage.rows[batch.split].slice(batch.start, batch.stop - batch.start)
+        batch.digest = self._digest(carried, keys)
+        fresh = self.parts.find(keys)
+        if self.before is not None and (fresh < 0).all():
+            same = [f for f in self.before.files if f["split"] == batch.split and f["batch"] == batch.number]
+            books = [f for f in same if f["config"] == "index"]
+            whole = all(self.folder.size(f["file"]) == f["bytes"] for f in same)
+            if books and books[0]["digest"] == batch.digest and whole:
+                batch.files = same
+                return batch
+        self._schema("default")
+        places = Located.locate(keys, fresh, self.parts, self.committed)
+        name = f"{batch.split}-{batch.number:05d}"
+        files = gather(
+            self.folder, self.stage.shape, self.schemas, name=name, carried=carried, keys=keys, places=places
+        )
+        batch.files = [{"split": batch.split, "batch": batch.number, **f} for f in files]
+        batch.files[-1]["digest"] = batch.digest
+        return batch
+
+    def _digest(self, carried: pa.Table, keys: pa.Array) -> str:
+        """All that a batch's files depend on beside the results: the rows, their keys, how they are finished."""
+        h = hashlib.blake2b(digest_size=16)
+        sink = pa.BufferOutputStream()
+        table = carried.replace_schema_metadata(None).append_column("__key__", keys).combine_chunks()
+        with pa.ipc.new_stream(sink, table.schema) as out:
+            out.write_table(table)
+        h.update(sink.getvalue())
+        h.update(repr((self.stage.shape.placeholder, self._schema("default").to_string(), self.batch_size)).encode())
+        return h.hexdigest()
+
+    def _publish(self, *, complete: bool) -> bool:
+        """Card and manifest, each in one step. False when they say this already."""
+        order = {id(b): i for i, b in enumerate(self.batches)}
+        batches = sorted(self.done, key=lambda b: order[id(b)])
+        files = [f for b in batches for f in b.files]
+        info = {
+            "imgprep": 1,
+            "stage": self.stage.name,
+            "options": self.stage.options,
+            "operation": self.operation,
+            "why": {k: fingerprint.digest(v) for k, v in self.stage.operation.items()},
+            "splits": list(self.stage.rows),
+            "batch_size": self.batch_size,
+            "complete": complete,
+        }
+        manifest = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [info, *files]).encode()
+        if self.before is not None and self.folder.get(MANIFEST) == manifest and self.folder.size("README.md"):
+            return False
+        self._schema("default")
+        # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
+        self.folder.put("README.md", dataset.card(info, files, self.schemas).encode())
+        self.folder.put(MANIFEST, manifest)
+        return True
+
+    def _log(self, found: Dataset) -> None:
+        totals = {k: v for k, v in self.totals.items() if k not in ("rows", "examples")}
+        record = {
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self.began, 2),
+            "stage": self.stage.name,
+            "engine": engine.name() if self.missing else "none",
+            "workers": engine.workers(),
+            "host": socket.gethostname(),
+            "rows": found.counts()["rows"],
+            "computed": self.missing,
+            "reused": found.counts()["rows"] - self.missing,
+            "why": self.why,
+            "bytes": 0,
+            "attempts": 0,
+            "reasons": {},
+            **totals,
+        }
+        self.folder.put(f"{PRIVATE}/runs/{self.id}.json", json.dumps(record, indent=1).encode())
+
+
+@dataclass
+class _Batch:
+    """Rows start..stop of a split, which become one set of files."""
+
+    split: str
+    number: int
+    start: int
+    stop: int
+    digest: str = ""
+    files: list[dict] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def _lock(folder: Folder) -> Iterator[None]:
+    """One run at a time in a local folder; a second one says that it waits. A store has no lock: the card is last."""
+    if folder.remote:
+        yield
+        return
+    import filelock
+
+    os.makedirs(folder.full(PRIVATE), exist_ok=True)
+    lock = filelock.FileLock(folder.full(f"{PRIVATE}/lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"another run is working on {folder.path}: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tell_plan(out: str, stage: str, why: str) -> None:
+    say(f"{stage}: {why}")
+    if os.environ.get("IMGPREP_PLAN"):
+        with open(os.environ["IMGPREP_PLAN"], "a") as file:
+            file.write(json.dumps({"stage": stage, "out": os.path.basename(out), "plan": why}) + "\n")
