@@ -1,0 +1,30 @@
+"""Where relative paths start: JupyterLab, papermill and nbval each run a notebook in another folder."""
+
+import re
+from pathlib import Path
+
+MARKS = ("pyproject.toml", "environment.yml")
+
+
+def project_root() -> Path:
+    """The nearest folder, from the working directory upwards, whose pyproject.toml or environment.yml names imgprep.
+
+    Without one (an installed wheel, no clone) it is the working directory. Reads nothing else.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for mark in MARKS:
+            if (folder / mark).is_file() and "imgprep" in (folder / mark).read_text("utf-8", "replace"):
+                return folder
+    return here
+
+
+def resolve(path: str | Path) -> str:
+    """`path` counted from the project root. Absolute paths and URIs come back unchanged; nothing has to exist.
+
+    >>> resolve("s3://bucket/train.csv"), resolve("/data/train.csv")
+    ('s3://bucket/train.csv', '/data/train.csv')
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(path)):
+        return str(path)
+    return str(project_root() / path)
