@@ -1,0 +1,298 @@
+"""Tables, folders of pictures and Hugging Face datasets, as one Arrow table per split. Nothing is downloaded here.
+
+`uris` says what may stand in the column `source`, and gives the bytes behind it.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from fsspec.implementations.local import LocalFileSystem
+
+from imgprep import dataset, tables, uris
+from imgprep.uris import SourceError, read_bytes, scheme, unsigned
+
+__all__ = ["RESERVED", "SourceError", "read", "read_bytes", "scheme", "unsigned"]
+
+RESERVED = (*dataset.COLUMNS, "image_id", "original", "parent_id", "file", "row")  # `index` may be the user's
+PICTURE = re.compile(r"(?i)\.(jpe?g|jpe|png|gif|bmp|webp|tiff?|avif|hei[cf]|jxl|jp2|psd|p[pgb]m|ico|tga|svs)$")
+HF_FILE = re.compile(r"\.(parquet|arrow|tar)$|(^|/)metadata\.(csv|jsonl)$")  # a folder with one is opened by `datasets`
+
+
+@dataclass
+class _Input:
+    """A split as it was opened. A folder knows its sources at once; in a table they follow from the url_column."""
+
+    where: str
+    table: pa.Table
+    root: str = ""
+    source: Any = None
+    identity: Any = None  # what image_id is a hash of: does not change when a folder moves or a signature ends
+    ids: Any = None
+    features: dict[str, Any] = field(default_factory=dict)  # of a Hugging Face dataset (ClassLabel …)
+
+
+def read(
+    sources: dict[str, str | Path],
+    *,
+    url_column: str | None = None,
+    root: str | Path | None = None,
+    id_column: str | None = None,
+    rename: dict[str, str] | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    stratify: str | None = None,
+) -> dict[str, pa.Table]:
+    """One Arrow table per split: `image_id`, the user's columns untouched and in their order, `source`.
+
+    sources: split name -> a table (.csv .tsv .parquet .jsonl, also .gz, also an fsspec URI), a folder of pictures
+        (columns `file_name` and, where there are subfolders, `label`), a Hugging Face dataset (folder or "owner/name").
+    url_column: the table's column of URLs, s3:// az:// gs:// URIs, or paths. A path counts from `root` (default: the
+        table's folder) and must stay inside it. An empty cell keeps its row, with source "".
+    id_column: needs to be in one split only (test.csv has `index`, train.csv has not). Where it is not, the id is a
+        hash of the source, with "-2", "-3" where that appears again in the split.
+    rename: {"status": "my_status"}; done first, so the other options use the new names.
+    limit, sample: the first rows of each split; then that many of them, spread over the classes of the column
+        `stratify` in proportion, at least one of each. The same rows every time, in input order.
+
+    A CSV is UTF-8. A column's type is decided over all rows of all splits: int64 or float64 only where every cell that
+    is not empty prints back as it was written, else text. Where a split lacks a column, it is null.
+    Raises ValueError, one sentence, for what the user has to mend.
+    """
+    for name, n in {"limit": limit, "sample": sample}.items():
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise ValueError(f"{name} is a number of rows, at least 1, not {n!r}")
+    if not sources:
+        raise ValueError("no sources; name at least one, for example {'train': 'train.csv'}")
+    if root is not None and "://" not in str(root) and not os.path.isdir(uris.absolute(root)):
+        raise ValueError(f"root {str(root)!r} is not a folder")
+    inputs = {split: _open(str(where).removeprefix("file://"), split, url_column) for split, where in sources.items()}
+    for name in rename or {}:
+        _known(name, inputs)
+    for one in inputs.values():
+        _rename(one, rename or {}, id_column)
+    for name in (id_column, stratify):
+        if name is not None:
+            _known(name, inputs)
+    types = _types(inputs)
+    for one in inputs.values():
+        if one.source is None:
+            _locate(one, url_column, types, uris.absolute(one.root if root is None else root))
+        one.ids = _image_ids(one, id_column)
+    return {split: _chosen(_table(one, types), limit, sample, stratify) for split, one in inputs.items()}
+
+
+def _open(where: str, split: str, url_column: str | None) -> _Input:
+    where = os.path.expanduser(where)
+    if tables.NAME.search(where) and not os.path.isdir(where):
+        folder, slash, _ = where.rpartition("/")
+        return _Input(where, _filled(where, tables.read(where)), root=folder or slash)
+    try:
+        fs, path = fsspec.core.url_to_fs(where)
+        exists, is_folder = fs.exists(path), fs.isdir(path)
+    except Exception as e:  # every store has errors of its own
+        raise ValueError(f"{where} cannot be opened: {type(e).__name__}: {tables.line(e)}") from e
+    if not exists:
+        # "data/pictures" could be a name on the Hub, but beside a folder "data" it is a typing error.
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", where) and not os.path.isdir(where.split("/")[0]):
+            return _open_hf(where, split, url_column)
+        raise ValueError(tables.missing(where))
+    if not is_folder:
+        raise ValueError(tables.unknown(where))
+    path = path.rstrip("/")
+    names = sorted(found[len(path) + 1 :] for found in fs.find(path))
+    names = [name for name in names if not re.search(r"(^|/)\.", name)]
+    if any(map(HF_FILE.search, names)):
+        return _open_hf(where, split, url_column)
+    try:
+        pictures = pa.array([name for name in names if PICTURE.search(name)], pa.string())
+    except UnicodeEncodeError as e:
+        raise ValueError(f"{where} has a file name that is not UTF-8, {e.object!r}; rename it") from e
+    columns = {"file_name": pictures}
+    if pc.any(pc.match_substring(pictures, "/")).as_py():
+        columns["label"] = pc.replace_substring_regex(pictures, r"^([^/]*)/.*|^.*", r"\1")
+    base = uris.absolute(where) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path)
+    source = pc.binary_join_element_wise(base, pictures, "/")
+    return _Input(where, _filled(where, pa.table(columns), "pictures in it"), source=source, identity=pictures)
+
+
+def _open_hf(where: str, split: str, url_column: str | None) -> _Input:
+    import datasets  # takes seconds to import
+
+    try:
+        found = datasets.load_dataset(where)
+    except Exception as e:
+        raise ValueError(f"{where} does not open as a Hugging Face dataset: {tables.line(e)}") from e
+    if split not in found and len(found) > 1:
+        raise ValueError(f"{where} has no split {split!r}; it has: {', '.join(found)}")
+    part = split if split in found else next(iter(found))
+    rows, features = found[part].data.table, found[part].features
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    if url_column in features and url_column not in images:
+        return _Input(where, _filled(where, rows), root=where, features=dict(features))
+    column = url_column if url_column in images else images[0] if len(images) == 1 else None
+    if column is None:
+        raise ValueError(
+            f"{where} has {len(images)} columns of pictures: {', '.join(images)}; name one as url_column"
+            if images
+            else f"{where} has no column of pictures; it has: {', '.join(features)}; name one of URLs as url_column"
+        )
+    names, ids = [name for name in features if name != column], None
+    if {"image_id", "source", "status"} <= set(names):  # made by imgprep: its own columns are made again
+        names, ids = [name for name in names if name not in RESERVED], rows["image_id"]
+    number = pa.array(range(rows.num_rows), pa.int64()).cast(pa.string())
+    return _Input(
+        where,
+        _filled(where, rows).select(names),
+        source=pc.binary_join_element_wise(uris.hf_row(where, part, column), number, ""),
+        identity=pc.binary_join_element_wise(f"{part}#", number, ""),
+        ids=ids,
+        features={name: features[name] for name in names},
+    )
+
+
+def _filled(where: str, table: pa.Table, what: str = "rows") -> pa.Table:
+    if not table.num_rows:
+        raise ValueError(f"{where} has no {what}")
+    return table
+
+
+def _known(name: str, inputs: dict[str, _Input]) -> None:
+    columns = list(dict.fromkeys(n for one in inputs.values() for n in one.table.column_names))
+    if name not in columns:
+        raise ValueError(_no_column(name, ", ".join(one.where for one in inputs.values()), columns))
+
+
+def _no_column(name: str, where: str, columns: list[str], hint: list[str] = []) -> str:  # noqa: B006 - never changed
+    near = difflib.get_close_matches(name, columns, 1) or hint
+    return f"no column {name!r}; {where} has: {', '.join(columns)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _rename(one: _Input, rename: dict[str, str], id_column: str | None) -> None:
+    names = [rename.get(name, name) for name in one.table.column_names]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{one.where} has two columns named {twice[0]!r}; give each its own name")
+    if "" in names:
+        raise ValueError(f"column {names.index('') + 1} of {one.where} has no name; give rename={{'': 'number'}}")
+    taken = [name for name in names if name in RESERVED and (name, id_column) != ("image_id", "image_id")]
+    if taken:
+        fix = {name: f"my_{name}" for name in taken}
+        raise ValueError(f"{one.where} has a column {taken[0]!r}, a name that imgprep needs; give rename={fix}")
+    one.table = one.table.rename_columns(names)
+    one.features = {rename.get(name, name): feature for name, feature in one.features.items()}
+
+
+def _locate(one: _Input, url_column: str | None, types: dict[str, pa.DataType], root: str) -> None:
+    """Sets source and identity from the cells of the url_column."""
+    columns = {n: one.table[n] for n in one.table.column_names}
+    urls = [n for n, c in columns.items() if pa.types.is_string(c.type) and re.match(r"\w+://", c[0].as_py() or "")]
+    if url_column is None:
+        say = f"; url_column={urls[0]!r}?" if urls else ""
+        raise ValueError(f"url_column says which column holds the URLs; {one.where} has: {', '.join(columns)}{say}")
+    if url_column not in columns:
+        raise ValueError(_no_column(url_column, one.where, list(columns), urls))
+    kind = types[url_column]
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise ValueError(f"column {url_column!r} of {one.where} holds {kind}, not URLs or paths")
+    one.source, one.identity = uris.locate(columns[url_column], root)
+    try:
+        uris.check_stores(one.source)
+    except ValueError as e:
+        raise ValueError(f"{one.where} {e}") from e
+
+
+def _image_ids(one: _Input, id_column: str | None) -> Any:
+    if id_column in one.table.column_names:
+        ids = pc.fill_null(one.table[id_column].cast(pa.string()), "")
+        empty = pc.index(ids, "").as_py()
+        if empty >= 0:
+            raise ValueError(f"row {empty + 1} of {one.where} has no {id_column!r}, which id_column names")
+        counts = pc.value_counts(ids)
+        twice = [count["values"].as_py() for count in counts if count["counts"].as_py() > 1]
+        if twice:
+            some = ", ".join(map(repr, twice[:3]))
+            raise ValueError(f"{len(twice)} ids of {one.where} appear more than once in {id_column!r}: {some} …")
+        return ids
+    if one.ids is not None:
+        return one.ids
+    known = pa.chunked_array(one.identity).combine_chunks().dictionary_encode()
+    names = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in known.dictionary.to_pylist()]
+    codes = known.indices.to_numpy()
+    again = _place(codes, np.argsort(codes, kind="stable"))
+    suffix = pc.binary_join_element_wise("-", pa.array(again + 1).cast(pa.string()), "")
+    suffix = pc.if_else(pa.array(again > 0), suffix, "")
+    return pc.binary_join_element_wise(pa.array(names, pa.string()).take(known.indices), suffix, "")
+
+
+def _place(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """How many rows of the same code come before each row, in an order that keeps equal codes together."""
+    ordered, at = codes[order], np.arange(len(codes))
+    first = np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], at, 0))
+    place = np.empty(len(codes), np.int64)
+    place[order] = at - first
+    return place
+
+
+def _types(inputs: dict[str, _Input]) -> dict[str, pa.DataType]:
+    names = dict.fromkeys(n for one in inputs.values() for n in one.table.column_names if n != "image_id")
+    types = {}
+    for name in names:
+        having = [one for one in inputs.values() if name in one.table.column_names]
+        try:
+            types[name] = tables.unified([i.table[name] for i in having], [tables.is_text(i.where) for i in having])
+        except ValueError as e:
+            raise ValueError(f"column {name!r} differs between {' and '.join(i.where for i in having)}: {e}") from e
+    return types
+
+
+def _table(one: _Input, types: dict[str, pa.DataType]) -> pa.Table:
+    rows, has = one.table.num_rows, one.table.column_names
+    columns = {n: tables.typed(one.table[n], t) if n in has else pa.nulls(rows, t) for n, t in types.items()}
+    table = pa.table({"image_id": one.ids, **columns, "source": one.source})
+    if not one.features:
+        return table.replace_schema_metadata(None)
+    import datasets
+
+    return table.replace_schema_metadata(datasets.Features(one.features).arrow_schema.metadata)
+
+
+def _chosen(table: pa.Table, limit: int | None, sample: int | None, stratify: str | None) -> pa.Table:
+    """The first `limit` rows, then `sample` of them, in their order."""
+    table = table.slice(0, limit)
+    if sample is None or sample >= table.num_rows:
+        return table
+    # By a hash of its id, so that a row stays in the sample when others come and go.
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in table["image_id"].to_pylist()]
+    lot = np.frombuffer(b"".join(digests), np.uint64)
+    classes = np.zeros(table.num_rows, np.int64)
+    if stratify is not None:
+        values = pc.fill_null(table[stratify].cast(pa.string()), "").combine_chunks()
+        classes = values.dictionary_encode().indices.to_numpy()
+    places = _place(classes, np.lexsort((lot, classes)))
+    return table.take(np.flatnonzero(places < _quotas(np.bincount(classes), sample)[classes]))
+
+
+def _quotas(sizes: np.ndarray, n: int) -> np.ndarray:
+    """How many of n rows each class gets: its share by the largest remainder, and at least one while that is possible.
+
+    >>> _quotas(np.array([900, 98, 2]), 10).tolist()
+    [8, 1, 1]
+    """
+    shares = sizes * n / sizes.sum()
+    quotas = np.floor(shares).astype(np.int64)
+    quotas[np.argsort(quotas - shares, kind="stable")[: n - quotas.sum()]] += 1
+    for none in np.flatnonzero(quotas == 0):
+        richest = quotas.argmax()
+        if quotas[richest] < 2:
+            break
+        quotas[[richest, none]] += [-1, 1]
+    return quotas

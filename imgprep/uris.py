@@ -1,0 +1,186 @@
+"""What a row's source says, and the bytes behind it where that is no http URL: paths, objects, rows of HF datasets."""
+
+import functools
+import os
+import posixpath
+import re
+import stat
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgprep.tables import line
+
+STORES = "s3 s3a az abfs abfss gs gcs memory hf".split()  # what fsspec opens; never file:// (a table must not name it)
+SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"  # two letters at least
+OUTSIDE = "outside-root:"  # what a source begins with where a path leaves its root
+SIGNED = r"(?i)[?&](x-amz-signature|x-goog-signature|signature|sig)="
+SIGNATURE = (
+    r"(?i)(x-amz-[^=]*|x-goog-[^=]*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
+    r"|sig|se|sp|sv|sr|st|spr|sip|skoid|sktid|skt|ske|sks|skv)="
+)
+
+
+class SourceError(ValueError):
+    """The bytes behind a row cannot be read. `reason` is a word of imgprep.reasons, the text one sentence."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def scheme(source: str) -> str:
+    """What a source is: "http", "path", "store" (fsspec), "hf" (a row of a dataset), "other", or "" for an empty one.
+
+    >>> [scheme(s) for s in ("https://example.org/a.jpg", "a b/1.jpg", "s3://bucket/1.jpg", "file:///etc/passwd")]
+    ['http', 'path', 'store', 'other']
+    """
+    match = re.match(SCHEME, source)
+    if not match or source.startswith(OUTSIDE):
+        return "path" if source else ""
+    name = match[0][:-1].lower()
+    is_store = name in STORES and "::" not in source  # fsspec would follow a chain, to file:// too
+    return {"https": "http", "http": "http", "hf+row": "hf"}.get(name, "store" if is_store else "other")
+
+
+def unsigned(url: str) -> str:
+    """The URL without its signature (S3, GCS, CloudFront, Azure): the same picture has the same name tomorrow.
+
+    >>> unsigned("https://b.s3.amazonaws.com/1.jpg?X-Amz-Date=20260101&X-Amz-Signature=abc&v=2")
+    'https://b.s3.amazonaws.com/1.jpg?v=2'
+    """
+    if not re.search(SIGNED, url):
+        return url
+    address, _, query = url.partition("?")
+    kept = "&".join(p for p in query.split("&") if not re.match(SIGNATURE, p))
+    return f"{address}?{kept}" if kept else address
+
+
+def absolute(folder: str | os.PathLike) -> str:
+    """A folder as an absolute path, or as the URI it is, without a slash at its end (but "/" stays)."""
+    text = os.fspath(folder)
+    return text.rstrip("/") if "://" in text else os.path.abspath(os.path.expanduser(text))
+
+
+def inside(path: str, root: str) -> str:
+    """The path under root (as `absolute` gives it), or "outside-root:…" where it leaves that. Links are not resolved.
+
+    >>> inside("a/../1.jpg", "/data"), inside("/data/1.jpg", "/data"), inside("../1.jpg", "s3://bucket/a")
+    ('/data/1.jpg', '/data/1.jpg', 'outside-root:../1.jpg')
+    """
+    start, colon, folder = root.rpartition("://")
+    full = posixpath.normpath(posixpath.join(folder, path))
+    return start + colon + full if full.startswith(folder.rstrip("/") + "/") else OUTSIDE + path
+
+
+def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """(source, identity) of the cells of a column: paths are put under root, all else stays as it is, null becomes "".
+
+    The identity of a path is that path counted from root, the identity of a URL is `unsigned`.
+    """
+    cells = pc.utf8_trim_whitespace(pc.fill_null(cells.cast(pa.string()), ""))
+    is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^$"))
+    source = identity = cells
+    if pc.any(is_path).as_py():
+        start = root.rstrip("/") + "/"
+        source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
+        is_odd = pc.and_(is_path, pc.match_substring_regex(cells, r"^/|//|(^|/)\.{1,2}(/|$)"))
+        source = _mended(source, is_odd, [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()])
+        is_in = pc.and_(is_path, pc.starts_with(source, start))
+        identity = pc.if_else(is_in, pc.utf8_slice_codeunits(source, len(start)), cells)
+    is_signed = pc.match_substring_regex(identity, SIGNED)
+    return source, _mended(identity, is_signed, [unsigned(url) for url in identity.filter(is_signed).to_pylist()])
+
+
+def _mended(column: pa.ChunkedArray, mask: pa.ChunkedArray, values: list[str]) -> pa.ChunkedArray:
+    """The column with these values where the mask is true."""
+    if not values:
+        return column
+    replaced = pc.replace_with_mask(column.combine_chunks(), mask.combine_chunks(), pa.array(values, pa.string()))
+    return pa.chunked_array([replaced])
+
+
+def check_stores(source: pa.ChunkedArray) -> None:
+    """Raises ValueError when a store that the sources name cannot be opened for want of a package."""
+    for store in STORES:
+        if pc.any(pc.starts_with(source, f"{store}://")).as_py():
+            try:
+                fsspec.get_filesystem_class(store)
+            except ImportError as e:
+                raise ValueError(f"has {store}:// sources: {line(e)}") from e
+
+
+def hf_row(name: str, split: str, column: str) -> str:
+    """The URI of the rows of a Hugging Face dataset (a folder or "owner/name"); the row number goes behind it."""
+    name = os.path.abspath(name) if os.path.isdir(name) else name
+    return f"hf+row://{quote(name)}?{urlencode({'split': split, 'column': column})}#"
+
+
+def read_bytes(uri: str, *, root: str | os.PathLike | None = None, max_bytes: int | None = None) -> bytes:
+    """The bytes of a path, an object (s3:// az:// gs:// …) or a row of a Hugging Face dataset: no http, no file://.
+
+    root: where a relative path counts from, and what no path may leave; sources.read has done this for its rows.
+    Raises SourceError with .reason missing_file, no_permission, too_large, unsupported_scheme, empty or error.
+    """
+    kind = scheme(uri)
+    try:
+        if kind == "path":
+            data = _local_bytes(uri if root is None else inside(uri, absolute(root)), max_bytes)
+        elif kind == "store":
+            data = _store_bytes(uri, max_bytes)
+        elif kind == "hf":
+            data = _hf_bytes(uri, max_bytes)
+        else:
+            raise SourceError("unsupported_scheme", f"{uri!r} is neither a path nor one of {', '.join(STORES)}")
+    except SourceError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:
+        raise SourceError("missing_file", f"there is no {uri!r}") from e
+    except PermissionError as e:
+        raise SourceError("no_permission", f"{uri!r} may not be read") from e
+    except Exception as e:  # every store has errors of its own
+        reason = "no_permission" if "Credential" in type(e).__name__ else "error"
+        raise SourceError(reason, f"{uri!r} cannot be read: {type(e).__name__}: {line(e)}") from e
+    if max_bytes is not None and len(data) > max_bytes:
+        raise SourceError("too_large", f"{uri!r} has more than {max_bytes:,} bytes")
+    return data
+
+
+def _local_bytes(path: str, max_bytes: int | None) -> bytes:
+    if path.startswith(OUTSIDE):
+        raise SourceError("no_permission", f"{path.removeprefix(OUTSIDE)!r} is outside the folder that root names")
+    if "\0" in path or not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or /dev/zero would never end
+        raise SourceError("missing_file", f"{path!r} is not a file")
+    with open(path, "rb") as file:
+        return file.read(-1 if max_bytes is None else max_bytes + 1)
+
+
+def _store_bytes(uri: str, max_bytes: int | None) -> bytes:
+    fs, path = fsspec.core.url_to_fs(uri)
+    try:  # one ranged request: a huge object is not read to find that it is huge
+        return fs.cat_file(path) if max_bytes is None else fs.cat_file(path, start=0, end=max_bytes + 1)
+    except Exception:
+        if max_bytes is not None and fs.info(path).get("size") == 0:  # an empty object has no range
+            return b""
+        raise
+
+
+def _hf_bytes(uri: str, max_bytes: int | None) -> bytes:
+    parts = urlsplit(uri)
+    query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+    rows = _hf_column(unquote(parts.netloc + parts.path), query["split"], query["column"])
+    image = rows[int(parts.fragment)][query["column"]] or {"bytes": None, "path": None}
+    if image["bytes"] is None and not image["path"]:
+        raise SourceError("empty", f"{uri!r} has no picture")
+    return read_bytes(image["path"], max_bytes=max_bytes) if image["bytes"] is None else image["bytes"]
+
+
+@functools.lru_cache(maxsize=8)  # one per process: opening takes a second, a row less than a millisecond
+def _hf_column(name: str, split: str, column: str) -> Any:
+    import datasets
+
+    rows = datasets.load_dataset(name, split=split).select_columns([column])
+    return rows.cast_column(column, datasets.Image(decode=False))

@@ -1,0 +1,166 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import fsspec
+import pyarrow as pa
+import pytest
+
+from imgprep import uris
+from imgprep.uris import SourceError, inside, read_bytes, scheme
+
+
+def reason(*args, **options):
+    with pytest.raises(SourceError) as caught:
+        read_bytes(*args, **options)
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("http://a/1.jpg", "http"),
+        ("HTTPS://a/1 2+3.jpg", "http"),
+        ("a/1.jpg", "path"),
+        ("/a/1.jpg", "path"),
+        ("12:30.jpg", "path"),
+        ("az://c/1.jpg", "store"),
+        ("gs://b/1.jpg", "store"),
+        ("s3://b/1.jpg::file:///etc/passwd", "other"),
+        ("file:///etc/passwd", "other"),
+        ("ftp://a/1.jpg", "other"),
+        ("data:image/png;base64,AA", "other"),
+        ("javascript:alert(1)", "other"),
+        ("hf+row:///d?split=train&column=image#3", "hf"),
+        ("", ""),
+    ],
+)
+def test_scheme(source, kind):
+    assert scheme(source) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "wanted"),
+    [
+        ("a//./b.jpg", "/d", "/d/a/b.jpg"),
+        ("..a/b.jpg", "/d", "/d/..a/b.jpg"),
+        ("../dx/b.jpg", "/d", "outside-root:../dx/b.jpg"),
+        ("/dx/b.jpg", "/d", "outside-root:/dx/b.jpg"),
+        ("/any/b.jpg", "/", "/any/b.jpg"),
+        ("x/b.jpg", "s3://bucket/p", "s3://bucket/p/x/b.jpg"),
+        ("/other/b.jpg", "s3://bucket/p", "outside-root:/other/b.jpg"),
+    ],
+)
+def test_a_path_stays_in_its_root(path, root, wanted):
+    assert inside(path, root) == wanted
+
+
+def test_locate_gives_the_place_of_paths_and_leaves_the_rest():
+    cells = [" a b.jpg", "./c.jpg", "../d.jpg", None, "  ", "http://h/e f.jpg", "s3://b/g.jpg?sig=1&x=2"]
+    source, identity = uris.locate(pa.chunked_array([cells[:3], cells[3:]]), "/r")
+    assert source.to_pylist() == ["/r/a b.jpg", "/r/c.jpg", "outside-root:../d.jpg", "", "", *cells[5:]]
+    assert identity.to_pylist() == ["a b.jpg", "c.jpg", "../d.jpg", "", "", cells[5], "s3://b/g.jpg?x=2"]
+
+
+def test_a_query_without_a_signature_is_part_of_the_name():
+    assert uris.unsigned("https://h/1.jpg?sv=2&expires=1") == "https://h/1.jpg?sv=2&expires=1"
+    assert uris.unsigned("https://h/1.jpg?Expires=1&Signature=x&Key-Pair-Id=K") == "https://h/1.jpg"
+
+
+def test_bytes_of_a_file(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(b"12345")
+    assert read_bytes("a b.jpg", root=tmp_path) == b"12345"
+    assert read_bytes(str(tmp_path / "a b.jpg"), max_bytes=5) == b"12345"
+    assert reason("a b.jpg", root=tmp_path, max_bytes=4) == "too_large"
+    assert reason("b.jpg", root=tmp_path) == "missing_file"
+    assert reason("a b.jpg/c.jpg", root=tmp_path) == "missing_file"
+    assert reason("\0.jpg", root=tmp_path) == "missing_file"
+    assert reason("../x.jpg", root=tmp_path) == "no_permission"
+    assert reason("outside-root:../x.jpg") == "no_permission"
+    assert reason(f"file://{tmp_path}/a b.jpg") == "unsupported_scheme"
+
+
+def test_what_is_no_plain_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason("pipe.jpg", root=tmp_path) == "missing_file"
+    assert reason("/dev/zero") == "missing_file"
+    assert reason(str(tmp_path)) == "missing_file"
+
+
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    (tmp_path / "a.jpg").chmod(0)
+    user = os.geteuid()
+    try:
+        os.seteuid(user or 65534)  # root may read everything, so root becomes nobody
+        assert reason("a.jpg", root=tmp_path) == "no_permission"
+    finally:
+        os.seteuid(user)
+
+
+def test_bytes_of_an_object_in_memory():
+    with fsspec.open("memory://uris/1.jpg", "wb") as file:
+        file.write(b"12345")
+    assert read_bytes("memory://uris/1.jpg") == read_bytes("memory://uris/1.jpg", max_bytes=5) == b"12345"
+    assert reason("memory://uris/1.jpg", max_bytes=4) == "too_large"
+    assert reason("memory://uris/2.jpg", max_bytes=4) == "missing_file"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """An S3 server on loopback, named by the environment as a user would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    names = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(url, timeout=1)
+                break
+            except OSError:
+                time.sleep(0.1)
+        fs = fsspec.filesystem("s3", skip_instance_cache=True)
+        fs.mkdir("pictures")
+        yield fs
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.mark.store
+def test_bytes_of_an_s3_object(s3):
+    s3.pipe_file("pictures/a b+1.jpg", b"12345")
+    s3.pipe_file("pictures/empty.jpg", b"")
+    assert read_bytes("s3://pictures/a b+1.jpg") == b"12345"
+    assert read_bytes("s3://pictures/a b+1.jpg", max_bytes=1000) == b"12345"
+    assert read_bytes("s3://pictures/empty.jpg", max_bytes=1000) == b""
+    assert reason("s3://pictures/a b+1.jpg", max_bytes=4) == "too_large"
+    assert reason("s3://pictures/none.jpg", max_bytes=4) == "missing_file"
+    assert reason("s3://no-such-bucket/1.jpg") == "missing_file"
+
+
+@pytest.mark.store
+def test_a_table_and_a_folder_on_s3(s3):
+    from imgprep import sources
+
+    s3.pipe_file("pictures/set/cat/1.jpg", b"1")
+    s3.pipe_file("pictures/set/train.csv", b"file_path,n\ncat/1.jpg,007\n../x.jpg,1\n")
+    table = sources.read({"train": "s3://pictures/set/train.csv"}, url_column="file_path")["train"]
+    assert table["source"].to_pylist() == ["s3://pictures/set/cat/1.jpg", "outside-root:../x.jpg"]
+    folder = sources.read({"train": "s3://pictures/set"})["train"].to_pylist()
+    assert [(r["file_name"], r["label"], r["source"]) for r in folder] == [
+        ("cat/1.jpg", "cat", "s3://pictures/set/cat/1.jpg")
+    ]
+    assert folder[0]["image_id"] == table["image_id"][0].as_py()
