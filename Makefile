@@ -1,0 +1,41 @@
+# Sets up .venv on the first call and asks nothing. A second call costs nothing until the lock or pyproject.toml changes.
+VENV := .venv
+READY := $(VENV)/.ready
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab setup clean
+
+help:
+	@echo "make demo    make a sample of product pictures, run the main job on it, show where the results are"
+	@echo "make test    run the tests"
+	@echo "make lab     open JupyterLab on notebooks/"
+	@echo "make setup   only set up $(VENV) (the others do it themselves)"
+	@echo "make clean   remove $(VENV) and caches; data/ and reports/ stay"
+
+demo: $(READY)
+	@$(VENV)/bin/imgprep demo
+
+test: $(READY)
+	@$(VENV)/bin/python -m pytest
+
+lab: $(READY)
+	@$(VENV)/bin/imgprep lab
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@for python in python3.13 python3.12 python3.11 python3 python; do \
+		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Setting up $(VENV) with $$($$python --version); this takes a few minutes, once."; \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "imgprep needs Python 3.11 or newer with its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1
+	@$(PIP) install -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

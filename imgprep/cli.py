@@ -1,0 +1,147 @@
+"""The command line: `imgprep run NAME`, `imgprep demo`, `imgprep lab`."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from imgprep import __version__
+
+EPILOG = """\
+examples:
+  imgprep demo                                     try it on a sample, without a network
+  imgprep run products --help                      the parameters of a pipeline
+  imgprep run products -p train_csv=my.csv -p test_csv=null -p out=data/mine -p size_wh=[256,256]
+  imgprep run products -p ocr.contrast=true        a parameter of one step
+  imgprep run products --dry-run                   what would be computed, and why
+
+Running again goes on where a run stopped. Exit code: 0 done, 1 a notebook failed, 2 something to correct in the
+command, 3 stopped because too much failed, 130 interrupted.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    # Long runs are followed in logs: a line must arrive when it is written.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except ValueError as e:
+        return _complain(e, 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted. Run the same command again to go on: finished work is kept.", 130)
+    except OSError as e:
+        return _complain(e, 1)
+    except RuntimeError as e:
+        from imgprep import RunStopped
+
+        return _complain(e, 3 if isinstance(e, RunStopped) else getattr(e, "exit_code", 1))
+
+
+def _complain(why: object, code: int) -> int:
+    print(f"imgprep: {why}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="imgprep",
+        description="Make image datasets by running notebooks: tables of URLs in, a Hugging Face dataset out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"imgprep {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    # Its help depends on the pipeline, so argparse does not print it.
+    run = commands.add_parser("run", help="run a pipeline: the notebooks of pipelines/NAME.yaml", add_help=False)
+    run.add_argument("name", nargs="?", metavar="NAME", help="a pipeline, or the path of a YAML file")
+    run.add_argument("-p", dest="given", metavar="NAME=VALUE", action="append", default=[], type=_assignment,
+                     help="set a parameter of the pipeline, or with STEP.NAME=VALUE of one step")  # fmt: skip
+    run.add_argument("--dry-run", action="store_true", help="only say what would be computed, and why")
+    run.add_argument("-h", "--help", action="store_true", help="with NAME: list the parameters of that pipeline")
+    run.set_defaults(command=_run, usage=run)
+
+    demo = commands.add_parser("demo", help="run `products` on a sample of product pictures that it makes itself")
+    demo.set_defaults(command=_demo)
+
+    lab = commands.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
+    lab.add_argument("options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899")
+    lab.set_defaults(command=_lab)
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value
+
+
+def _run(options: argparse.Namespace) -> None:
+    from imgprep import pipeline
+
+    if not options.name:
+        if not options.help:
+            raise ValueError(f"which pipeline? There is: {', '.join(pipeline.names())}")
+        options.usage.print_help()
+        print(f"\npipelines: {', '.join(pipeline.names())}")
+    elif options.help:
+        print(_describe(options.name))
+    else:
+        from imgprep import runner
+
+        given: dict[str, Any] = dict(options.given)
+        if options.dry_run:
+            print(*runner.dry_run(options.name, given), sep="\n")
+        else:
+            runner.run(options.name, given)
+
+
+def _describe(name: str) -> str:
+    """A pipeline's parameters with type, default and help, then those that its steps have besides."""
+    from imgprep import pipeline
+    from imgprep.parameters import Parameter, spell
+
+    def line(name: str, p: Parameter) -> str:
+        return f"  {f'{name}: {spell(p.kind)} = {p.default!r}':<48} {p.help}".rstrip()
+
+    plan = pipeline.load(name)
+    lines = [f"{plan.name}: {plan.description}", "", f"imgprep run {name} [-p NAME=VALUE ...] [--dry-run]", ""]
+    lines += [line(n, p) for n, p in plan.known.items()]
+    for step in plan.steps:
+        rest = {f"{step.name}.{n}": p for n, p in step.known.items() if n not in step.given}
+        lines += ["", f"step {step.name} ({step.notebook.name})"] + [line(n, p) for n, p in rest.items()]
+    return "\n".join(lines)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from imgprep import runner, sample
+    from imgprep.project import resolve
+
+    folder = resolve("data/sample")
+    sample.make(folder)
+    with sample.serve(folder):
+        # allow_hosts: the sample's server is on loopback. timeout_s: some of its pages never answer, on purpose.
+        runner.run("products", {"allow_hosts": ["127.0.0.1"], "timeout_s": 2}, command="imgprep demo")
+
+
+def _lab(options: argparse.Namespace) -> None:
+    from imgprep.pipeline import homes
+    from imgprep.project import project_root
+
+    root = project_root()
+    if not (root / "notebooks").is_dir():
+        shutil.copytree(homes()[-1] / "notebooks", root / "notebooks")
+        print(f"notebooks copied to {root / 'notebooks'}")
+    # The root of the file browser is the project, so that data/ and reports/ can be reached from the notebooks.
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
+    command += ["--LabApp.default_url=/lab/tree/notebooks"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container there is often nobody else
+    os.execv(sys.executable, command + options.options)

@@ -1,0 +1,77 @@
+"""What all tests share: a clean environment, the test pictures, and parts of the machine that may be missing."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORPUS = ROOT.parent / "shared" / "data"
+
+# Before anything is imported that reads them: nobody's own cache, cluster or proxy gets into a test.
+_home = tempfile.TemporaryDirectory(prefix="imgprep-tests-")
+os.environ.update(HF_HOME=_home.name, IPYTHONDIR=_home.name, HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+os.environ["PYTHONPATH"] = str(ROOT)  # for kernels, workers and commands, also where the package is not installed
+for _name in [*os.environ]:
+    if _name.startswith(("IMGPREP_", "RAY_")) or _name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+        del os.environ[_name]
+
+
+def missing(what: str) -> None:
+    """Skip a test for want of a part of the machine; where CI is set everything is there, so it fails."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def needs():
+    """needs("chromium", "google-chrome") -> the path of the first of these programs that is installed."""
+
+    def find(*programs: str) -> str:
+        return next(filter(None, map(shutil.which, programs)), None) or missing(" or ".join(programs))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of test pictures beside the repository."""
+    return CORPUS
+
+
+class Project:
+    """An empty project folder to put tiny notebooks and pipelines into."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def notebook(self, name: str, parameters: str, *cells: str) -> Path:
+        """notebooks/NAME.ipynb: a `parameters` cell, then code cells."""
+        import nbformat
+
+        first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook = nbformat.v4.new_notebook(cells=[first, *map(nbformat.v4.new_code_cell, cells)])
+        path = self.root / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, path)
+        return path
+
+    def pipeline(self, name: str, text: str) -> Path:
+        """pipelines/NAME.yaml"""
+        path = self.root / "pipelines" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project of its own, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("corpus") and not CORPUS.is_dir():
+        missing("the test pictures in ../shared/data")

@@ -1,0 +1,153 @@
+"""pyproject.toml, requirements.lock, environment.yml, the wheel and the notebooks agree with one another."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+
+import pytest
+import yaml
+from conftest import ROOT, missing
+from lock import declared, lock
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from imgprep import __version__, parameters
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines() if line[0] != "#"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def imported(folder: str) -> set[str]:
+    """Top-level names of the modules that the files of a folder import, anywhere in them."""
+    names = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    pins = {canonicalize_name(r.name): next(iter(r.specifier)) for r in LOCK}
+    for requirement in declared():
+        pin = pins[canonicalize_name(requirement.name)]
+        assert pin.operator == "==" and requirement.specifier.contains(pin.version), requirement
+
+
+def test_the_lock_is_what_the_dependencies_need():
+    # make installs nothing but the lock: a name too few is a missing module, one too many is an unexplained download
+    assert {canonicalize_name(r.name) for r in LOCK} == {
+        canonicalize_name(Requirement(line).name) for line in lock().splitlines() if line[0] != "#"
+    }
+
+
+def test_the_lock_holds_names_and_versions_only():
+    for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines()[1:]:
+        assert re.fullmatch(r'[a-z0-9-]+==[0-9a-z.+]+( ; python_version < "3\.\d+")?', line), line
+
+
+def test_two_builds_of_opencv_never_meet():
+    names = {canonicalize_name(r.name) for r in LOCK}
+    assert {n for n in names if n.startswith("opencv")} == {"opencv-python-headless"}
+
+
+def test_conda_gets_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    python, pip, packages = environment["dependencies"]
+    assert environment["name"] == PROJECT["name"] and pip == "pip"
+    assert python.startswith("python" + PROJECT["requires-python"])
+    assert packages == {"pip": ["-r requirements.lock", "-e .[test]"]}
+
+
+def test_everything_imported_is_declared():
+    known = {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]}
+    tests = known | {canonicalize_name(r.name) for r in declared()}
+    here = {p.stem for p in (ROOT / "tests").glob("*.py")} | {"imgprep"}
+    for folder, allowed in (("imgprep", known), ("tests", tests)):
+        for module in imported(folder) - here:
+            owners = {canonicalize_name(n) for n in packages_distributions().get(module, [module])}
+            assert owners & allowed, f"{folder}/ imports {module}, which pyproject.toml does not ask for"
+
+
+def test_every_dependency_is_used():
+    # Needed by what we call, not imported by us: a kernel for papermill, widgets for tqdm, the pages of `imgprep lab`.
+    silent = {"ipykernel", "ipywidgets", "jupyterlab"}
+    used = {canonicalize_name(n) for m in imported("imgprep") for n in packages_distributions().get(m, [])}
+    assert {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]} - used == silent
+
+
+def test_one_version():
+    assert PROJECT["version"] == __version__
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_the_notebooks_and_the_pipelines(tmp_path):
+    try:
+        import hatchling  # noqa: F401 - the build must not reach for the network
+    except ImportError:
+        missing("hatchling")
+    build = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    for folder, pattern in (("notebooks", "*.ipynb"), ("pipelines", "*.yaml")):
+        carried = {p.name: p.read_bytes() for p in (unpacked / "imgprep" / "_assets" / folder).glob(pattern)}
+        assert carried == {p.name: p.read_bytes() for p in (ROOT / folder).glob(pattern)} != {}
+    assert not [p for p in unpacked.rglob("*") if p.suffix in (".pyc", ".csv") or p.name.startswith("test_")]
+
+    # Without a clone: from an empty folder, with only the unpacked wheel on the path.
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [sys.executable, "-m", "imgprep", "run", "products", "--help"]
+    told = subprocess.run(
+        command, cwd=empty, env={**os.environ, "PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=True
+    )
+    assert "train_csv" in told.stdout and not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+class TestNotebook:
+    """The form that every notebook has, so that papermill, nbval, JupyterLab and a reader find what they look for."""
+
+    def test_it_is_stored_without_results(self, path):
+        text = path.read_text("utf-8")
+        notebook = json.loads(text)
+        assert "injected-parameters" not in text and "papermill" not in notebook["metadata"]
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                assert cell["outputs"] == [] and cell["execution_count"] is None, "".join(cell["source"])
+        assert "widgets" not in notebook["metadata"]
+
+    def test_it_opens_with_a_title_and_one_cell_of_typed_literals(self, path):
+        notebook = json.loads(path.read_text("utf-8"))
+        assert "".join(notebook["cells"][0]["source"]).startswith("# ")
+        cell = parameters.cell_of(notebook, path.name)
+        found = parameters.read(cell, path.name)
+        assert found and all(p.help for p in found.values()), "each parameter has a comment that says what it is"
+        first_code = next(c for c in notebook["cells"] if c["cell_type"] == "code")
+        assert "".join(first_code["source"]) == cell
+
+    def test_it_ends_its_session(self, path):
+        code = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+        # Otherwise Ray is cut down with the kernel, which prints a trace of forty lines.
+        assert "".join(code[-1]["source"]).rstrip().endswith("imgprep.close()")
+
+    def test_each_step_has_a_sentence_and_few_lines(self, path):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        code = [n for n, c in enumerate(cells) if c["cell_type"] == "code"]
+        for n in code[1:-1]:
+            source = "".join(cells[n]["source"])
+            assert cells[n - 1]["cell_type"] == "markdown", f"no sentence above: {source}"
+            assert not re.search(r"^\s*(try|while|for image)\b", source, re.M), source
+            assert "ray.init" not in source, source
