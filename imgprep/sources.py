@@ -18,9 +18,6 @@ import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
 
 from imgprep import dataset, tables, uris
-from imgprep.uris import SourceError, read_bytes, scheme, unsigned
-
-__all__ = ["RESERVED", "SourceError", "read", "read_bytes", "scheme", "unsigned"]
 
 RESERVED = (*dataset.COLUMNS, "image_id", "original", "parent_id", "file", "row")  # `index` may be the user's
 PICTURE = re.compile(r"(?i)\.(jpe?g|jpe|png|gif|bmp|webp|tiff?|avif|hei[cf]|jxl|jp2|psd|p[pgb]m|ico|tga|svs)$")
@@ -35,7 +32,7 @@ class _Input:
     table: pa.Table
     root: str = ""
     source: Any = None
-    identity: Any = None  # what image_id is a hash of: does not change when a folder moves or a signature ends
+    name: Any = None  # what image_id is a hash of: does not change when a folder moves or a signature ends
     ids: Any = None
     features: dict[str, Any] = field(default_factory=dict)  # of a Hugging Face dataset (ClassLabel …)
 
@@ -121,7 +118,7 @@ def _open(where: str, split: str, url_column: str | None) -> _Input:
         columns["label"] = pc.replace_substring_regex(pictures, r"^([^/]*)/.*|^.*", r"\1")
     base = uris.absolute(where) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path)
     source = pc.binary_join_element_wise(base, pictures, "/")
-    return _Input(where, _filled(where, pa.table(columns), "pictures in it"), source=source, identity=pictures)
+    return _Input(where, _filled(where, pa.table(columns), "pictures in it"), source=source, name=pictures)
 
 
 def _open_hf(where: str, split: str, url_column: str | None) -> _Input:
@@ -152,8 +149,8 @@ def _open_hf(where: str, split: str, url_column: str | None) -> _Input:
     return _Input(
         where,
         _filled(where, rows).select(names),
-        source=pc.binary_join_element_wise(uris.hf_row(where, part, column), number, ""),
-        identity=pc.binary_join_element_wise(f"{part}#", number, ""),
+        source=pc.binary_join_element_wise(uris.hf_rows(where, part, column, found[part]), number, ""),
+        name=pc.binary_join_element_wise(f"{part}#", number, ""),
         ids=ids,
         features={name: features[name] for name in names},
     )
@@ -203,7 +200,7 @@ def _locate(one: _Input, url_column: str | None, types: dict[str, pa.DataType], 
     kind = types[url_column]
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise ValueError(f"column {url_column!r} of {one.where} holds {kind}, not URLs or paths")
-    one.source, one.identity = uris.locate(columns[url_column], root)
+    one.source, one.name = uris.locate(columns[url_column], root)
     try:
         uris.check_stores(one.source)
     except ValueError as e:
@@ -224,7 +221,7 @@ def _image_ids(one: _Input, id_column: str | None) -> Any:
         return ids
     if one.ids is not None:
         return one.ids
-    known = pa.chunked_array(one.identity).combine_chunks().dictionary_encode()
+    known = pa.chunked_array(one.name).combine_chunks().dictionary_encode()
     names = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in known.dictionary.to_pylist()]
     codes = known.indices.to_numpy()
     again = _place(codes, np.argsort(codes, kind="stable"))

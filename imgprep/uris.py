@@ -1,10 +1,12 @@
 """What a row's source says, and the bytes behind it where that is no http URL: paths, objects, rows of HF datasets."""
 
+import contextlib
 import functools
 import os
 import posixpath
 import re
 import stat
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
@@ -12,16 +14,13 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imgprep import addresses
+from imgprep.addresses import SIGNED
 from imgprep.tables import line
 
 STORES = "s3 s3a az abfs abfss gs gcs memory hf".split()  # what fsspec opens; never file:// (a table must not name it)
 SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"  # two letters at least
 OUTSIDE = "outside-root:"  # what a source begins with where a path leaves its root
-SIGNED = r"(?i)[?&](x-amz-signature|x-goog-signature|signature|sig)="
-SIGNATURE = (
-    r"(?i)(x-amz-[^=]*|x-goog-[^=]*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
-    r"|sig|se|sp|sv|sr|st|spr|sip|skoid|sktid|skt|ske|sks|skv)="
-)
 
 
 class SourceError(ValueError):
@@ -46,19 +45,6 @@ def scheme(source: str) -> str:
     return {"https": "http", "http": "http", "hf+row": "hf"}.get(name, "store" if is_store else "other")
 
 
-def unsigned(url: str) -> str:
-    """The URL without its signature (S3, GCS, CloudFront, Azure): the same picture has the same name tomorrow.
-
-    >>> unsigned("https://b.s3.amazonaws.com/1.jpg?X-Amz-Date=20260101&X-Amz-Signature=abc&v=2")
-    'https://b.s3.amazonaws.com/1.jpg?v=2'
-    """
-    if not re.search(SIGNED, url):
-        return url
-    address, _, query = url.partition("?")
-    kept = "&".join(p for p in query.split("&") if not re.match(SIGNATURE, p))
-    return f"{address}?{kept}" if kept else address
-
-
 def absolute(folder: str | os.PathLike) -> str:
     """A folder as an absolute path, or as the URI it is, without a slash at its end (but "/" stays)."""
     text = os.fspath(folder)
@@ -77,22 +63,23 @@ def inside(path: str, root: str) -> str:
 
 
 def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """(source, identity) of the cells of a column: paths are put under root, all else stays as it is, null becomes "".
+    """(sources, names) of the cells of a column: paths are put under root, all else stays as it is, null becomes "".
 
-    The identity of a path is that path counted from root, the identity of a URL is `unsigned`.
+    A name does not change when a folder moves or a signature ends: a path from root on, a URL without its secrets.
     """
     cells = pc.utf8_trim_whitespace(pc.fill_null(cells.cast(pa.string()), ""))
     is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^$"))
-    source = identity = cells
+    source = name = cells
     if pc.any(is_path).as_py():
         start = root.rstrip("/") + "/"
         source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
         is_odd = pc.and_(is_path, pc.match_substring_regex(cells, r"^/|//|(^|/)\.{1,2}(/|$)"))
         source = _mended(source, is_odd, [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()])
         is_in = pc.and_(is_path, pc.starts_with(source, start))
-        identity = pc.if_else(is_in, pc.utf8_slice_codeunits(source, len(start)), cells)
-    is_signed = pc.match_substring_regex(identity, SIGNED)
-    return source, _mended(identity, is_signed, [unsigned(url) for url in identity.filter(is_signed).to_pylist()])
+        name = pc.if_else(is_in, pc.utf8_slice_codeunits(source, len(start)), cells)
+    may_be_secret = pc.and_(pc.invert(is_path), pc.match_substring_regex(name, f"@|{SIGNED.pattern}", ignore_case=True))
+    urls = [addresses.identity(url) for url in name.filter(may_be_secret).to_pylist()]
+    return source, _mended(name, may_be_secret, urls)
 
 
 def _mended(column: pa.ChunkedArray, mask: pa.ChunkedArray, values: list[str]) -> pa.ChunkedArray:
@@ -113,10 +100,26 @@ def check_stores(source: pa.ChunkedArray) -> None:
                 raise ValueError(f"has {store}:// sources: {line(e)}") from e
 
 
-def hf_row(name: str, split: str, column: str) -> str:
-    """The URI of the rows of a Hugging Face dataset (a folder or "owner/name"); the row number goes behind it."""
-    name = os.path.abspath(name) if os.path.isdir(name) else name
-    return f"hf+row://{quote(name)}?{urlencode({'split': split, 'column': column})}#"
+def hf_rows(name: str, split: str, column: str, rows: Any) -> str:
+    """The URI of an opened Hugging Face dataset (a folder or "owner/name"); the row number goes behind it.
+
+    It names the version, so that all processes read the same one.
+    """
+    where = os.path.abspath(name) if os.path.isdir(name) else name
+    return f"hf+row://{quote(where)}?{urlencode({'split': split, 'column': column, 'version': _version(rows)})}#"
+
+
+def identity(source: str) -> str:
+    """What names the content behind a source: a URL without its secrets, a path with its size and time.
+
+    The same for a file that is not there.
+    """
+    kind = scheme(source)
+    if kind == "path":
+        with contextlib.suppress(OSError, ValueError):
+            info = os.stat(source)
+            return f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
+    return addresses.identity(source) if kind in ("http", "store") else source
 
 
 def read_bytes(uri: str, *, root: str | os.PathLike | None = None, max_bytes: int | None = None) -> bytes:
@@ -169,18 +172,27 @@ def _store_bytes(uri: str, max_bytes: int | None) -> bytes:
 
 
 def _hf_bytes(uri: str, max_bytes: int | None) -> bytes:
-    parts = urlsplit(uri)
-    query = {k: v[0] for k, v in parse_qs(parts.query).items()}
-    rows = _hf_column(unquote(parts.netloc + parts.path), query["split"], query["column"])
-    image = rows[int(parts.fragment)][query["column"]] or {"bytes": None, "path": None}
+    where, _, row = uri.partition("#")
+    rows = _hf_column(where)
+    image = rows[int(row)][rows.column_names[0]] or {"bytes": None, "path": None}
     if image["bytes"] is None and not image["path"]:
         raise SourceError("empty", f"{uri!r} has no picture")
     return read_bytes(image["path"], max_bytes=max_bytes) if image["bytes"] is None else image["bytes"]
 
 
-@functools.lru_cache(maxsize=8)  # one per process: opening takes a second, a row less than a millisecond
-def _hf_column(name: str, split: str, column: str) -> Any:
+@functools.lru_cache(maxsize=8)  # per process: opening takes a second, a row less than a millisecond
+def _hf_column(where: str) -> Any:
     import datasets
 
-    rows = datasets.load_dataset(name, split=split).select_columns([column])
-    return rows.cast_column(column, datasets.Image(decode=False))
+    parts = urlsplit(where)
+    (split,), (column,), (version,) = (parse_qs(parts.query)[key] for key in ("split", "column", "version"))
+    revision = version if parts.netloc else None  # on the Hub the version is the commit
+    rows = datasets.load_dataset(unquote(parts.netloc + parts.path), split=split, revision=revision)
+    if _version(rows) != version:
+        raise SourceError("missing_file", f"{where} is no longer there: the dataset was written again")
+    return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+
+
+def _version(rows: Any) -> str:
+    """What `datasets` calls this version: the commit on the Hub, a hash of the files' names and times in a folder."""
+    return Path(rows.cache_files[0]["filename"]).parent.name

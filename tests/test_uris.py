@@ -66,9 +66,19 @@ def test_locate_gives_the_place_of_paths_and_leaves_the_rest():
     assert identity.to_pylist() == ["a b.jpg", "c.jpg", "../d.jpg", "", "", cells[5], "s3://b/g.jpg?x=2"]
 
 
-def test_a_query_without_a_signature_is_part_of_the_name():
-    assert uris.unsigned("https://h/1.jpg?sv=2&expires=1") == "https://h/1.jpg?sv=2&expires=1"
-    assert uris.unsigned("https://h/1.jpg?Expires=1&Signature=x&Key-Pair-Id=K") == "https://h/1.jpg"
+def test_the_name_of_a_url_has_no_secrets():
+    cells = ["https://me:pw@h/1.jpg?Expires=1&Signature=x&v=2", "https://h/2.jpg?expires=1", "a@b?sig=1"]
+    assert uris.locate(pa.chunked_array([cells]), "/r")[1].to_pylist() == ["https://h/1.jpg?v=2", *cells[1:]]
+
+
+def test_the_identity_of_a_file_changes_when_it_is_written_again(tmp_path):
+    path = tmp_path / "1.jpg"
+    assert uris.identity(str(path)) == str(path)
+    path.write_bytes(b"1")
+    before = uris.identity(str(path))
+    os.utime(path, (1, 1))
+    assert before != uris.identity(str(path)) != str(path)
+    assert uris.identity("https://h/1.jpg?Expires=1&Signature=x") == "https://h/1.jpg"
 
 
 def test_bytes_of_a_file(tmp_path):
