@@ -1,0 +1,143 @@
+"""Product attributes: the units that an entity allows, and the numbers and the unit in a text such as "500 gram".
+
+UNITS has the shape of the Amazon ML Challenge 2024. It is a plain dict: copy it, edit it, give it as `units=`.
+"""
+
+import re
+import unicodedata
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+LENGTH = ["centimetre", "foot", "inch", "metre", "millimetre", "yard"]
+WEIGHT = ["gram", "kilogram", "microgram", "milligram", "ounce", "pound", "ton"]
+UNITS = {
+    "width": LENGTH,
+    "depth": LENGTH,
+    "height": LENGTH,
+    "item_weight": WEIGHT,
+    "maximum_weight_recommendation": WEIGHT,
+    "voltage": ["kilovolt", "millivolt", "volt"],
+    "wattage": ["kilowatt", "watt"],
+    "item_volume": ["centilitre", "cubic foot", "cubic inch", "cup", "decilitre", "fluid ounce", "gallon",
+                    "imperial gallon", "litre", "microlitre", "millilitre", "pint", "quart"],
+}  # fmt: skip
+# How people write a unit. Plurals, "meter" and "liter" follow by rule; case and full stops do not matter.
+SPELLINGS = {
+    "centimetre": "cm", "foot": "ft|feet|'", "inch": 'in|inches|"', "metre": "m", "millimetre": "mm", "yard": "yd",
+    "gram": "g|gm|gramme", "kilogram": "kg|kilo", "microgram": "μg|ug|mcg", "milligram": "mg", "ounce": "oz",
+    "pound": "lb", "ton": "ton", "kilovolt": "kv", "millivolt": "mv", "volt": "v", "kilowatt": "kw", "watt": "w",
+    "horsepower": "hp", "centilitre": "cl", "cubic foot": "ft3|cu ft|cubic feet", "cup": "cup",
+    "cubic inch": "in3|cu in|cubic inches", "decilitre": "dl", "fluid ounce": "fl oz|floz", "gallon": "gal",
+    "imperial gallon": "imp gal|uk gal", "litre": "l|ltr", "microlitre": "μl|ul", "millilitre": "ml",
+    "pint": "pt", "quart": "qt",
+}  # fmt: skip
+FRACTION = r"(\d+)\s*/\s*(2|3|4|5|6|8|10|16|32|64)(?![\d.,])"  # so that 110/240 volt stays two numbers
+NUMBER = re.compile(
+    rf"(?:(?<![\w.,])(?:(\d+)(?:\s+|-))?{FRACTION})|(?<![^\W\d_])(\d+(?:[.,]\d+)*(?:e[+-]?\d\d?)?|[.,]\d+)"
+)
+BETWEEN = re.compile(r"\b(?:to|x|by|and|or)\b|[-–—~;,/&()\[\]:×]")  # what joins numbers and is no unit
+
+
+def parse(value: str | None, entity: str, units: dict[str, list[str]] = UNITS) -> dict[str, Any]:
+    """The numbers and the unit of a value: {"values": [500.0], "unit": "gram", "allowed": True, "problem": ""}.
+
+    A range, a list and "5 in x 3 in" have several values. 1,000 is a thousand, 2,5 is two and a half. Nothing is
+    converted. What cannot be read, or has a unit that the entity does not allow, has its reason in `problem`.
+
+    >>> parse("10 kg to 15 kilogram", "item_weight")
+    {'values': [10.0, 15.0], 'unit': 'kilogram', 'allowed': True, 'problem': ''}
+    >>> parse("1 1/2 hp", "wattage")["problem"]
+    "wattage allows kilowatt, watt; not 'horsepower'"
+    """
+    text = _plain(value or "")
+    matches = list(NUMBER.finditer(text))
+    after = [text[m.end() : n.start()] for m, n in pairwise(matches)] + [text[m.end() :] for m in matches[-1:]]
+    words = [" ".join(BETWEEN.sub(" ", word).split()) for word in after]
+    allowed = units.get(entity, [])
+    names = list(dict.fromkeys(_unit(word, allowed) for word in words if word))
+    before = text[: matches[0].start()].strip(" [(") if matches else ""
+    try:
+        values = [number for match in matches for number in _numbers(match)]
+    except ValueError:
+        values = []
+    if not text:
+        problem = "empty"
+    elif not values:
+        problem = f"no number in {value!r}" if not matches else f"{value!r} is no number"
+    elif before:
+        problem = f"{before!r} stands before the number"
+    elif entity not in units:
+        problem = f"no entity {entity!r}; the table has: {', '.join(units)}"
+    elif len(names) != 1:
+        problem = f"more than one unit: {', '.join(names)}" if names else "no unit"
+    else:
+        problem = "" if names[0] in allowed else f"{entity} allows {', '.join(allowed)}; not {names[0]!r}"
+    return {"values": values, "unit": ", ".join(names), "allowed": not problem, "problem": problem}
+
+
+def check(
+    table: pa.Table,
+    value_column: str = "entity_value",
+    entity_column: str = "entity_name",
+    *,
+    units: dict[str, list[str]] = UNITS,
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """(parsed, refused): `parse` of every row, in order; and of the rows that are not allowed: row, entity, value, why.
+
+    Rows count from 0. Raises ValueError for a column that the table lacks.
+    """
+    for name in (value_column, entity_column):
+        if name not in table.column_names:
+            raise ValueError(f"no column {name!r}; this table has: {', '.join(table.column_names)}")
+    pairs = list(zip(table[value_column].to_pylist(), table[entity_column].to_pylist(), strict=True))
+    known = {pair: parse(*pair, units) for pair in dict.fromkeys(pairs)}  # labels repeat
+    schema = pa.schema(
+        [("values", pa.list_(pa.float64())), ("unit", pa.string()), ("allowed", pa.bool_()), ("problem", pa.string())]
+    )
+    refused = [
+        {"row": row, "entity": entity, "value": value, "why": known[value, entity]["problem"]}
+        for row, (value, entity) in enumerate(pairs)
+        if not known[value, entity]["allowed"]
+    ]
+    return pa.Table.from_pylist([known[pair] for pair in pairs], schema), refused
+
+
+def _plain(text: str) -> str:
+    """Lower case, ASCII fractions and quotes, no commas between the numbers of a [list]."""
+    text = re.sub("[¼½¾⅐-⅞]", lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("⁄", "/"), text)
+    text = re.sub("″|”|''|′′", '"', text).replace("′", "'").replace("’", "'").replace("^", "")
+    text = re.sub(r"\[[^]]*\]", lambda m: m[0].replace(",", ";"), unicodedata.normalize("NFKC", text))
+    return re.sub(r"(?<=\d)\s*[x×]\s*(?=[\d.])", " x ", text.lower()).strip()
+
+
+def _numbers(match: re.Match) -> list[float]:
+    whole, over, under, decimal = match.groups()
+    if decimal is None:
+        if int(over) < int(under):
+            return [int(whole or 0) + int(over) / int(under)]
+        return [float(n) for n in (whole, over, under) if n]
+    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", decimal):
+        return [float(decimal.replace(",", ""))]
+    if re.fullmatch(r"[1-9]\d{0,2}(\.\d{3})+,\d+|[1-9]\d{0,2}(\.\d{3}){2,}", decimal):
+        return [float(decimal.replace(".", "").replace(",", "."))]
+    return [float(decimal.replace(",", "."))]
+
+
+def _unit(word: str, allowed: list[str]) -> str:
+    """The unit's full name, or the word itself when it is none."""
+    word = word.replace(".", "")
+    return next((name for name in allowed if word in (name.lower(), f"{name.lower()}s")), _FULL.get(word, word))
+
+
+def _full() -> dict[str, str]:
+    full = {}
+    for name, spellings in SPELLINGS.items():
+        for word in (name, *spellings.split("|")):
+            for written in (word, word.replace("litre", "liter").replace("metre", "meter")):
+                full |= {written: name, **({f"{written}s": name} if len(written) > 1 else {})}
+    return full
+
+
+_FULL = _full()
