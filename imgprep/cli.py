@@ -13,7 +13,7 @@ EPILOG = """\
 examples:
   imgprep demo                                     try it on a sample, without a network
   imgprep run products --help                      the parameters of a pipeline
-  imgprep run products -p train_csv=my.csv -p test_csv=null -p out=data/mine -p size_wh=[256,256]
+  imgprep run products -p train_csv=my.csv -p out=data/mine -p size_wh=[256,256]
   imgprep run products -p ocr.contrast=true        a parameter of one step
   imgprep run products --dry-run                   what would be computed, and why
 
@@ -109,14 +109,16 @@ def _describe(name: str) -> str:
     from imgprep.parameters import Parameter, spell
 
     def line(name: str, p: Parameter) -> str:
-        return f"  {f'{name}: {spell(p.kind)} = {p.default!r}':<48} {p.help}".rstrip()
+        default = "" if p.default is None and "None" not in spell(p.kind) else f" = {p.default!r}"
+        return f"  {f'{name}: {spell(p.kind)}{default}':<44} {p.help}".rstrip()
 
-    plan = pipeline.load(name)
-    lines = [f"{plan.name}: {plan.description}", "", f"imgprep run {name} [-p NAME=VALUE ...] [--dry-run]", ""]
-    lines += [line(n, p) for n, p in plan.known.items()]
-    for step in plan.steps:
-        rest = {f"{step.name}.{n}": p for n, p in step.known.items() if n not in step.given}
-        lines += ["", f"step {step.name} ({step.notebook.name})"] + [line(n, p) for n, p in rest.items()]
+    found = pipeline.outline(name)
+    lines = [f"{found.file.stem}: {found.spec['description']}", "", f"imgprep run {name} [-p NAME=VALUE ...]", ""]
+    lines += [line(n, p) for n, p in found.own.items()]
+    for step in found.spec["steps"]:
+        rest = {n: p for n, p in found.cells[step["name"]].items() if n not in step["parameters"]}
+        lines += ["", f"step {step['name']} ({step['notebook']})"]
+        lines += [line(f"{step['name']}.{n}", p) for n, p in rest.items()]
     return "\n".join(lines)
 
 
@@ -124,11 +126,15 @@ def _demo(options: argparse.Namespace) -> None:
     from imgprep import runner, sample
     from imgprep.project import resolve
 
-    folder = resolve("data/sample")
-    sample.make(folder)
-    with sample.serve(folder):
-        # allow_hosts: the sample's server is on loopback. timeout_s: some of its pages never answer, on purpose.
-        runner.run("products", {"allow_hosts": ["127.0.0.1"], "timeout_s": 2}, command="imgprep demo")
+    tables = sample.make(resolve("data/sample"))
+    with sample.serve(resolve("data/sample")):
+        given = {
+            "train_csv": str(tables["train"]),
+            "test_csv": str(tables["test"]),
+            "allow_hosts": ["127.0.0.1"],  # the sample's server is on this machine
+            "timeout_s": 2,  # some of its pages are never done, on purpose
+        }
+        runner.run("products", given, command="imgprep demo")
 
 
 def _lab(options: argparse.Namespace) -> None:

@@ -15,12 +15,25 @@ from typing import Any
 
 import yaml
 
+from imgprep import tables
 from imgprep.parameters import Parameter, cell_of, fit, nearest, read
 from imgprep.project import project_root, resolve
 
 KEYS = ["description", "parameters", "steps", "report", "tables"]
 STEP_KEYS = ["name", "notebook", "inputs", "parameters"]
+HUB_NAME = re.compile(r"[\w.-]+/[\w-]+")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A pipeline as it is written: `own` are its parameters, `cells` those that each step's notebook declares."""
+
+    file: Path
+    spec: dict[str, Any]
+    notebooks: dict[str, Path]
+    cells: dict[str, dict[str, Parameter]]
+    own: dict[str, Parameter]
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline whose names and types have been checked.
+    """A pipeline with a value for every parameter, names and types checked.
 
     known and values: its own parameters, and those of a step that were given. report: dataset folders, the last one
     being the result. tables: files to point at in the end. command: what makes the same run again.
@@ -67,34 +80,41 @@ def names() -> list[str]:
     return sorted({file.stem for home in homes() for file in home.glob("pipelines/*.yaml")})
 
 
-def load(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeline:
-    """A pipeline, by name or by the path of its YAML file, with these values for its parameters.
-
-    given: {name: value} for the pipeline's own parameters, {"step.name": value} for one of a step; a text is read as
-    on a command line. ValueError, in one sentence, for an unknown pipeline, key or parameter, a wrong type, a missing
-    notebook, and references that go round in a circle. Does not look at the inputs: `check_inputs` does.
-    """
-    given = given or {}
+def outline(name: str | os.PathLike) -> Outline:
+    """A pipeline, by name or by the path of its YAML file. ValueError, in one sentence, for what is wrong in it."""
     file = _find(os.fspath(name))
     spec = _read(file)
-    notebooks = {s["name"]: _notebook(s["notebook"], file) for s in spec["steps"]}
-    known = {step: _declared(notebook) for step, notebook in notebooks.items()}
-    own = _own(spec, known)
+    notebooks = {step["name"]: _notebook(step["notebook"], file) for step in spec["steps"]}
+    cells = {step: _declared(notebook) for step, notebook in notebooks.items()}
+    return Outline(file, spec, notebooks, cells, _own(spec, cells))
+
+
+def load(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeline:
+    """A pipeline with these values for its parameters.
+
+    given: {name: value} for the pipeline's own parameters, {"step.name": value} for one of a step; a text is read as
+    on a command line. ValueError, in one sentence, for an unknown parameter, a wrong type, a value that is wanting, and
+    references that go round in a circle. Does not look whether the inputs exist: `check_inputs` does.
+    """
+    given = given or {}
+    found = outline(name)
+    spec = found.spec
     written = {f"{s['name']}.{n}": v for s in spec["steps"] for n, v in s["parameters"].items()}
-    every = own | {f"{step}.{n}": p for step, cell in known.items() for n, p in cell.items()}
+    every = found.own | {f"{step}.{n}": p for step, cell in found.cells.items() for n, p in cell.items()}
     value = _values(every, written, given)
-    shown = own | {n: every[n] for n in given}
+    shown = found.own | {n: every[n] for n in given}
 
     steps = []
-    for s in spec["steps"]:
-        full = {n: f"{s['name']}.{n}" for n in known[s["name"]]}
+    for step in spec["steps"]:
+        cell = found.cells[step["name"]]
+        full = {n: f"{step['name']}.{n}" for n in cell}
         filled = {n: value(f) for n, f in full.items() if f in written or f in given}
-        steps.append(Step(s["name"], notebooks[s["name"]], filled, s["inputs"], known[s["name"]]))
+        steps.append(Step(step["name"], found.notebooks[step["name"]], filled, step["inputs"], cell))
     command = ["imgprep", "run", os.fspath(name)]
     for key, text in given.items():
         command += ["-p", f"{key}={text if isinstance(text, str) else json.dumps(text, default=os.fspath)}"]
     return Pipeline(
-        name=file.stem,
+        name=found.file.stem,
         description=spec["description"],
         known=shown,
         values={n: value(n) for n in shown},
@@ -194,6 +214,8 @@ def _values(declared: dict[str, Parameter], written: dict[str, Any], given: dict
         try:
             return fit(raw, declared[name].kind)
         except ValueError as e:
+            if raw is None and name not in given:
+                raise ValueError(f"parameter {name} has no default: give it with -p {name}=...") from None
             raise ValueError(f"parameter {name}: {e}") from None
 
     return value
@@ -218,13 +240,14 @@ def check_inputs(plan: Pipeline) -> None:
         for name in step.inputs:
             path = step.value(name)
             if missing(path) and not any(Path(resolve(path)).is_relative_to(out) for out in filled):
-                folder = Path(resolve(path)).parent
-                beside = [p.name for p in sorted(folder.iterdir())][:20] if folder.is_dir() else []
-                raise ValueError(f"{name}: there is no {path}{nearest(Path(path).name, beside) if beside else ''}")
+                raise ValueError(f"{name}: {tables.missing(resolve(path))}")
         if "out" in step.known:
             filled.append(Path(resolve(step.value("out"))))
 
 
 def missing(path: str | None) -> bool:
-    """Does this path name nothing on this machine? URIs, and None, are left to the stage that reads them."""
-    return path is not None and "://" not in path and not Path(resolve(path)).exists()
+    """Does this path name nothing on this machine? None, URIs and names on the Hub are left to the stage."""
+    if path is None or "://" in path or Path(resolve(path)).exists():
+        return False
+    # As in sources.read: "data/pictures" could be a name on the Hub, but beside a folder "data" it is a typing error.
+    return not HUB_NAME.fullmatch(path) or Path(resolve(path)).parent.is_dir()

@@ -79,8 +79,9 @@ def test_everything_imported_is_declared():
 
 
 def test_every_dependency_is_used():
-    # Needed by what we call, not imported by us: a kernel for papermill, widgets for tqdm, the pages of `imgprep lab`.
-    silent = {"ipykernel", "ipywidgets", "jupyterlab"}
+    # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`, the sample's photographs (found
+    # as files), and what the notebooks' users compose their own functions from.
+    silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-image", "scikit-learn", "albumentations"}
     used = {canonicalize_name(n) for m in imported("imgprep") for n in packages_distributions().get(m, [])}
     assert {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]} - used == silent
 
@@ -143,11 +144,9 @@ class TestNotebook:
         # Otherwise Ray is cut down with the kernel, which prints a trace of forty lines.
         assert "".join(code[-1]["source"]).rstrip().endswith("imgprep.close()")
 
-    def test_each_step_has_a_sentence_and_few_lines(self, path):
-        cells = json.loads(path.read_text("utf-8"))["cells"]
-        code = [n for n, c in enumerate(cells) if c["cell_type"] == "code"]
-        for n in code[1:-1]:
-            source = "".join(cells[n]["source"])
-            assert cells[n - 1]["cell_type"] == "markdown", f"no sentence above: {source}"
-            assert not re.search(r"^\s*(try|while|for image)\b", source, re.M), source
-            assert "ray.init" not in source, source
+    def test_its_cells_are_short_and_leave_the_work_to_the_package(self, path):
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
+                assert len(source.splitlines()) <= 8, source
+                assert not re.search(r"^\s*(try|while|def|for image)\b|ray\.init", source, re.M), source

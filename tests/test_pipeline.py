@@ -99,6 +99,7 @@ def test_a_reference_may_name_a_parameter_of_another_step(two):
         ({"size_wh": "[1, x]"}, "parameter size_wh: 'x' is not int"),
         ({"shape.fill": "1.5"}, "parameter shape.fill: '1.5' is not int"),
         ({"out": None}, "parameter out: None is not str"),
+        ({"get.table": None}, "parameter get.table: None is not str"),
     ],
 )
 def test_a_wrong_parameter_is_one_sentence(two, values, says):
@@ -128,6 +129,14 @@ def test_a_wrong_pipeline_is_one_sentence(two, old, new, says):
     assert "\n" not in str(error.value)
 
 
+def test_a_parameter_without_a_default_must_be_given(two):
+    two.pipeline("two", YAML.replace("table: data/a.csv", "table: null"))
+    assert pipeline.outline("two").own["table"].default is None
+    with pytest.raises(ValueError, match=r"^parameter table has no default: give it with -p table=\.\.\.$"):
+        pipeline.load("two")
+    assert pipeline.load("two", {"table": "data/a.csv"}).steps[0].given["table"] == "data/a.csv"
+
+
 def test_an_unknown_pipeline_names_the_near_match(two):
     with pytest.raises(ValueError, match="there is no pipeline 'tow'; did you mean 'two'?"):
         pipeline.load("tow")
@@ -142,19 +151,24 @@ def test_a_pipeline_can_be_named_by_its_file(two):
 
 def test_a_missing_input_is_found_before_the_run(two):
     plan = pipeline.load("two", {"table": "data/b.csv"})
-    with pytest.raises(ValueError, match=re.escape("table: there is no data/b.csv; did you mean 'a.csv'?")):
+    with pytest.raises(ValueError, match=re.escape(f"table: there is no {two.root}/data/b.csv; did you mean 'a.csv'?")):
         pipeline.check_inputs(plan)
 
 
 def test_an_input_that_an_earlier_step_makes_is_not_missing(two):
     pipeline.check_inputs(pipeline.load("two"))
-    with pytest.raises(ValueError, match="source: there is no elsewhere/raw"):
-        pipeline.check_inputs(pipeline.load("two", {"shape.source": "elsewhere/raw"}))
+    with pytest.raises(ValueError, match="source: there is no .*else/where/raw"):
+        pipeline.check_inputs(pipeline.load("two", {"shape.source": "else/where/raw"}))
 
 
-@pytest.mark.parametrize("elsewhere", ["s3://bucket/train.csv", "https://example.org/train.csv"])
+@pytest.mark.parametrize("elsewhere", ["s3://bucket/train.csv", "https://example.org/a.csv", "some/dataset"])
 def test_an_input_elsewhere_is_left_to_the_stage(two, elsewhere):
     pipeline.check_inputs(pipeline.load("two", {"table": elsewhere}))
+
+
+def test_beside_a_folder_a_name_is_no_name_on_the_hub(two):
+    with pytest.raises(ValueError, match="table: there is no .*/data/pictures"):
+        pipeline.check_inputs(pipeline.load("two", {"table": "data/pictures"}))
 
 
 def test_the_projects_own_files_come_before_those_of_the_package(two):
