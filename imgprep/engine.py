@@ -70,6 +70,7 @@ class Session:
 
 
 _session: Session | None = None
+_pool: Any = None  # the processes of the local engine, kept from stage to stage
 
 
 def session(engine: str = "ray", workers: int | None = None) -> Session:
@@ -85,14 +86,11 @@ def session(engine: str = "ray", workers: int | None = None) -> Session:
 
 def close() -> None:
     """End the session: stop the processes that were started here. Does nothing when there are none."""
-    global _session
+    global _session, _pool
     _session = None
-    if "loky" in sys.modules:
-        from loky import reusable_executor
-
-        executor = reusable_executor._executor
-        if executor is not None:
-            executor.shutdown(wait=True, kill_workers=True)
+    if _pool is not None:
+        _pool.shutdown(wait=True, kill_workers=True)
+        _pool = None
     if "ray" in sys.modules:
         import ray
 
@@ -149,10 +147,11 @@ def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
     import cloudpickle
     import loky
 
+    global _pool
     left = {t.key: t for t in tasks}
     blob, barren = cloudpickle.dumps(job), 0
     while left:
-        pool = loky.get_reusable_executor(
+        pool = _pool = loky.get_reusable_executor(
             max_workers=min(workers(), len(tasks)), timeout=600, initializer=_start_worker, initargs=(os.getpid(),)
         )
         futures = {pool.submit(_work, pickle.dumps(t), blob): t for t in left.values()}
@@ -270,10 +269,11 @@ def _attempt(task: Task, job: Job) -> dict:
     except ValueError as e:
         return {"fatal": str(e), "user": True}
     except Exception as e:
-        return {"fatal": _sentence(e)}
+        return {"fatal": sentence(e)}
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """A fault that is not the data's, for a person."""
     if isinstance(error, OSError) and error.errno == 28:
         return "no space left on the disk: free some and run again, finished work is kept"
     where = error.__traceback__

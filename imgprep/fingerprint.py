@@ -97,10 +97,10 @@ def _names(code: types.CodeType) -> set[str]:
 
 def _code(code: types.CodeType) -> list:
     has_doc = code.co_flags & 0x4000000 if sys.version_info >= (3, 13) else not code.co_name.startswith("<")
+    consts = [None, *code.co_consts[1:]] if has_doc else code.co_consts
     consts = [
         _code(c) if isinstance(c, types.CodeType) else repr(sorted(c, key=repr) if isinstance(c, frozenset) else c)
-        for i, c in enumerate(code.co_consts)
-        if not (i == 0 and has_doc and isinstance(c, str))
+        for c in consts
     ]
     version = sys.version_info[:2]  # bytecode differs between minor versions of Python
     return [version, code.co_code.hex(), consts, list(code.co_names), list(code.co_varnames)]
@@ -142,7 +142,8 @@ def _hash(value: Any) -> str:
 def check_options(fn: Callable, options: dict[str, Any], columns: list[str]) -> list[str]:
     """Which named columns a function asks for; ValueError when an option is not one of its parameters."""
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        call = fn.__call__ if isinstance(fn, type) else fn
+        parameters = list(inspect.signature(call).parameters.values())[isinstance(fn, type) :]  # without self
     except (TypeError, ValueError):  # a builtin without a signature: Python will say
         return []
     where = getattr(fn, "__name__", type(fn).__name__)

@@ -135,9 +135,10 @@ class Sink(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self._hash.update(data)
-        self.bytes += memoryview(data).nbytes
-        self._file.write(data)
+        if not self._file.closed:  # a Parquet writer that is given up still wants to write its last page
+            self._hash.update(data)
+            self.bytes += memoryview(data).nbytes
+            self._file.write(data)
         return memoryview(data).nbytes
 
     def tell(self) -> int:

@@ -124,7 +124,7 @@ def transform(
     if clash:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
     init, call = _split_options(fn, options)
-    asked = fingerprint.check_options(fn.__call__ if isinstance(fn, type) else fn, call, columns)
+    asked = fingerprint.check_options(fn, call, columns)
     for split, table in rows.items():
         inputs[split].columns = {c: table[c] for c in asked}
         if asked:
@@ -138,7 +138,9 @@ def transform(
     except fingerprint.Unhashable as e:
         operation["function"], reusable = "", f"{work.name_of(fn)} uses something that {e}"
     writer = PartWriter(Folder(out), part_schema(extra))
-    run = work.Function(fn, init, call, operation["function"]) if isinstance(fn, type) else functools.partial(fn, **call)
+    run: Callable = functools.partial(fn, **call)
+    if isinstance(fn, type):
+        run = work.Function(fn, init, call, operation["function"])
     picture = work.Picture(run, format=format, columns=tuple(asked), extra=tuple(extra.names), children=children,
                        batch=batch, name=work.name_of(fn), max_pixels=None)  # fmt: skip
     load = work.Stored(Folder(source.folder)) if isinstance(source, Dataset) else work.Urls.of({})
@@ -178,7 +180,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
             file = dataset.Writer(sink, schema)
             file.write(pa.table([[{"bytes": d, "path": ""} for d in data], [len(d) for d in data]], schema=schema))
             file.close()
-        table = table.drop_columns([c for c in (*dataset.COLUMNS, *PICTURE) if c in table.column_names])
+        table = table.select([c for c in table.column_names if c not in (*dataset.COLUMNS, *PICTURE)])
         place = {"file": [sink.name] * len(data), "row": range(len(data)), "nbytes": [len(d) for d in data]}
         for name, values in {**place, "sha256": [hashlib.sha256(d).hexdigest() for d in data]}.items():
             table = table.append_column(name, pa.array(values))
@@ -186,7 +188,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
     if not tables:
         raise ValueError("the dataset has no rows")
     whole = pa.concat_tables(tables, promote_options="default")
-    names = whole[id_column].cast(pa.string()).to_pylist() if id_column else [h[:16] for h in whole["sha256"].to_pylist()]
+    names = whole[id_column or "sha256"].cast(pa.string()).to_pylist()
     seen: Counter = Counter()
     ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
     kept = [c for c in whole.column_names if c not in ("image_id", id_column, *PICTURE)]

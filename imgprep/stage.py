@@ -74,8 +74,11 @@ def build(
         folder.sweep()
         run = _Run(stage, folder, batch_size, retry_failed, refresh, max_failed)
         say(f"{stage.name}: {run.why}")
-        run.compute()
-        found = run.finish()
+        try:
+            run.compute()
+            found = run.finish()
+        except OSError as e:
+            raise RuntimeError(engine.sentence(e)) from e
     counts = found.counts()
     if counts["rows"] and (counts["rows"] - counts["ok"]) / counts["rows"] > max_failed:
         raise RunStopped(f"{dataset.summary(counts)}: more than max_failed={max_failed} of the rows, in {folder.path}")
@@ -132,7 +135,7 @@ class _Run:
                 continue  # a lost index costs a recomputation, never a wrong row
             index = self.before.index(split).filter(pc.field("key").is_valid())
             if gone:
-                index = index.filter(~pc.is_in(index["file"], pa.array(gone)))
+                index = index.filter(pc.invert(pc.is_in(index["file"], pa.array(gone))))
             if retry_failed:
                 index = index.filter(pc.field("done"))
             if refresh:

@@ -1,0 +1,36 @@
+"""Pictures and tables that the tests of the stages make themselves, and what stands in a folder."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from imgprep import codec
+
+
+def picture(n: int, size_wh: tuple[int, int] = (24, 16)) -> np.ndarray:
+    """A picture that no other number gives: (H, W, 3) uint8."""
+    rng = np.random.default_rng(n)
+    return np.kron(rng.integers(0, 256, (2, 2, 3), np.uint8), np.ones((size_wh[1] // 2, size_wh[0] // 2, 1), np.uint8))
+
+
+def folder(path: Path, n: int) -> list[str]:
+    """n PNG files; returns their paths."""
+    path.mkdir(exist_ok=True)
+    for i in range(n):
+        (path / f"{i:04d}.png").write_bytes(codec.encode(picture(i)))
+    return [str(path / f"{i:04d}.png") for i in range(n)]
+
+
+def table(paths: list[str], **columns: list) -> pa.Table:
+    """The table that `sources.read` would give for these paths."""
+    ids = [hashlib.sha256(p.encode()).hexdigest()[:8] + f"-{i}" for i, p in enumerate(paths)]
+    return pa.table({"image_id": ids, **columns, "source": paths})
+
+
+def tree(path: Path | str) -> dict[str, str]:
+    """What stands in a dataset folder, without the log of its runs: name -> sha256."""
+    root = Path(path)
+    files = [f for f in sorted(root.rglob("*")) if f.is_file() and "runs" not in f.parts]
+    return {str(f.relative_to(root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
