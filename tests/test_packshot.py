@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgprep import packshot
+from imgprep import entities, packshot
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_another_picture():
@@ -35,6 +35,11 @@ def test_every_photograph_is_in_the_list_of_licences():
     readme = (Path(__file__).parents[1] / "data" / "README.md").read_text("utf-8")
     assert {p.photo for p in packshot.PRODUCTS} == {part.split("`")[0] for part in readme.split("\n| `")[1:]
                                                     if part.split("`")[0].endswith(("png", "jpg"))}  # fmt: skip
+
+
+def test_the_units_on_labels_are_allowed_for_their_entities():
+    for product in packshot.PRODUCTS:
+        assert all(entities.parse(value, entity)["allowed"] for entity, value in packshot.labels(product))
 
 
 def test_a_photograph_that_is_not_installed_is_named():

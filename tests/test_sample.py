@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from imgprep import packshot, sample, sample_server
+from imgprep import codec, packshot, sample, sample_server
+from imgprep.fetch import Fetcher
 from imgprep.reasons import REASONS
 
 SEED = 7
@@ -127,11 +128,18 @@ def test_urls_repeat_only_where_the_plan_says_again():
     assert sum(n - 1 for n in urls.values()) == sample.KINDS["again"][0]
 
 
+@pytest.mark.parametrize("rows", [60, 1200])
+def test_one_picture_leaks_from_train_into_test(rows):
+    plan = sample.plan(rows)
+    train, test = ({r.drawing for r in plan if r.split == split} for split in ("train", "test"))
+    assert [r.kind for r in plan if r.split == "test" and r.drawing in train & test] == ["leak"]
+
+
 def test_expected_adds_up(folder):
     both, train, test = (sample.expected(folder, split) for split in (None, "train", "test"))
     assert both["rows"] == 60 == both["ok"] + sum(both["reasons"].values())
     assert Counter(both["reasons"]) == Counter(train["reasons"]) + Counter(test["reasons"])
-    assert both["reasons"] == dict(sorted(Counter(r for _, r in sample.KINDS.values() if r).items()))
+    assert both["reasons"] == Counter(r for _, r in sample.KINDS.values() if r)
     with pytest.raises(ValueError, match="no sample in"):
         sample.expected(folder / "pictures")
 
@@ -288,6 +296,22 @@ class TestServer:
             assert least <= got <= most and not answer.isclosed()
             line.close()
         assert get(port, path_of(rows["photo"][0]))[0] == 200  # and the server is none the worse
+
+
+@pytest.mark.usefixtures("served")
+def test_what_is_fetched_and_decoded_is_what_was_expected(folder):
+    urls = [row["image_link"] for split in ("train", "test") for row in cells(folder / f"{split}.csv")]
+    reasons: Counter[str] = Counter()
+    with Fetcher(allow_hosts=["127.0.0.1"], timeout_s=1.5, attempts=2) as fetcher:
+        for _, response in fetcher.fetch(urls):
+            try:
+                if not response.reason:
+                    codec.check(response.body)
+                reasons[response.reason] += 1
+            except codec.DecodeError as e:
+                reasons[e.reason] += 1
+    truth = sample.expected(folder)
+    assert reasons == Counter({"": truth["ok"], **truth["reasons"]})
 
 
 def test_the_bomb_of_a_small_side_is_a_valid_png():
