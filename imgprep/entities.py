@@ -8,6 +8,7 @@ import unicodedata
 from itertools import pairwise
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 LENGTH = ["centimetre", "foot", "inch", "metre", "millimetre", "yard"]
@@ -97,11 +98,18 @@ def check(
         [("values", pa.list_(pa.float64())), ("unit", pa.string()), ("allowed", pa.bool_()), ("problem", pa.string())]
     )
     refused = [
-        {"row": row, "entity": entity, "value": value, "why": known[value, entity]["problem"]}
-        for row, (value, entity) in enumerate(pairs)
-        if not known[value, entity]["allowed"]
+        {"row": row, "entity": pair[1], "value": pair[0], "why": known[pair]["problem"]}
+        for row, pair in enumerate(pairs)
+        if not known[pair]["allowed"]
     ]
     return pa.Table.from_pylist([known[pair] for pair in pairs], schema), refused
+
+
+def problems(table: pa.Table, value_column: str = "entity_value", entity_column: str = "entity_name") -> pd.DataFrame:
+    """What `check` refuses, to look at. Empty where the table has no such columns."""
+    has_both = {value_column, entity_column} <= set(table.column_names)
+    refused = check(table, value_column, entity_column)[1] if has_both else []
+    return pd.DataFrame(refused, columns=["row", "entity", "value", "why"])
 
 
 def _plain(text: str) -> str:

@@ -7,9 +7,13 @@ import codecs
 import csv
 import difflib
 import io
+import json
 import os
 import re
+from collections.abc import Iterator
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -74,6 +78,28 @@ def missing(where: str) -> str:
 def line(error: BaseException) -> str:
     """The first line of an error's text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def to_csv(table: pa.Table) -> Iterator[bytes]:
+    """The table as CSV in chunks: UTF-8, lines end with \\n, null is an empty cell, lists and dicts are JSON.
+
+    Columns of bytes are left out. Cells are not altered.
+    """
+    table = table.select([f.name for f in table.schema if "binary" not in str(f.type)])
+    text = io.StringIO(newline="")
+    # Only with its own \r\n does the module quote a cell with a lone \r; what goes out is \n.
+    out = csv.writer(SimpleNamespace(write=lambda row: text.write(row[:-2] + "\n")))
+    out.writerow(table.column_names)
+    for batch in table.to_batches(10_000):
+        out.writerows(zip(*(map(_cell, column.to_pylist()) for column in batch.columns), strict=True))
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
 
 
 def unified(columns: list[pa.ChunkedArray], text: list[bool]) -> pa.DataType:

@@ -104,6 +104,8 @@ def test_check_lists_what_is_not_allowed_and_drops_nothing():
         {"row": 1, "entity": "wattage", "value": "1 hp", "why": "wattage allows kilowatt, watt; not 'horsepower'"},
         {"row": 2, "entity": "width", "value": None, "why": "empty"},
     ]
+    assert entities.problems(table)["row"].tolist() == [1, 2]
+    assert len(entities.problems(table.drop(["entity_name"]))) == 0
     with pytest.raises(ValueError, match="no column 'price'; this table has: entity_name, entity_value"):
         entities.check(table, "price")
 
