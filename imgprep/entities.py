@@ -108,7 +108,8 @@ def check(
 def problems(table: pa.Table, value_column: str = "entity_value", entity_column: str = "entity_name") -> pd.DataFrame:
     """What `check` refuses, to look at. Empty where the table has no such columns."""
     has_both = {value_column, entity_column} <= set(table.column_names)
-    return pd.DataFrame(check(table, value_column, entity_column)[1] if has_both else [], columns=["row", "entity", "value", "why"])
+    found = check(table, value_column, entity_column)[1] if has_both else []
+    return pd.DataFrame(found, columns=["row", "entity", "value", "why"])
 
 
 def _plain(text: str) -> str:
