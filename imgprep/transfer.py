@@ -1,0 +1,272 @@
+"""One HTTP request on a curl handle: what it sends, what it lets in, when it is late, and what came of it."""
+
+import socket
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import pycurl
+
+from imgprep.addresses import Url
+from imgprep.optout import robots_tag
+
+MIB = 2**20
+HELD_BYTES = 256 * MIB  # bodies under way hold no more than this together, but for the oldest of them
+SPEED_WINDOW_S = 5.0  # the lowest speed is judged over this
+DRAIN_BYTES = 64 * 1024  # of an error page: reading it is cheaper than making another connection
+ROBOTS_BYTES = 500 * 1024  # RFC 9309
+DNS_CACHE_S = 300
+
+CURL = {
+    pycurl.E_COULDNT_RESOLVE_HOST: ("dns", "the name {host} has no address"),
+    pycurl.E_COULDNT_CONNECT: ("refused", "{host} accepts no connection"),
+    pycurl.E_PARTIAL_FILE: ("truncated", "the body ended before all of it had come"),
+    pycurl.E_BAD_CONTENT_ENCODING: ("corrupt", "the body's Content-Encoding cannot be decoded"),
+    pycurl.E_PEER_FAILED_VERIFICATION: (
+        "tls",
+        "the certificate of {host} is not valid here; SSL_CERT_FILE can name a CA bundle",
+    ),
+}
+TLS = {
+    pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CIPHER, pycurl.E_SSL_INVALIDCERTSTATUS,
+    pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_ISSUER_ERROR,
+}  # fmt: skip
+TRANSIENT = {"reset", "truncated", "timeout", "too_slow", "dns", "http_408", "http_425"}  # and 5xx
+
+
+@dataclass(slots=True)
+class Response:
+    """The outcome of one URL. reason: "" or a word of `reasons.REASONS`. error: one sentence, always the same one."""
+
+    body: bytes | None = None
+    reason: str = ""
+    error: str = ""
+    http_status: int | None = None  # of the last answer; None without one
+    attempts: int = 0  # requests, redirects and refusals among them
+    elapsed_s: float = 0.0  # spent in requests, not in waiting
+    etag: str = ""
+    not_modified: bool = False
+    final_url: str = ""  # redacted
+    opt_out: str = ""  # the header that says so, also where it is not honoured
+
+
+@dataclass(slots=True)
+class Row:
+    """One URL on its way, over all its requests."""
+
+    index: int  # -1: the robots.txt of a site
+    first: Url
+    url: Url  # where the redirects of this attempt have led
+    etag: str = ""
+    requests: int = 0
+    failures: int = 0
+    refusals: int = 0
+    refused_at: float = 0.0
+    hops: int = 0
+    spent_s: float = 0.0  # by this attempt's earlier hops
+    elapsed_s: float = 0.0
+    outcome: Response | None = None  # of the last attempt that failed
+
+
+class Transfer:
+    """A curl handle and the state of its request. `fetcher` gives the limits and says which addresses may be asked."""
+
+    def __init__(self, fetcher):
+        self.fetcher = fetcher
+        self.curl = curl = pycurl.Curl()
+        curl.transfer = self
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # a picture that is given up ends only itself
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.BUFFERSIZE, 128 * 1024)
+        curl.setopt(pycurl.USERAGENT, fetcher.user_agent)
+        curl.setopt(pycurl.ACCEPT_ENCODING, "")  # decode what comes; what is asked for is in _headers
+        curl.setopt(pycurl.MAXFILESIZE_LARGE, fetcher.max_bytes)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(fetcher.connect_timeout_s * 1000)))
+        curl.setopt(pycurl.NOPROXY, "")  # PROXY alone decides
+        curl.setopt(pycurl.CAINFO, fetcher.ca_bundle)
+        curl.setopt(pycurl.PROXY_CAINFO, fetcher.ca_bundle)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+
+    def begin(self, row: Row, host, proxy: str, now: float) -> None:
+        """Make the handle ready for the row's next request."""
+        self.row, self.host, self.proxy = row, host, proxy
+        self.started = self.begun = self.window_at = now  # begun and window_at move on while the caller holds us up
+        self.status: int | None = None
+        self.lines: list[bytes] = []
+        self.headers: dict[str, list[str]] = {}
+        self.chunks: list[bytes] = []
+        self.size = self.window_size = 0
+        self.keep = False  # whether the body is wanted
+        self.paused_at: float | None = None
+        self.verdict: tuple[str, str] | None = None
+        self.opt_out = ""
+        self.opened, self.blocked = False, []
+        self.tunnel = bool(proxy) and row.url.scheme == "https" and not proxy.lower().startswith("socks")
+        self.limit = self.fetcher.max_bytes if row.index >= 0 else min(ROBOTS_BYTES, self.fetcher.max_bytes)
+        self.curl.setopt(pycurl.URL, row.url.text)
+        self.curl.setopt(pycurl.HTTPHEADER, self._headers())
+        self.curl.setopt(pycurl.PROXY, proxy)
+        self.curl.setopt(pycurl.FRESH_CONNECT, row.failures > 0)  # else curl itself tries again where a kept one broke
+        again = row.outcome is not None and row.outcome.reason == "dns"
+        self.curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0 if again else DNS_CACHE_S)  # curl remembers failures too
+
+    def _headers(self) -> list[str]:
+        row = self.row
+        lines = ["Accept-Encoding: identity"]  # pictures are compressed already
+        if row.etag:
+            lines.append(f"If-None-Match: {row.etag}")
+        same_origin = (row.url.scheme, row.url.site) == (row.first.scheme, row.first.site)
+        if self.fetcher.authorization and same_origin and row.index >= 0:
+            lines.append(f"Authorization: {self.fetcher.authorization}")
+        return lines
+
+    def _open_socket(self, purpose, address):
+        # Here and not before: whatever a name resolves to, and however late, this is the address that is connected to.
+        if not self.proxy and not self.fetcher.may_connect(self.row.url, address.addr[0]):
+            self.blocked.append(address.addr[0])
+            return pycurl.SOCKET_BAD
+        self.opened = True
+        return socket.socket(address.family, address.socktype, address.protocol)
+
+    def _on_header(self, line: bytes) -> int | None:
+        if line[:5] == b"HTTP/":
+            self.lines = [line]
+        elif line.strip():
+            self.lines.append(line)
+        elif self.status is None:  # else the trailers of a chunked body
+            return self._on_head()
+        return None
+
+    def _on_head(self) -> int | None:
+        """All headers have come: decide whether the body is wanted."""
+        status = int((self.lines[0].split(None, 2) + [b"0"])[1])
+        if status < 200 and status != 101:
+            return None
+        if self.tunnel and self.opened:  # the proxy's answer to CONNECT, on a new connection only
+            self.tunnel = not 200 <= status < 300
+            return None
+        self.status, self.window_at = status, time.monotonic()
+        if status == 101:  # nobody asked for another protocol; what follows is no HTTP
+            return -1
+        for line in self.lines[1:]:
+            name, _, value = line.partition(b":")
+            self.headers.setdefault(name.strip().lower().decode("latin-1"), []).append(_text(value))
+        self.keep = 200 <= status < 300
+        if (self.keep or status == 304) and self.row.index >= 0:
+            tag = robots_tag(self.headers.get("x-robots-tag", []), self.fetcher.agent)
+            reserved = self.header("tdm-reservation") == "1"
+            honoured = (tag and self.fetcher.opt_out) or (reserved and self.fetcher.tdm_reservation)
+            first = tag and (self.fetcher.opt_out or not honoured)
+            self.opt_out = f"X-Robots-Tag: {tag}" if first else "TDM-Reservation: 1" if reserved else ""
+            if honoured:
+                self.verdict = ("opted_out", f"{self.row.url.host} opts out: {self.opt_out}")
+                return -1
+        return None
+
+    def _on_body(self, chunk: bytes) -> int | None:
+        if not self.keep:
+            self.size += len(chunk)
+            return None if self.size <= DRAIN_BYTES else -1
+        if self.size + len(chunk) > self.limit:  # decompressed; curl itself counts what comes over the wire
+            self.verdict = self._too_large()
+            return -1
+        if self.fetcher.held_bytes + len(chunk) > HELD_BYTES and not self.fetcher.is_oldest(self):
+            self.paused_at = time.monotonic()
+            return pycurl.WRITEFUNC_PAUSE
+        self.size += len(chunk)
+        self.fetcher.held_bytes += len(chunk)
+        self.chunks.append(chunk)
+        return None
+
+    def held_up(self, seconds: float) -> None:
+        """No deadline runs while the caller is busy with something else."""
+        self.begun += seconds
+        self.window_at += seconds
+
+    def resume(self, now: float) -> None:
+        """Go on with a body that had to wait for room."""
+        if self.paused_at is not None:
+            self.held_up(now - self.paused_at)
+            self.paused_at = None
+            self.curl.pause(pycurl.PAUSE_CONT)
+
+    def is_late(self, now: float) -> bool:
+        """Whether a deadline has passed. The one for the connection is curl's."""
+        f, spent_s = self.fetcher, now - self.begun
+        if self.paused_at is not None:
+            return False
+        if spent_s > f.timeout_s - self.row.spent_s:
+            self.verdict = ("timeout", f"the answer was not complete within timeout_s={f.timeout_s:g}")
+        elif self.status is None:
+            sent_s = self.curl.getinfo(pycurl.PRETRANSFER_TIME) if spent_s > f.first_byte_timeout_s else 0
+            if sent_s and spent_s - sent_s > f.first_byte_timeout_s:
+                sentence = f"{self.row.url.host} did not answer within first_byte_timeout_s={f.first_byte_timeout_s:g}"
+                self.verdict = ("timeout", sentence)
+        elif now - self.window_at > SPEED_WINDOW_S:
+            if self.size - self.window_size < f.min_bytes_per_s * SPEED_WINDOW_S:
+                self.verdict = ("too_slow", f"the body came with less than min_bytes_per_s={f.min_bytes_per_s:g}")
+            self.window_at, self.window_size = now, self.size
+        return self.verdict is not None
+
+    def header(self, name: str) -> str:
+        """The first value of a header, or ""."""
+        return self.headers.get(name, [""])[0]
+
+    def response(self, code: int, text: str, now: float) -> tuple[Response | None, bool]:
+        """What came of it, and whether to try again. None: curl counted time in which the caller held us up."""
+        status, host = self.status, self.row.url.host
+        response = Response(http_status=status, opt_out=self.opt_out)
+        if self.verdict:
+            response.reason, response.error = self.verdict
+        elif status == 407 and self.proxy:
+            response.reason, response.error = "proxy", "the proxy asks for a user and password"
+        elif status == 304 and self.row.etag:
+            response.not_modified, response.etag = True, self.header("etag") or self.row.etag
+        elif status is not None and not self.keep:
+            phrase = f" {HTTPStatus(status).phrase}" if status in HTTPStatus._value2member_map_ else ""
+            response.reason, response.error = f"http_{status}", f"{host} answers {status}{phrase}"
+        elif code == 0:
+            response.body, response.etag = b"".join(self.chunks), self.header("etag")
+        elif code == pycurl.E_OPERATION_TIMEDOUT and now - self.begun < 0.9 * self.fetcher.connect_timeout_s:
+            return None, True
+        else:
+            response.reason, response.error = self._failure(code, text)
+        is_5xx = 500 <= (status or self.curl.getinfo(pycurl.HTTP_CONNECTCODE)) <= 599 and not self.verdict
+        return response, is_5xx or response.reason in TRANSIENT
+
+    def _failure(self, code: int, text: str) -> tuple[str, str]:
+        url, f = self.row.url, self.fetcher
+        if self.proxy and (code in (pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT) or "CONNECT" in text):
+            status = self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+            return "proxy", f"the proxy answers {status}" if status else "the proxy cannot be reached"
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return "timeout", f"{url.host} accepts no connection within connect_timeout_s={f.connect_timeout_s:g}"
+        if code == pycurl.E_FILESIZE_EXCEEDED:
+            return self._too_large()
+        if code == pycurl.E_COULDNT_CONNECT and self.blocked and not self.opened:
+            return blocked(url, self.blocked)
+        if code in TLS and not self.curl.getinfo(pycurl.OS_ERRNO) and "eof" not in text:
+            return "tls", f"{url.host} and this machine agree on no TLS connection"
+        reason, sentence = CURL.get(code, ("reset", "{host} broke the answer off, or did not speak HTTP"))
+        return reason, sentence.format(host=url.host)
+
+    def _too_large(self) -> tuple[str, str]:
+        return "too_large", f"the body is larger than max_bytes={self.limit}"
+
+
+def blocked(url: Url, addresses: list[str]) -> tuple[str, str]:
+    """The reason and the sentence for a host that may not be asked."""
+    address = min(addresses)  # the order in which they are tried is chance
+    who = address if url.ip else f"{url.host} has the address {address}, which"
+    return "blocked_address", f"{who} is not public; name it in allow_hosts if it may be asked"
+
+
+def _text(value: bytes) -> str:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return "".join(c for c in text.strip() if c.isprintable())[: 64 * 1024]
