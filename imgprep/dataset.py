@@ -145,6 +145,7 @@ class Dataset:
         self.info: dict[str, Any] = json.loads(lines[0])
         self.files: list[dict] = [json.loads(line) for line in lines[1:]]
         self._index: dict[str, pa.Table] = {}
+        self._places: dict[str, tuple[list[str], np.ndarray, np.ndarray]] = {}
 
     @property
     def folder(self) -> str:
@@ -200,10 +201,16 @@ class Dataset:
 
     def pictures(self, split: str, rows: Sequence[int]) -> list[bytes | None]:
         """The encoded bytes of these rows (numbers as in `table`); None where a row has no picture."""
-        table = self.table(split, ["image_id"]).take(pa.array(rows, pa.int64()))
+        if split not in self._places:
+            index = self.index(split)
+            counts = index["count"].to_numpy()
+            where = index["file"].combine_chunks().dictionary_encode()
+            files = np.repeat(where.indices.to_numpy(), counts)
+            self._places[split] = where.dictionary.to_pylist(), files, expand(index["start"].to_numpy(), counts)
+        names, files, places = self._places[split]
         reader, out = Reader(self._folder), []
-        for file, row in zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True):
-            image = reader.rows(file, np.array([row]), ["image"])["image"][0].as_py()
+        for row in rows:
+            image = reader.rows(names[files[row]], places[row : row + 1], ["image"])["image"][0].as_py()
             out.append(image and image["bytes"])
         return out
 

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imgprep import fingerprint
 from imgprep.folder import STARTED, Folder
+from imgprep.progress import say
 
 DEATHS = 2  # of workers on one task, before it is redone piece by piece
 
@@ -70,6 +72,7 @@ class Session:
 
 
 _session: Session | None = None
+_undertaker: subprocess.Popen | None = None
 _pool: Any = None  # the processes of the local engine, kept from stage to stage
 
 
@@ -86,7 +89,7 @@ def session(engine: str = "ray", workers: int | None = None) -> Session:
 
 def close() -> None:
     """End the session: stop the processes that were started here. Does nothing when there are none."""
-    global _session, _pool
+    global _session, _pool, _undertaker
     _session = None
     if _pool is not None:
         _pool.shutdown(wait=True, kill_workers=True)
@@ -96,6 +99,9 @@ def close() -> None:
 
         with _calm_stderr():
             ray.shutdown()
+    if _undertaker is not None:
+        _undertaker.communicate()
+        _undertaker = None
 
 
 atexit.register(close)
@@ -144,12 +150,11 @@ def _run_inline(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
 
 
 def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
-    import cloudpickle
     import loky
 
     global _pool
     left = {t.key: t for t in tasks}
-    blob, barren = cloudpickle.dumps(job), 0
+    blob, barren = _dumps(job), 0
     while left:
         pool = _pool = loky.get_reusable_executor(
             max_workers=min(workers(), len(tasks)), timeout=600, initializer=_start_worker, initargs=(os.getpid(),)
@@ -173,13 +178,12 @@ def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
 
 def _run_ray(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
     start_ray()
-    import cloudpickle
     import ray
 
     if not job.folder.remote and any(not _is_here(n) for n in ray.nodes() if n["Alive"]):
         raise ValueError(f"{job.folder.path} is a path of this machine, but the Ray cluster has others: use a URI")
     by_key = {t.key: t for t in tasks}
-    blob = cloudpickle.dumps(job)
+    blob = _dumps(job)
     # One row = one task = one block: more than two rows in a block would wait for one another.
     rows = ray.data.from_items([{"task": pickle.dumps(t)} for t in tasks], override_num_blocks=len(tasks))
     if job.once:
@@ -192,6 +196,21 @@ def _run_ray(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
         done = rows.map(_on_ray, fn_args=(blob,), num_cpus=1)
     for row in done.iter_rows():
         yield by_key[row["key"]], pickle.loads(row["summary"])
+
+
+def _dumps(job: Job) -> bytes:
+    """The job with the user's own modules in it: a worker that lives on would keep the code it has imported once."""
+    import cloudpickle
+
+    named = [(n, m) for n, m in list(sys.modules.items()) if getattr(m, "__name__", "") == n and n != "__main__"]
+    own = [m for n, m in named if getattr(m, "__file__", None) and not fingerprint.installed(n)]
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return cloudpickle.dumps(job)
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _is_here(node: dict) -> bool:
@@ -285,8 +304,6 @@ def sentence(error: BaseException) -> str:
 
 def _piece_by_piece(task: Task, job: Job) -> dict:
     """The poison rule: every row in turn in a child that may die; the one it dies on is the culprit."""
-    import cloudpickle
-
     total: dict[str, Any] = {}
     child: subprocess.Popen | None = None
     try:
@@ -299,7 +316,7 @@ def _piece_by_piece(task: Task, job: Job) -> dict:
                     stderr=subprocess.DEVNULL,
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
                 )
-                _send(child.stdin, cloudpickle.dumps(job))
+                _send(child.stdin, _dumps(job))
             try:
                 _send(child.stdin, pickle.dumps(piece))
                 summary = pickle.loads(_receive(child.stdout))
@@ -357,6 +374,7 @@ def _receive(pipe: Any) -> bytes:
 
 def start_ray() -> str:
     """Join or start Ray, quietly, unless this process has it already. Returns the cluster's address."""
+    global _undertaker
     import logging
 
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # `uv run` would ship the working directory
@@ -372,16 +390,42 @@ def start_ray() -> str:
         if not address or address == "local":
             address = "local"  # never join a stranger's cluster by accident
             options.update(num_cpus=workers(), include_dashboard=False, object_store_memory=256 << 20)
+            say("starting Ray: about 10 s")
+            command = [sys.executable, "-c", _UNDERTAKER]
+            _undertaker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         with _calm_stderr():
             try:
                 ray.init(address=address, **options)
             except Exception:  # a busy machine may miss Ray's own deadline for its start
                 ray.shutdown()
                 ray.init(address=address, **options)
+        if address == "local":
+            _undertaker.stdin.write(b"up")
+            _undertaker.stdin.flush()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     return ray.get_runtime_context().gcs_address
+
+
+# After a kill -9 of this process Ray's agents would stay for a minute. A child of ours, which looks at what Ray starts
+# until Ray is up, ends them when the pipe to us closes, however that happens.
+_UNDERTAKER = """
+import os, select, sys, psutil
+us, kin = os.getppid(), {}
+while not select.select([sys.stdin], [], [], 0.5)[0]:
+    try:
+        kin |= {p.pid: p.create_time() for p in psutil.Process(us).children(recursive=True) if p.pid != os.getpid()}
+    except psutil.Error:
+        break
+sys.stdin.read()
+for pid, born in kin.items():
+    try:
+        if psutil.Process(pid).create_time() == born:
+            psutil.Process(pid).kill()
+    except psutil.Error:
+        pass
+"""
 
 
 def _shared_address() -> str | None:

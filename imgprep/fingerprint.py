@@ -57,7 +57,7 @@ def _describe(value: Any, seen: set[int]) -> Any:
         callable(value) and hasattr(value, "__module__") and hasattr(value, "__qualname__")
     ):
         name = [value.__module__, value.__qualname__]
-        if _installed(value.__module__):
+        if installed(value.__module__):
             return ["operator", *name, getattr(value, "version", None) or _version(value.__module__)]
         if isinstance(value, types.FunctionType):
             return ["function", _code(value.__code__), *(_describe(v, seen) for v in _used(value))]
@@ -106,7 +106,7 @@ def _code(code: types.CodeType) -> list:
     return [version, code.co_code.hex(), consts, list(code.co_names), list(code.co_varnames)]
 
 
-def _installed(module: str | None) -> bool:
+def installed(module: str | None) -> bool:
     """Does the module come with Python, imgprep or an installed distribution (and not from the user's own files)?"""
     root = (module or "").partition(".")[0]
     if root in ("builtins", "imgprep") or root in sys.stdlib_module_names:

@@ -94,8 +94,10 @@ class Folder:
         """
         # A store has no rename: the file is made locally and goes up in one PUT.
         tmp = tempfile.gettempdir() if self.remote else self.full(TMP)
+        if not self.remote and not os.path.isdir(self.full(PRIVATE)):
+            tmp = self.path  # a plain folder, not a dataset's
         os.makedirs(tmp, exist_ok=True)
-        path = os.path.join(tmp, f"{os.getpid()}-{uuid.uuid4().hex}")
+        path = os.path.join(tmp, f".{os.getpid()}-{uuid.uuid4().hex}")
         sink = Sink(path)
         try:
             yield sink

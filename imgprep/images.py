@@ -1,6 +1,5 @@
 """The verbs a notebook calls: `download` a table's pictures, `transform` every picture with a function."""
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgprep import codec, dataset, fetch, fingerprint, geometry, sources, stage, uris, work
+from imgprep import codec, dataset, fingerprint, geometry, sources, stage, uris, work
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 from imgprep.gather import Shape
@@ -270,18 +269,7 @@ def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict,
 
 
 def _identities(table: pa.Table) -> list[str]:
-    """What names the picture behind each source: a URL without its signature; a file with its size and time."""
-    out = []
-    for source in table["source"].to_pylist():
-        kind = uris.scheme(source or "")
-        if kind == "path":
-            with contextlib.suppress(OSError, ValueError):
-                info = os.stat(source)
-                source = f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
-        elif kind:
-            source = fetch.identity(source)
-        out.append(source or "")
-    return out
+    return [uris.identity(source or "") for source in table["source"].to_pylist()]
 
 
 def _read(path: str) -> dict[str, pa.Table]:
