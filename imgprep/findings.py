@@ -1,0 +1,180 @@
+"""What is to be said about a pipeline's datasets: the numbers of the report, without a page and without thumbnails.
+
+They come from every row. What needs decoded pictures (look-alikes, outliers) comes from at most SAMPLE of them, evenly
+placed and the same each time.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from imgprep import codec, dataset, similar
+from imgprep.dataset import Dataset
+from imgprep.thumbnails import bytes_text, caption, meaning, public, spread, tables
+
+SAMPLE, SAMPLE_PIXELS = 20_000, 4e9  # pictures and pixels that are decoded: about a minute on two cores
+RUN = 100  # neighbours that are sampled together: few files are read
+FAILURES = 5_000  # rows of failures.csv that the page holds
+COLUMNS = ["image_id", "source", "width", "height", "format", "nbytes", "sha256", "status", "reason", "error"]
+
+
+def name(ds: Dataset) -> str:
+    """The last part of a dataset's path: what people call it."""
+    return ds.folder.rstrip("/").rsplit("/", 1)[-1]
+
+
+def rows(ds: Dataset, label: str | None) -> pd.DataFrame:
+    """All rows of all splits, in order: COLUMNS, `label` (text), `split`, and `row` (its number in the split)."""
+    parts = []
+    for split, table in tables(ds).items():
+        cells = table[label].to_pylist() if label in table.column_names else [None] * table.num_rows
+        words = ["" if v is None else str(v) for v in cells]
+        part = table.select(COLUMNS).to_pandas().fillna({"source": "", "format": ""})
+        parts.append(part.assign(label=words, split=split, row=range(len(words))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
+    """The verdict, what is left after each stage, and why rows are not ok, each reason with five examples."""
+    counts, funnel, reasons = stages[-1].counts(), [], []
+    for split in stages[0].splits:
+        steps = [{"name": name(ds), **ds.counts(split)} for ds in stages if split in ds.splits]
+        start = {"name": "rows", "rows": steps[0]["rows"], "ok": steps[0]["rows"], "placeholder": 0, "failed": 0}
+        funnel.append({"split": split, "steps": [start, *steps], "most": max(s["rows"] for s in steps)})
+    bad = last[last.status != "ok"]
+    for word, n in counts["reasons"].items():
+        these = bad[bad.reason == word]
+        examples = [
+            {"split": r.split, "image_id": caption(r.image_id, 60), "source": caption(r.source, 90),
+             "error": caption(r.error, 300)} for r in these.head(5).itertuples()
+        ]  # fmt: skip
+        places = list(Counter(these.split).items())
+        reasons.append({"word": word, "meaning": meaning(word), "rows": n, "splits": places, "examples": examples})
+    failures = [
+        [caption(cell, 2000) for cell in (r.split, r.image_id, r.source, r.status, r.reason, r.error)]
+        for r in bad.head(FAILURES).itertuples()
+    ]
+    verdict = dataset.summary(counts)
+    return {"verdict": verdict, "counts": counts, "funnel": funnel, "reasons": reasons, "failures": failures}
+
+
+def tally(values: pd.Series, split: pd.Series, splits: list[str], most: int = 20) -> list[dict]:
+    """Pictures per value and split, the commonest values first, the rest in one line."""
+    counts = pd.crosstab(values, split).reindex(columns=splits, fill_value=0)
+    counts = counts.loc[sorted(counts.index, key=lambda v: (-counts.loc[v].sum(), v))]
+    lines = [{"name": caption(v, 60) or "(none)", "counts": c.tolist()} for v, c in counts[:most].iterrows()]
+    if len(counts) > most:
+        lines.append({"name": f"{len(counts) - most} others", "counts": counts[most:].sum().tolist()})
+    return lines
+
+
+def histograms(ok: pd.DataFrame, splits: list[str], bins: int = 24) -> list[dict]:
+    """Sizes as drawn: per split a path in a box of 300 x 92, its heights the shares of the split's own pictures."""
+    charts = []
+    for title, values, text in [
+        ("Width, px", ok.width, "{:,.0f}".format),
+        ("Height, px", ok.height, "{:,.0f}".format),
+        ("Width : height", ok.width / ok.height, "{:.3g}".format),
+        ("File size", ok.nbytes, bytes_text),
+    ]:
+        values = values.to_numpy(float)
+        if not len(values):
+            continue
+        low, high = values.min(), values.max()
+        bend = np.log if low > 0 and high / low > 8 else np.asarray  # one 20,000 px picture must not flatten the rest
+        space = np.geomspace if bend is np.log else np.linspace
+        edges = space(low, high, bins + 1) if high > low else np.array([low, low + 1])
+        counts = [np.histogram(values[ok.split == s], edges)[0] for s in splits]
+        shares = [c / max(c.sum(), 1) for c in counts]
+        top, wide = max(max(s) for s in shares), 300 / (len(edges) - 1)
+        steps = [[f"V{92 - 84 * y / top:.1f}H{(i + 1) * wide:.1f}" for i, y in enumerate(s)] for s in shares]
+        start, end = bend(edges[0]), bend(edges[-1])
+        ticks = [{"at": f"{100 * (bend(t) - start) / (end - start):.1f}%", "text": text(t)} for t in _ticks(low, high)]
+        table = [{"edge": text(e), "counts": [int(c[i]) for c in counts]} for i, e in enumerate(edges[:-1])]
+        middle, paths = text(np.median(values)), ["M0 92" + "".join(s) + "V92" for s in steps]
+        charts.append({"name": title, "median": middle, "low": text(low), "high": text(high), "paths": paths,
+                       "ticks": ticks, "bins": table})  # fmt: skip
+    return charts
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Up to five round numbers from low to high: even steps, or 1-2-5 where the range spans a factor of more than 8.
+
+    >>> _ticks(75, 1500), _ticks(0.5, 2)
+    ([100, 200, 500, 1000], [0.5, 1.0, 1.5, 2.0])
+    """
+    rounds = [m * 10**e if e >= 0 else m / 10**-e for e in range(-3, 12) for m in (1, 2, 5)]
+    if low > 0 and high / low > 8:
+        inside = [r for r in rounds if low <= r <= high]
+        return inside[:: -(-len(inside) // 5)]
+    step = next((r for r in rounds if (high - low) / r <= 4), 1)
+    return [round(i * step, 3) for i in range(int(np.ceil(low / step)), int(high // step) + 1)]
+
+
+def measure(ds: Dataset, ok: pd.DataFrame) -> pd.DataFrame:
+    """A bounded part of the ok rows, every distinct picture once, with `hash`, `brightness`, `sharpness`, `entropy`."""
+    part = ok.drop_duplicates("sha256")
+    pixels = part.width.astype(float) * part.height
+    part = part[pixels <= 1e8]
+    most = int(min(SAMPLE, SAMPLE_PIXELS / max(pixels.mean(), 1))) if len(part) else 0
+    if len(part) > most:
+        runs = spread(-(-len(part) // RUN), max(1, most // RUN))
+        part = part[np.isin(np.arange(len(part)) // RUN, runs)]
+    found = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for split, these in part.groupby("split", sort=False):
+            for _, some in these.groupby(these.nbytes.cumsum() // (128 << 20)):  # what is held at once
+                pictures = ds.pictures(split, some.row.tolist())
+                found.update(zip(some.index, pool.map(_numbers, pictures), strict=True))
+    kept = {i: numbers for i, numbers in found.items() if numbers}
+    columns = ["hash", "brightness", "sharpness", "entropy"]
+    return part.join(pd.DataFrame.from_dict(kept, orient="index", columns=columns), how="inner")
+
+
+def _numbers(data: bytes) -> tuple[int, float, float, float] | None:
+    try:
+        image = codec.decode(data, min_wh=(512, 512))
+    except codec.DecodeError:  # an original that was kept although it does not decode
+        return None
+    return similar.phash(image), similar.brightness(image), similar.sharpness(image), similar.entropy(image)
+
+
+def duplicates(ok: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
+    """Groups of rows with equal bytes, and groups that look alike: those across splits first, then the largest.
+
+    measured: what `measure` gave; only these pictures are compared by their looks.
+    """
+    clusters = [[measured.sha256.iloc[i] for i in c] for c in similar.near(measured["hash"].tolist())]
+    wanted = ok.sha256.duplicated(keep=False) | ok.sha256.isin([sha for c in clusters for sha in c])
+    by_sha: dict[str, list[str]] = {}
+    for sha, split in zip(ok.sha256[wanted], ok.split[wanted], strict=True):  # groupby: 20 s for 160,000 groups
+        by_sha.setdefault(sha, []).append(split)
+    groups = [{"exact": True, "shas": [sha], "splits": places} for sha, places in by_sha.items() if len(places) > 1]
+    groups += [{"exact": False, "shas": c, "splits": [s for sha in c for s in by_sha[sha]]} for c in clusters]
+    for group in groups:
+        group["size"], group["splits"] = len(group["splits"]), list(dict.fromkeys(group["splits"]))
+        group["leak"] = len(group["splits"]) > 1
+    groups.sort(key=lambda g: (not g["leak"], not g["exact"], -g["size"]))
+    return {"groups": groups, "compared": len(measured), "distinct": int(ok.sha256.nunique())}
+
+
+def time(stages: list[Dataset], notebooks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last ten runs of each stage, oldest first, and what the last ones took together."""
+    lines, latest = [], []
+    for ds in stages:
+        runs = ds.runs()[-10:]
+        latest += runs[-1:]
+        for run in runs:
+            crew = f" × {run['workers']}" if run["computed"] and run["workers"] else ""
+            speed = round(run["computed"] / run["seconds"], 1) if run["seconds"] else 0
+            kept = {k: run[k] for k in ("seconds", "computed", "reused", "attempts", "bytes")}
+            lines.append({"name": name(ds), "started": run["started"][:16].replace("T", " "), "speed": speed,
+                          "engine": run["engine"] + crew, "why": public(run["why"]), **kept})  # fmt: skip
+    total = {k: round(sum(run[k] for run in latest), 1) for k in ("seconds", "computed", "reused")}
+    steps = [{"notebook": s["notebook"], "status": s.get("status", "done"), "seconds": s["seconds"]} for s in notebooks]
+    return {"runs": lines, "total": total, "notebooks": steps, "when": max((r["started"] for r in lines), default="")}

@@ -1,0 +1,111 @@
+"""Small pictures and short words: what a notebook cell and the report both show of a row."""
+
+import base64
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from imgprep import codec, geometry
+from imgprep.addresses import redact
+from imgprep.dataset import Dataset
+from imgprep.project import project_root
+from imgprep.reasons import REASONS
+
+LABELS = ("label", "class", "class_name", "category", "entity_name")
+URL = re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s'\"<>]+", re.I)
+WORD = r"[^\s/'\"<>,:;]+"
+# Folders of a path may have spaces in their names, but an option (-p name=) that follows a path does not belong to it.
+LOCAL_PATH = re.compile(rf"(?<![\w.:/])(?:/{WORD}(?: (?!-|{WORD}=){WORD})*(?=/))+/(?:{WORD})?|\b[A-Za-z]:\\[^\s'\"<>]+")
+
+
+def thumbnail(picture: bytes | np.ndarray | None, px: int = 160, *, quality: int = 60) -> str:
+    """A picture as a `data:` URI (WebP), never enlarged; "" where there is none or it does not decode.
+
+    picture: encoded bytes, or (H, W, 3) or (H, W) uint8. px: the longest side at most.
+    """
+    try:
+        image = codec.decode(picture, min_wh=(2 * px, 2 * px)) if isinstance(picture, bytes) else picture
+    except codec.DecodeError:
+        return ""
+    if image is None:
+        return ""
+    image = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+    scale = px / max(image.shape[:2])
+    if scale < 1:
+        image = geometry.fit(image, (px, px))
+    return "data:image/webp;base64," + base64.b64encode(codec.encode(image, "WEBP", quality=quality)).decode()
+
+
+def tables(ds: Dataset, split: str | None = None) -> dict[str, pa.Table]:
+    """The rows of one split or of all; splits without any yet, in a run that goes on, are left out."""
+    found = {s: ds.table(s) for s in ([split] if split else ds.splits)}
+    return {s: table for s, table in found.items() if table.num_rows}
+
+
+def label_column(tables: dict[str, pa.Table]) -> str | None:
+    """The user's column that looks like a label: 2 to 50 words that repeat. A usual name wins, then fewest words."""
+    found = {}
+    names = list(dict.fromkeys(c for t in tables.values() for c in t.column_names))
+    for name in names[1 : names.index("source")] if "source" in names else []:  # image_id, the user's own, source
+        columns = [t[name] for t in tables.values() if name in t.column_names]
+        text = all(pa.types.is_string(c.type) or pa.types.is_large_string(c.type) for c in columns)
+        if not text and not (name in LABELS and all(pa.types.is_integer(c.type) for c in columns)):
+            continue
+        values = {v for c in columns for v in c.unique().to_pylist()} - {None, ""}
+        if 2 <= len(values) <= min(50, sum(map(len, columns)) / 2):
+            found[name] = len(values)
+    return next((name for name in LABELS if name in found), min(found, key=found.get, default=None))
+
+
+def spread(n: int, most: int) -> list[int]:
+    """At most `most` of the numbers 0 to n - 1, evenly spaced, ascending.
+
+    >>> spread(10, 3), spread(2, 5)
+    ([0, 3, 6], [0, 1])
+    """
+    return list(range(n)) if n <= most else [i * n // most for i in range(most)]
+
+
+def caption(value: Any, most: int) -> str:
+    """A cell as it may be shown: `public`, one line, at most `most` characters; the middle is left out.
+
+    >>> caption("https://images.example.com/a/b/c/cat.jpg", 21)
+    'https://im…/c/cat.jpg'
+    """
+    text = " ".join(public("" if value is None else value).split())
+    return text if len(text) <= most else text[: (most - 1) // 2] + "…" + text[-(most // 2) :]
+
+
+def bytes_text(n: float) -> str:
+    """A size as people write it.
+
+    >>> bytes_text(210_300), bytes_text(3_200_000), bytes_text(12)
+    ('210 KB', '3.2 MB', '12 B')
+    """
+    units = iter(("B", "KB", "MB", "GB", "TB"))
+    unit = next(units)
+    while n >= 999.5 and unit != "TB":
+        n, unit = n / 1000, next(units)
+    return f"{n:.1f} {unit}".replace(".0 ", " ") if n < 9.95 else f"{n:,.0f} {unit}"
+
+
+def meaning(word: str) -> str:
+    """The sentence for a word of `reason`."""
+    return REASONS.get(word) or REASONS["http_*" if word.startswith("http_") else "error"]
+
+
+def public(value: Any) -> str:
+    """What may leave this machine: URLs without secrets, paths in the project from its root, others by name only.
+
+    >>> public("cannot read /srv/my photos/cat.jpg")
+    'cannot read …/cat.jpg'
+    """
+
+    def shown(path: re.Match) -> str:
+        inside = path[0].removeprefix(f"{project_root()}/")
+        return inside if inside != path[0] else "…/" + re.split(r"[/\\]", path[0].rstrip("/\\"))[-1]
+
+    text = URL.sub(lambda url: redact(url[0].removeprefix("file://")), str(value))
+    return LOCAL_PATH.sub(shown, text)

@@ -1,0 +1,89 @@
+"""Facts about what a notebook cell shows: all of the data is text, small enough to save, at home in both themes."""
+
+import numpy as np
+import pytest
+from made import picture, table
+
+import imgprep
+from imgprep import codec, images, show
+
+HOSTILE = "<img src=x onerror=alert(1)>'\""
+SIGNED = "ftp://me:secret@example.org/" + "long/" * 30 + "cat.png?X-Amz-Signature=abc"
+
+
+@pytest.fixture(scope="module")
+def ds(tmp_path_factory):
+    """Train 30 and test 10 rows of two kinds; in train one source is missing and one is a signed URL nobody reads."""
+    root = tmp_path_factory.mktemp("show")
+    for n in range(38):
+        (root / f"{n}.png").write_bytes(codec.encode(picture(n, (40, 30))))
+    paths = [str(root / f"{n}.png") for n in range(38)]
+    kinds = [HOSTILE, "jar"] * 15
+    with imgprep.session("local", workers=0):
+        tables = {"train": table([*paths[:28], str(root / "gone.png"), SIGNED], kind=kinds, empty=[None] * 30)}
+        tables["test"] = table(paths[28:], kind=kinds[:10], empty=[None] * 10)
+        return images.download(tables, str(root / "raw"))
+
+
+def html(cell: show.Cell) -> str:
+    text = cell._repr_html_()
+    assert "background" not in text and "color:" not in text, "the theme's own colours, light or dark"
+    assert len(text) <= show.CELL_BYTES and "\n" not in repr(cell)
+    return text
+
+
+def test_a_sheet_shows_rows_of_all_splits_with_label_and_size(ds):
+    text = html(show.sheet(ds, 8))
+    assert text.count("<img src='data:image/webp;base64,") == 8
+    assert text.count("jar · 40 × 30</figcaption>") >= 2
+    assert HOSTILE not in text and "&lt;img src=x onerror=alert(1)&gt;&#x27;&quot; · 40 × 30" in text
+
+
+def test_a_sheet_can_be_of_one_split_one_status_and_chosen_columns(ds):
+    assert html(show.sheet(ds, 20, split="test")).count("<figure") == 10
+    assert html(show.sheet(ds, 20, status="placeholder")).count("<figure") == 2
+    assert "ok · 40 × 30" in html(show.sheet(ds, 2, columns=["status"], split="test"))
+
+
+def test_a_sheet_of_plain_pictures(ds):
+    pictures = [picture(1), codec.encode(picture(2)), b"no picture", picture(3)[:, :, 0]]
+    text = html(show.sheet(pictures))
+    assert text.count("<img") == 3 and text.count("no picture</span>") == 1 and "24 × 16" in text
+    assert repr(show.sheet([])) == "no pictures"
+
+
+def test_a_wrong_number_or_column_is_the_users_mistake(ds):
+    with pytest.raises(ValueError, match="1 to 100"):
+        show.sheet(ds, 1000)
+    with pytest.raises(ValueError, match="no column 'colour'; the dataset has: image_id, kind"):
+        show.sheet(ds, columns=["colour"])
+
+
+def test_a_hundred_noisy_pictures_still_fit_into_a_cell():
+    noise = [np.random.default_rng(n).integers(0, 256, (600, 800, 3), np.uint8) for n in range(5)]
+    assert html(show.sheet(noise * 20, 100)).count("<img") == 100
+
+
+def test_before_and_after_say_their_sizes():
+    text = html(show.before_after(codec.encode(picture(1, (400, 300))), picture(1, (128, 96))))
+    assert text.count("<img") == 2 and "before · 400 × 300 · " in text and "after · 128 × 96<" in text
+    assert repr(show.before_after(picture(1), picture(2))) == "before · 24 × 16; after · 24 × 16"
+
+
+def test_failures_are_listed_by_reason_with_what_they_mean(ds):
+    text = html(show.failures(ds))
+    assert "<b>missing_file</b>" in text and "no such file or object" in text and "…/gone.png" in text
+    assert "<b>unsupported_scheme</b>" in text and text.count("<img") == 2, "placeholders are shown"
+    assert repr(show.failures(ds)) == "38 of 40 pictures ready; 2 placeholders: missing_file 1, unsupported_scheme 1"
+
+
+def test_a_dataset_without_failures_says_so(ds):
+    assert html(show.failures(ds, split="test")) == "<p>10 of 10 pictures ready.</p>"
+
+
+def test_rows_are_a_table_of_what_is_there_without_secrets(ds):
+    text = html(show.rows(ds, "train", 30))
+    assert text.count("<tr>") == 31 and text.count("<img") == 30
+    assert "<th style='text-align:left;vertical-align:middle'>kind</th>" in text and ">empty</th>" not in text
+    assert "secret" not in text and "abc" not in text.split("ftp://")[1][:80] and "ftp://example.org/long/" in text
+    assert HOSTILE not in text
