@@ -46,7 +46,7 @@ def download(
     status "placeholder" and a reason; it is not in the dataset's default config.
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     retry_failed: try the failures of earlier runs again. refresh: ask the servers (by ETag) for newer versions.
-    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent …
+    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent … None: its own.
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
     """
     background, fit = (255, 255, 255), None
@@ -56,7 +56,7 @@ def download(
     if size_wh:
         fit = functools.partial(work.fit, size_wh=_pair("size_wh", size_wh))
         operation |= {"size_wh": list(size_wh), "version": geometry.fit_pad.version}
-    urls = work.Urls.of(fetch_options)
+    urls = work.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
     stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), tuple(placeholder_color))
     h = codec.probe(stand_in)
     instead = work.picture_row(b"", stand_in, (h.width, h.height, h.format))
