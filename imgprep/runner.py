@@ -175,11 +175,9 @@ def _shared_ray() -> Iterator[dict[str, str]]:
             with contextlib.suppress(OSError, EOFError), listener.accept() as line:
                 if over.is_set():
                     return
-                if not started:
-                    print("      starting Ray (about 15 s)", flush=True)
-                    started.append(True)
+                started.append(True)
                 try:
-                    line.send(engine.start_ray())
+                    line.send(engine.start_ray())  # says itself that it starts
                 except Exception:  # a second try follows in the kernel, whose notebook then shows the error
                     line.send(None)
 
