@@ -1,5 +1,6 @@
 """Facts about stages: what is recomputed, what a reader sees, what a kill leaves behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -341,7 +342,11 @@ def children_of(pid: int) -> set[int]:
 def alive(pids: set[int]) -> set[int]:
     import psutil
 
-    return {p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE}
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error, ProcessLookupError):  # it may end while we look
+            found |= {pid} if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE else set()
+    return found
 
 
 def wait_for(what, timeout_s: float = 30):
