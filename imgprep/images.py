@@ -88,6 +88,7 @@ def transform(
     batch: int | None = None,
     num_gpus: float = 0,
     format: str = "PNG",
+    max_pixels: int | None = codec.MAX_PIXELS,
     batch_size: int = 10_000,
     retry_failed: bool = False,
     max_failed: float = 0.5,
@@ -104,6 +105,7 @@ def transform(
     features: the new columns: name -> a `datasets` feature, or a dtype such as "float32".
     batch: fn gets lists of up to so many pictures (and of columns), and returns a list.
     num_gpus: per worker. format: of new pictures: "PNG", "WEBP" (both lossless) or "JPEG" (quality 95).
+    max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     Placeholders go through and stay placeholders; rows without a picture keep their outcome.
     Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's `error`.
     """
@@ -141,7 +143,7 @@ def transform(
     if isinstance(fn, type):
         run = work.Function(fn, init, call, operation["function"])
     picture = work.Picture(run, format=format, columns=tuple(asked), extra=tuple(extra.names), children=children,
-                       batch=batch, name=work.name_of(fn), max_pixels=None)  # fmt: skip
+                       batch=batch, name=work.name_of(fn), max_pixels=max_pixels)  # fmt: skip
     load = work.Stored(Folder(source.folder)) if isinstance(source, Dataset) else work.Urls.of({})
     plan = stage.Stage(
         name=work.name_of(fn),
