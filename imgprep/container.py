@@ -15,7 +15,7 @@ Image.init()  # registers the plugins that FORMATS names
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the engine spreads pictures over the cores; a decoder must not do so again
 # Pillow's complaints are harmless or become a DecodeError. Silent for good: a filter for a while upsets other threads.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", module=r"PIL\.\w+Plugin")
+warnings.filterwarnings("ignore", module=r"PIL\.(\w+Plugin|Image)$")
 
 MAX_PIXELS = 178_956_970  # where Pillow too refuses: 512 MiB of RGB
 MAX_SCANS = 100  # of max_pixels each; a progressive JPEG has about 10, and each goes over all pixels
@@ -56,6 +56,8 @@ class Header:
 @contextmanager
 def decode_errors_only(data: bytes) -> Iterator[None]:
     """On bad bytes Pillow raises nearly every class there is; callers see DecodeError and nothing else."""
+    if not isinstance(data, bytes | bytearray):
+        raise ValueError(f"give the picture's bytes (of a file: Path(name).read_bytes()), not {type(data).__name__}")
     try:
         yield
     except DecodeError:
@@ -114,11 +116,14 @@ def open_header(data: bytes, max_pixels: int | None) -> Image.Image:
                     raise
     else:
         raise DecodeError("not_an_image", f"this is no picture: it begins with {data[:24]!r}")
-    scans = 1
-    if im.format in ("JPEG", "MPO"):
+    pixels = im.width * im.height
+    if im.format == "TIFF":  # a tile may be larger than its picture
+        pixels = max(pixels, im.tag_v2.get(322, 1) * im.tag_v2.get(323, 1))
+    elif im.format in ("JPEG", "MPO"):
         values = np.frombuffer(data, np.uint8)
         scans = np.count_nonzero(values[np.flatnonzero(values[1:] == 0xDA)] == 0xFF)  # 5 times as fast as bytes.count
-    if max_pixels and im.width * im.height * max(1, scans / MAX_SCANS) > max_pixels:
+        pixels = max(pixels, pixels * scans / MAX_SCANS)
+    if max_pixels and pixels > max_pixels:
         raise DecodeError("too_many_pixels", f"{im.width} x {im.height} pixels, max_pixels is {max_pixels}")
     if im.format == "PNG" and "exif" not in im.info and (at := data.rfind(b"eXIf")) > 0:  # behind the pixels
         im.info["exif"] = data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at])]

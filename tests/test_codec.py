@@ -383,6 +383,37 @@ def test_hostile_files_end_soon_in_little_memory_and_silence(corpus):
     assert len({w for _, words, _ in lines for w in words}) >= 5
 
 
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from imgprep import codec
+from test_codec import saved, scene
+whole = saved(scene(200, 150), "TIFF", compression="tiff_lzw")
+index = int.from_bytes(whole[4:8], "little")
+broken = whole[:100] + b"x" * 50 + whole[150:]
+def go(data):
+    try:
+        return codec.decode(data).shape
+    except codec.DecodeError as e:
+        return e.reason
+with ThreadPoolExecutor(8) as pool:
+    seen = set(pool.map(go, [whole, broken] * 200))
+print(seen == {(150, 200, 3), "corrupt"})
+print("stderr still works", file=sys.stderr)
+"""
+
+
+def child(script: str) -> tuple[int, str, str]:
+    """Run by another Python, which has this folder to import from."""
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, cwd=here)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_threads_do_not_disturb_each_other_nor_stderr():
+    assert child(THREADS) == (0, "True\n", "stderr still works\n")
+
+
 FUZZ = """
 import collections, random, resource
 import numpy as np
@@ -407,9 +438,8 @@ print(*(f"{word} {n}" for word, n in seen.items()))
 
 
 def test_thousands_of_damaged_pictures_raise_nothing_but_decode_error():
-    here = str(Path(__file__).parent)
-    done = subprocess.run([sys.executable, "-c", FUZZ], capture_output=True, text=True, timeout=120, cwd=here)
-    assert (done.returncode, done.stderr) == (0, "")
-    seen = dict(zip((words := done.stdout.split())[::2], map(int, words[1::2]), strict=True))
+    code, out, complaints = child(FUZZ)
+    assert (code, complaints) == (0, "")
+    seen = dict(zip((words := out.split())[::2], map(int, words[1::2]), strict=True))
     assert sum(seen.values()) == 4500 and set(seen) <= {"ok", *REASONS}
     assert min(seen[word] for word in ("ok", "truncated", "corrupt")) > 200

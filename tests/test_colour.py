@@ -264,6 +264,20 @@ def test_an_rgb_profile_on_a_grey_picture_is_ignored():
         assert np.abs(grey(data).astype(int) - RAMP).max() <= 2
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
+def test_a_grey_profile_is_applied_to_a_grey_picture(format):
+    icc = LINEAR.replace(b"mntrRGB XYZ ", b"mntrGRAYXYZ ").replace(b"gTRC", b"kTRC")
+    data = saved(Image.new("L", (16, 16), 128), format, icc_profile=icc)
+    assert abs(int(grey(data)[8, 8]) - 188) <= 2
+    if format != "JPEG":  # also beside an alpha channel, and at 16 bits
+        data = saved(
+            Image.merge("LA", [Image.new("L", (4, 4), 128), Image.new("L", (4, 4), 255)]), "PNG", icc_profile=icc
+        )
+        assert abs(int(grey(data)[0, 0]) - 188) <= 2
+        wide = Image.fromarray(np.full((4, 4), 128 * 257, np.uint16))
+        assert abs(int(grey(saved(wide, format, icc_profile=icc))[0, 0]) - 188) <= 2
+
+
 @pytest.mark.corpus
 def test_16_bit_files_that_other_tools_clip_to_white(corpus):
     flag = codec.decode((corpus / "modes" / "Flag_of_the_Netherlands-16bit.png").read_bytes())

@@ -41,6 +41,13 @@ def test_other_bytes_are_named_by_their_content(data, word):
     assert words == {word} or (word == "corrupt" and words <= {"corrupt", "truncated"})
 
 
+def test_a_path_is_not_a_damaged_picture_but_the_callers_mistake():
+    with pytest.raises(ValueError, match=r"give the picture's bytes .*read_bytes.*not str") as caught:
+        codec.decode("photo.jpg")
+    assert not isinstance(caught.value, DecodeError)
+    assert codec.decode(bytearray(saved(scene(), "JPEG"))).shape == (64, 96, 3)
+
+
 def test_an_error_survives_pickling_and_is_one_sentence():
     with pytest.raises(DecodeError) as caught:
         codec.decode(b"<html>")
@@ -97,6 +104,25 @@ def test_a_jpeg_of_a_thousand_scans_is_a_bomb():
     bomb = data[:last] + data[last:-2] * 5000 + data[-2:]
     assert reason(bomb, max_pixels=1_000_000) == "too_many_pixels"
     assert codec.decode(data, max_pixels=1_000_000).shape == (300, 400, 3)
+
+
+def test_a_tiff_with_tiles_larger_than_memory_is_refused():
+    data = bytearray(saved(scene(), "TIFF", compression="tiff_lzw"))
+    index = int.from_bytes(data[4:8], "little")
+    count = int.from_bytes(data[index : index + 2], "little")
+    entries = [data[i : i + 12] for i in range(index + 2, index + 2 + 12 * count, 12)]
+    tile_words = {273: 324, 279: 325, 278: 322}  # where strips are, their bytes, their rows -> the same of tiles, width
+    for entry in entries:
+        tag = int.from_bytes(entry[:2], "little")
+        entry[:2] = tile_words.get(tag, tag).to_bytes(2, "little")
+    huge_side = b"\4\0\1\0\0\0" + (26000).to_bytes(4, "little")
+    entries = [e for e in entries if e[:2] != b"\x42\1"] + [b"\x42\1" + huge_side, b"\x43\1" + huge_side]
+    entries.sort(key=lambda e: int.from_bytes(e[:2], "little"))
+    tail = len(data)  # the index moves to the end: it has grown
+    data[4:8] = tail.to_bytes(4, "little")
+    bomb = bytes(data) + len(entries).to_bytes(2, "little") + b"".join(entries) + b"\0\0\0\0"
+    assert reason(bomb) == reason(bomb, codec.check) == "too_many_pixels"
+    assert codec.probe(bomb, max_pixels=None).width == 96
 
 
 def test_a_text_chunk_that_inflates_to_gigabytes_is_refused():
