@@ -2,6 +2,7 @@
 
 import base64
 import re
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,16 @@ def bytes_text(n: float) -> str:
 
 
 def meaning(word: str) -> str:
-    """The sentence for a word of `reason`."""
-    return REASONS.get(word) or REASONS["http_*" if word.startswith("http_") else "error"]
+    """The sentence for a word of `reason`.
+
+    >>> meaning("http_404")
+    'the server answered 404 Not Found'
+    """
+    if word.startswith("http_"):
+        status = word.removeprefix("http_")
+        phrase = {str(s.value): s.phrase for s in HTTPStatus}.get(status, "")
+        return f"the server answered {status} {phrase}".rstrip()
+    return REASONS[word]
 
 
 def public(value: Any) -> str:

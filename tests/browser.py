@@ -18,9 +18,18 @@ import tempfile
 import time
 from pathlib import Path
 
-FLAGS = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-         "--remote-debugging-pipe"]
+FLAGS = [
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+]
 # The browser reads commands on descriptor 3 and answers on 4, so the pipes get these numbers before it starts.
 RENAME = """import fcntl, os, sys
 commands, answers = (fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3])
@@ -86,7 +95,7 @@ class Page:
             message["sessionId"] = self._session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self._out, data):]
+            data = data[os.write(self._out, data) :]
         for answer in self._messages(timeout_s):
             if answer.get("id") == number:
                 if "error" in answer:
@@ -141,8 +150,16 @@ class Page:
 
     def key(self, name: str, *, code: int = 0, text: str = "") -> None:
         """Press and release one key, as a person does: 'Escape', 'ArrowRight', 'Tab', 'Enter' …"""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
-                 "ArrowDown": 40}
+        codes = {
+            "Tab": 9,
+            "Enter": 13,
+            "Escape": 27,
+            " ": 32,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+        }
         text = text or {"Enter": "\r", " ": " "}.get(name, "")
         common = {"key": name, "code": name, "windowsVirtualKeyCode": code or codes.get(name, 0)}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common)
