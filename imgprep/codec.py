@@ -100,7 +100,7 @@ def check(data: bytes, *, max_pixels: int | None = MAX_PIXELS, keep_truncated: b
 
 
 def encode(image: np.ndarray, format: str = "PNG", *, quality: int | None = 95) -> bytes:
-    """(H, W, 3) uint8 RGB to PNG, JPEG or WEBP. The same pixels give the same bytes: no time, no metadata.
+    """(H, W, 3) uint8 RGB, or a mask (H, W), to PNG, JPEG or WEBP. The same pixels give the same bytes: no time, no metadata.
 
     quality: 1 to 100, of JPEG and WEBP; None is lossless WEBP. PNG is lossless whatever it says.
 
@@ -119,7 +119,8 @@ def encode(image: np.ndarray, format: str = "PNG", *, quality: int | None = 95) 
         raise ValueError(f"no format {format!r}; the formats are {', '.join(options)}; did you mean {near!r}?")
     if (format != "PNG" and quality is not None and not 1 <= quality <= 100) or (format, quality) == ("JPEG", None):
         raise ValueError(f"quality must be from 1 to 100 (or None: lossless WEBP), not {quality!r}")
-    return cv2.imencode(f".{format.lower()}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options[format])[1].tobytes()
+    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(f".{format.lower()}", bgr, options[format])[1].tobytes()
 
 
 def placeholder(size_wh: tuple[int, int] = (128, 128), color: tuple[int, int, int] = (200, 200, 200)) -> bytes:

@@ -243,7 +243,7 @@ class Picture:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
             what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise ValueError(f"{self.name} returned {what}: a picture is uint8 of shape (H, W, 3), a mask (H, W)")
-        data = codec.encode(image, self.format)
+        data = codec.encode(image, self.format, quality=95 if self.format == "JPEG" else None)
         return picture_row(one.key, data, (image.shape[1], image.shape[0], self.format), child=child, **more)
 
 

@@ -221,6 +221,15 @@ def test_more_failures_than_max_failed_stop_after_the_commit(tmp_path):
     assert dataset.open(out).counts()["ok"] == 4
 
 
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_masks_and_pictures_are_stored_without_loss(tmp_path, format):
+    paths = folder(tmp_path / "in", 2)
+    out = images.transform({"train": table(paths)}, str(tmp_path / format), lambda i: i[:, :, 0] // 9, format=format)
+    assert np.array_equal(codec.decode(out.pictures("train", [1])[0])[:, :, 1], picture(1)[:, :, 0] // 9)
+    rows = images.transform({"train": table(paths)}, str(tmp_path / "rgb"), darker, format=format)
+    assert np.array_equal(codec.decode(rows.pictures("train", [1])[0]), picture(1) // 2)
+
+
 def test_a_function_may_return_columns_children_and_take_columns(tmp_path):
     paths = folder(tmp_path / "in", 3)
     tables = {"train": table(paths, label=["a", "b", "c"])}
