@@ -94,8 +94,9 @@ def _provenance(stages: list[Dataset], parameters: dict[str, Any], defaults: dic
     for key, value in parameters.items():
         changed = key in defaults and defaults[key] != value
         shown.append({"name": key, "value": public(value), "changed": changed, "default": public(defaults.get(key))})
-        if isinstance(value, str) and value and (project_root() / value).is_file():
-            with (project_root() / value).open("rb") as stream:
+        file = os.path.join(project_root(), value) if isinstance(value, str) else ""
+        if os.path.isfile(file):  # not Path.is_file: that raises for a text longer than a file's name can be
+            with open(file, "rb") as stream:
                 inputs[public(value)] = hashlib.file_digest(stream, "sha256").hexdigest()
     for package in PACKAGES:
         try:

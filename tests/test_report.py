@@ -108,7 +108,7 @@ def written(path: Path, datasets, **options) -> Parsed:
 def page(products, tmp_path_factory) -> Parsed:
     return written(
         tmp_path_factory.mktemp("page") / "report.html", products,
-        parameters={"out": "data/mine", "size_wh": [32, 32], "url": "https://me:SECRET@example.org/t.csv?token=SECRET"},
+        parameters={"out": "data/mine", "size_wh": [32, 32], "note": 300 * "long ", "url": "https://me:SECRET@example.org/t.csv?token=SECRET"},
         defaults={"out": "data/products", "size_wh": [32, 32], "url": ""},
         command="imgprep run products -p out=data/mine",
         steps=[{"notebook": "01_download.ipynb", "seconds": 1.5, "status": "done"}],
@@ -173,7 +173,7 @@ def test_classes_and_formats_count_ready_pictures_only(page):
 
 def test_changed_parameters_are_marked_and_secrets_are_not_shown(page):
     text = page.text("provenance")
-    assert "out data/mine changed from data/products" in text and "size_wh [32, 32] url" in text
+    assert "out data/mine changed from data/products" in text and "size_wh [32, 32] note long" in text
     assert "imgprep run products -p out=data/mine" in text and "python" in text
     assert "https://example.org/t.csv?token=***" in text
     assert "SECRET" not in repr(page.tags) + repr(page.texts) + repr(page.scripts)
