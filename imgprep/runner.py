@@ -166,20 +166,20 @@ def _shared_ray() -> Iterator[dict[str, str]]:
     """
     from multiprocessing.connection import Client, Listener
 
-    key, over, started = secrets.token_hex(16), threading.Event(), []
+    key, over = secrets.token_hex(16), threading.Event()
 
     def answer() -> None:
         from imgprep import engine
 
-        while True:
+        while not over.is_set():
             with contextlib.suppress(OSError, EOFError), listener.accept() as line:
-                if over.is_set():
-                    return
-                started.append(True)
-                try:
-                    line.send(engine.start_ray())  # says itself that it starts
-                except Exception:  # a second try follows in the kernel, whose notebook then shows the error
-                    line.send(None)
+                if not over.is_set():
+                    try:
+                        line.send(engine.start_ray())
+                    except Exception:  # a second try follows in the kernel, whose notebook then shows the error
+                        line.send(None)
+        # Here, because Ray's processes die with the thread that started them, and a stop after that takes 5 s.
+        engine.close()
 
     # The path of a socket holds 107 characters at most.
     with tempfile.TemporaryDirectory(prefix="imgprep-", dir="/tmp" if len(tempfile.gettempdir()) > 70 else None) as at:
@@ -196,11 +196,7 @@ def _shared_ray() -> Iterator[dict[str, str]]:
                 over.set()
                 with contextlib.suppress(OSError, EOFError):
                     Client(listener.address, authkey=key.encode()).close()  # wakes the thread
-                thread.join(timeout=5)
-                if started:
-                    from imgprep import engine
-
-                    engine.close()
+                thread.join()
 
 
 class _Relay:
