@@ -1,13 +1,18 @@
 """What a result depends on, as a hash: so that an edited function recomputes, and an upgrade does not."""
 
+import contextlib
+import dis
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import inspect
+import io
 import json
+import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -21,8 +26,11 @@ def digest(*values: Any) -> str:
     >>> digest({"b": 1, "a": [1, 2]}) == digest({"a": [1, 2], "b": 1})
     True
     """
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=_refuse)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    try:
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=_refuse)
+    except TypeError:  # {1: "a", "b": 2}
+        raise ValueError("the names in a dict must be text") from None
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _refuse(value: Any) -> Any:
@@ -30,69 +38,117 @@ def _refuse(value: Any) -> Any:
 
 
 def function(fn: Callable) -> str:
-    """Hash of a function or class: its code, closure, defaults, and the globals and helpers it uses.
+    """Hash of a function, method, class or object: its code, closure, defaults, and the globals and helpers it uses.
 
     Comments, docstrings and line numbers do not count. What comes from an installed distribution counts by name and
     version; what comes from imgprep by its operator's own `version`, so that an upgrade of the package does not
     compute everything again. Raises Unhashable, naming the culprit.
     """
-    return digest(_describe(fn, set()))
+    return digest(_describe(fn, {}))
 
 
-def _describe(value: Any, seen: set[int]) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
+def _describe(value: Any, seen: dict[Any, Any], attributes: frozenset[str] = frozenset()) -> Any:
+    """The value as plain lists and text. attributes: what the code that uses a module takes from it."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
-    if id(value) in seen:
-        return "seen"
-    seen.add(id(value))
+    if isinstance(value, tuple) and type(value) is tuple:
+        return ["tuple", *(_describe(v, seen) for v in value)]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(json.dumps(_describe(v, dict(seen))) for v in value)]
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) and installed(value.__module__):
+        version = getattr(value, "version", None) or _version(value.__module__)
+        return ["operator", value.__module__, value.__qualname__, version]
+    # The object is kept, or the next one could get its id. Of a module each user sees another part.
+    mark = (id(value), attributes if isinstance(value, types.ModuleType) else None)
+    if mark in seen:
+        return ["seen", seen[mark][0]]
+    seen[mark] = len(seen), value
     if isinstance(value, types.ModuleType):
-        return ["module", value.__name__, _version(value.__name__)]
-    if isinstance(value, functools.partial):
-        return ["partial", *(_describe(v, seen) for v in (value.func, list(value.args), value.keywords))]
-    if isinstance(value, staticmethod | classmethod):
-        return _describe(value.__func__, seen)
-    if isinstance(value, types.MethodType):
-        return ["method", _describe(value.__func__, seen), _describe(value.__self__, seen)]
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) or (
-        callable(value) and hasattr(value, "__module__") and hasattr(value, "__qualname__")
-    ):
-        name = [value.__module__, value.__qualname__]
-        if installed(value.__module__):
-            return ["operator", *name, getattr(value, "version", None) or _version(value.__module__)]
-        if isinstance(value, types.FunctionType):
-            return ["function", _code(value.__code__), *(_describe(v, seen) for v in _used(value))]
-        if isinstance(value, type):
-            members = {k: v for k, v in vars(value).items() if k not in _IGNORED}
-            return ["class", [_describe(b, seen) for b in value.__bases__], _describe(members, seen)]
-    if isinstance(value, property):
-        return ["property", *(_describe(f, seen) for f in (value.fget, value.fset))]
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, *(_describe(v, seen) for v in value)]
-    if isinstance(value, dict):
+        name, version = value.__name__, _version(value.__name__)
+        if installed(name) and name.partition(".")[0] != "imgprep":
+            return ["module", name, version]
+        used = sorted(attributes & vars(value).keys())
+        return ["module", name, *([n, _describe(vars(value)[n], seen, attributes)] for n in used)]
+    if isinstance(value, types.FunctionType):
+        return ["function", _code(value.__code__), *_used(value, seen)]
+    if isinstance(value, type):
+        members = {k: v for k, v in vars(value).items() if k not in _IGNORED}
+        return ["class", [_describe(b, seen) for b in value.__bases__], _describe(members, seen)]
+    if type(value) is list:
+        return ["list", *(_describe(v, seen) for v in value)]
+    if type(value) in (dict, types.MappingProxyType):
         return ["dict", *([_describe(k, seen), _describe(v, seen)] for k, v in value.items())]
-    return _hash(value)
+    for kind, parts in _PARTS.items():
+        if isinstance(value, kind):
+            return [kind.__name__, *(_describe(getattr(value, part), seen) for part in parts)]
+    if callable(getattr(value, "__wrapped__", None)):  # functools.lru_cache and its like
+        return ["wrapped", _describe(type(value), seen), _describe(value.__wrapped__, seen)]
+    return _object(value, seen)
 
 
 _IGNORED = {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__firstlineno__", "__annotations__"}
-_IGNORED |= {"__static_attributes__"}
+_IGNORED |= {"__static_attributes__", "__annotate_func__", "__annotate__", "__annotations_cache__", "_abc_impl"}
+_IGNORED |= {"__dataclass_fields__", "__dataclass_params__"}  # they stand in the generated __init__ too
+_PARTS = {
+    functools.partial: ("func", "args", "keywords"),
+    functools.cached_property: ("func",),
+    types.MethodType: ("__func__", "__self__"),
+    types.MemberDescriptorType: ("__name__",),
+    property: ("fget", "fset", "fdel"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+}
 
 
-def _used(fn: types.FunctionType) -> list[Any]:
-    """Defaults, closure, and the globals whose names the code (and the code inside it) mentions."""
-    closure = []
+def _object(value: Any, seen: dict[Any, Any]) -> Any:
+    """An object by its class and state, where that is how it pickles; else as `datasets` hashes it."""
+    kind = type(value)
+    own = not installed(kind.__module__)
+    if own or (kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__):
+        try:
+            _, args, *state = value.__reduce_ex__(4)
+        except Exception:  # it does not pickle; `datasets` may know it all the same
+            return _hash(value)
+        state = [list(s) if isinstance(s, Iterator) else s for s in state]
+        return ["object", _describe(kind, seen), _describe(args, seen), _describe(state, seen)]
+    return _hash(value)
+
+
+def _used(fn: types.FunctionType, seen: dict[Any, Any]) -> list[Any]:
+    """Defaults, attributes, closure, and the globals and modules that the code (and the code inside it) uses."""
+    names, attributes, imported = _names(fn.__code__)
+    cells = []
     for cell in fn.__closure__ or ():
         try:
-            closure.append(cell.cell_contents)
+            cells.append(cell.cell_contents)
         except ValueError:  # a variable that is assigned later
-            closure.append(None)
-    names = sorted(n for n in _names(fn.__code__) if n in fn.__globals__)
-    used = [[n, fn.__globals__[n]] for n in names]
-    return [list(fn.__defaults__ or ()), fn.__kwdefaults__ or {}, closure, used]
+            cells.append(None)
+    taken = {n: fn.__globals__[n] for n in sorted(names) if n in fn.__globals__}
+    for name in sorted(imported):  # inside the function
+        with contextlib.suppress(Exception):
+            taken[f"import {name}"] = importlib.import_module(name)
+    attributes = frozenset(attributes)
+    own = [fn.__defaults__, fn.__kwdefaults__, vars(fn)]
+    used = [*cells, *(v for pair in taken.items() for v in pair)]
+    return [*(_describe(v, seen) for v in own), *(_describe(v, seen, attributes) for v in used)]
 
 
-def _names(code: types.CodeType) -> set[str]:
-    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return set(code.co_names).union(*(_names(c) for c in inner))
+def _names(code: types.CodeType) -> tuple[set[str], set[str], set[str]]:
+    """The globals that the code reads, the attributes it takes of anything, the modules it imports."""
+    names, attributes, imported = set(), set(), set()
+    for step in dis.get_instructions(code):
+        if step.opname.startswith("LOAD_") and ("GLOBAL" in step.opname or "NAME" in step.opname):
+            names.add(step.argval)
+        elif step.opname == "IMPORT_NAME":
+            imported.add(step.argval)
+            attributes.update(step.argval.split("."))
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM", "LOAD_SUPER_ATTR"):
+            attributes.add(step.argval)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            for mine, more in zip((names, attributes, imported), _names(inner), strict=True):
+                mine |= more
+    return names, attributes, imported
 
 
 def _code(code: types.CodeType) -> list:
@@ -103,16 +159,19 @@ def _code(code: types.CodeType) -> list:
         for c in consts
     ]
     version = sys.version_info[:2]  # bytecode differs between minor versions of Python
-    return [version, code.co_code.hex(), consts, list(code.co_names), list(code.co_varnames)]
+    takes = [code.co_argcount, code.co_kwonlyargcount, code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)]
+    body = [code.co_code.hex(), code.co_exceptiontable.hex(), consts, list(code.co_names), list(code.co_varnames)]
+    return [version, takes, *body]
 
 
 def installed(module: str | None) -> bool:
     """Does the module come with Python, imgprep or an installed distribution (and not from the user's own files)?"""
     root = (module or "").partition(".")[0]
-    if root in ("builtins", "imgprep") or root in sys.stdlib_module_names:
-        return root != "__main__"
     origin = getattr(sys.modules.get(root), "__file__", None) or ""
-    return "site-packages" in origin or "dist-packages" in origin
+    if root in ("builtins", "imgprep") or "site-packages" in origin or "dist-packages" in origin:
+        return True
+    # The user may have a test.py or a code.py of their own.
+    return root in sys.stdlib_module_names and (not origin or origin.startswith(os.path.dirname(os.__file__)))
 
 
 def _version(module: str) -> str:
@@ -133,6 +192,8 @@ def _distributions() -> dict:
 def _hash(value: Any) -> str:
     from datasets.fingerprint import Hasher  # knows numpy, torch, regular expressions, datasets …
 
+    if isinstance(value, io.IOBase):  # dill would take its name and position for it
+        raise Unhashable(f"{type(value).__name__} cannot be hashed (an open file)")
     try:
         return Hasher.hash(value)
     except Exception as e:
