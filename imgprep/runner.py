@@ -26,7 +26,7 @@ from imgprep.pipeline import Pipeline, Step
 from imgprep.progress import clock
 from imgprep.project import project_root
 
-EXIT_CODES = {"RunStopped": 3, "ValueError": 2, "FileNotFoundError": 2, "KeyboardInterrupt": 130}
+EXIT_CODES = {"RunStopped": 3, "ValueError": 2, "FileNotFoundError": 2, "KeyboardInterrupt": 130, "Interrupted": 130}
 GO_ON = "Run the same command again to go on: finished work is kept."
 
 

@@ -1,8 +1,12 @@
 """What all tests share: a clean environment, the test pictures, and parts of the machine that may be missing."""
 
+import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +74,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project of its own, which is the working directory."""
     monkeypatch.chdir(tmp_path)
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def unpacked_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the wheel of this tree holds: on PYTHONPATH it is an installation without a clone."""
+    if not importlib.util.find_spec("hatchling"):  # the build must not reach for the network
+        missing("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

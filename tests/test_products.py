@@ -1,6 +1,7 @@
 """The pipeline `products` with its real notebooks, on pictures made here."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from imgprep import dataset, runner
+from imgprep import dataset, runner, sample
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.slow]
 GIVEN = {"train_csv": "train.csv", "test_csv": "test.csv", "url_column": "picture", "out": "data/made",
@@ -90,3 +91,21 @@ def test_a_dry_run_says_what_there_is_to_do_and_why(shop):
     runner.run("products", GIVEN)  # nothing to do: nothing is written again, nothing is logged
     assert {p: p.stat().st_mtime_ns for p in (shop.root / "data").rglob("*.parquet")} == before
     assert [len(dataset.open(f"data/made/{name}").runs()) for name in ("raw", "ocr")] == logs
+
+
+@pytest.mark.ray
+def test_the_demo_needs_no_clone_and_gives_what_the_sample_holds(unpacked_wheel, tmp_path):
+    command = [sys.executable, "-m", "imgprep", "demo"]
+    environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
+    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    counts, expected = dataset.open(tmp_path / "data/products/ocr").counts(), sample.expected(tmp_path / "data/sample")
+    assert {k: counts[k] for k in ("rows", "ok", "reasons")} == expected
+    assert counts["failed"] == 0
+    assert f"\n{dataset.summary(counts)}\ndataset  data/products/ocr\n" in first.stdout
+    (report,) = tmp_path.glob("reports/products/*/report.html")
+    assert "imgprep demo" in report.read_text()
+
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and "starting Ray" in first.stdout and "Ray" not in again.stdout
+    assert again.stdout.splitlines()[-5] == first.stdout.splitlines()[-5]
