@@ -5,8 +5,19 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-class RunStopped(RuntimeError):
+class _Told:
+    """An exception that is no fault in the code: a notebook shows its sentence, not forty lines of traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
+
+
+class RunStopped(_Told, RuntimeError):
     """Nearly everything failed alike, or more rows failed than `max_failed` allows. A command exits with 3."""
+
+
+class Interrupted(_Told, KeyboardInterrupt):
+    """The stop button, or Ctrl-C, during a stage. What is done is kept."""
 
 
 _LAZY = {"session": "engine", "close": "engine", "batch": "images"}

@@ -128,8 +128,14 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def start() -> None:
+    """Start what takes long to start, so that the time which `run` takes is the time of the work."""
+    if name() == "ray":
+        start_ray()
+
+
 def run(tasks: Sequence[Task], job: Job) -> Iterator[tuple[Task, dict]]:
-    """Do the tasks, in any order; yields each with its summary as it is finished.
+    """Do the tasks, in any order; yields each with its summary, and in it `task_s`, as it is finished.
 
     A summary {"fatal": sentence} is a fault that is not the data's (a full disk, a wrong option): it raises
     RuntimeError, or ValueError when the user can mend it. Closing the generator, or an interrupt, ends the work.
@@ -283,8 +289,9 @@ def _guarded(task: Task, job: Job) -> dict:
 
 
 def _attempt(task: Task, job: Job) -> dict:
+    began = time.monotonic()
     try:
-        return job.fn(task)
+        return {**job.fn(task), "task_s": time.monotonic() - began}
     except ValueError as e:
         return {"fatal": str(e), "user": True}
     except Exception as e:

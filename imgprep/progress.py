@@ -9,17 +9,26 @@ from typing import Any
 
 
 class Progress:
-    """Rows done, rows/s, failures by reason and the time left. `say` prints a sentence of its own."""
+    """Rows done, rows/s, failures by reason and the time left.
+
+    The clock starts with the first unit of work, not with the workers: else a run of a minute, of which Ray took 20 s
+    to start, would say "6:00 left" when its first rows are done.
+    """
 
     def __init__(self, stage: str, total: int):
         self.stage, self.total, self.done = stage, total, 0
         self.reasons: Counter = Counter()
-        self._began = self._drawn = time.monotonic()
+        self._began: float | None = None
+        self._drawn = time.monotonic()
         self._display: Any = None
         self._tty = sys.stderr.isatty()
         self._file = os.environ.get("IMGPREP_PROGRESS")
+        if self._tty or _in_notebook():
+            self._draw(final=False)  # there is something to see while the workers start
 
-    def update(self, rows: int, reasons: dict[str, int]) -> None:
+    def update(self, rows: int, reasons: dict[str, int], seconds: float) -> None:
+        """`rows` more are done; `reasons`: those that failed; `seconds`: what a worker took for them."""
+        self._began = self._began or time.monotonic() - seconds
         self.done += rows
         self.reasons.update(reasons)
         # A terminal and a notebook are redrawn a few times a second, a log gets a line every ten.
@@ -30,18 +39,24 @@ class Progress:
     def close(self) -> None:
         self._draw(final=True)
 
-    def line(self) -> str:
-        seconds = max(time.monotonic() - self._began, 1e-6)
-        rate = self.done / seconds
-        left = f", {clock((self.total - self.done) / rate)} left" if 0 < self.done < self.total else ""
+    def line(self, *, final: bool = False) -> str:
+        text = f"{self.stage}: {self.done:,}/{self.total:,} rows"
+        if self._began is None:
+            return text
+        rate, seconds = self._pace()
+        left = f", {clock((self.total - self.done) / rate)} left" if self.done < self.total and not final else ""
         why = "; " + ", ".join(f"{k} {n:,}" for k, n in self.reasons.most_common()) if self.reasons else ""
-        return f"{self.stage}: {self.done:,}/{self.total:,} rows, {rate:,.0f}/s, {clock(seconds)}{left}{why}"
+        return f"{text}, {rate:,.0f}/s, {clock(seconds)}{left}{why}"
+
+    def _pace(self) -> tuple[float, float]:
+        """Rows per second, and the seconds that work goes on."""
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        return self.done / seconds, seconds
 
     def _draw(self, *, final: bool) -> None:
         self._drawn = time.monotonic()
-        if self._file:
-            seconds = max(self._drawn - self._began, 1e-6)
-            rate = self.done / seconds
+        if self._file and self._began:
+            rate = self._pace()[0]
             record = {
                 "stage": self.stage,
                 "done": self.done,
@@ -57,17 +72,18 @@ class Progress:
 
             from IPython.display import display
 
-            bar = f"<progress max='{max(self.total, 1)}' value='{self.done}' style='width:16em'></progress>"
-            shown = {"text/plain": self.line(), "text/html": f"<div>{bar} {escape(self.line())}</div>"}
+            line = self.line(final=final)
+            bar = f"<progress max='{max(self.total, 1)}' value='{self.done}' style='width:16em'></progress> "
+            shown = {"text/plain": line, "text/html": f"<div>{'' if final else bar}{escape(line)}</div>"}
             if self._display is None:
                 self._display = display(shown, raw=True, display_id=True)
             else:
                 self._display.update(shown, raw=True)
         elif self._tty:
-            sys.stderr.write("\r\x1b[2K" + self.line() + ("\n" if final else ""))
+            sys.stderr.write("\r\x1b[2K" + self.line(final=final) + ("\n" if final else ""))
             sys.stderr.flush()
         elif not os.environ.get("PYTEST_CURRENT_TEST"):
-            print(self.line(), file=sys.stderr, flush=True)
+            print(self.line(final=final), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgprep import RunStopped, dataset, engine, fingerprint
+from imgprep import Interrupted, RunStopped, dataset, engine, fingerprint
 from imgprep.dataset import COLUMNS, KEY, MANIFEST, Dataset
 from imgprep.folder import PRIVATE, Folder
 from imgprep.gather import Shape, gather
-from imgprep.parts import PARTS, Crashed, Located, split_task
+from imgprep.parts import PARTS, PICTURE, Crashed, Located, split_task
 from imgprep.progress import Progress, say
 
 UNIT_ROWS = 200
@@ -79,6 +80,10 @@ def build(
             found = run.finish()
         except OSError as e:
             raise RuntimeError(engine.sentence(e)) from e
+        except KeyboardInterrupt:
+            done = run.totals.get("rows", 0)
+            text = f"{done:,} of {run.missing:,} rows are done and kept: run it again to go on"
+            raise Interrupted(text) from None
     counts = found.counts()
     if counts["rows"] and (counts["rows"] - counts["ok"]) / counts["rows"] > max_failed:
         raise RunStopped(f"{dataset.summary(counts)}: more than max_failed={max_failed} of the rows, in {folder.path}")
@@ -96,6 +101,8 @@ class _Run:
         self.totals: dict[str, Any] = {}
         self.parts_of: dict[str, list[str]] = {}
         self.max_failed = max_failed
+        self.schemas = self._schemas()
+        self.rows = {split: self._typed(table) for split, table in stage.rows.items()}
         self.parts = Located()
         self.committed = Located()
         self.operation = fingerprint.digest(stage.operation)
@@ -103,9 +110,33 @@ class _Run:
         self._find_results(retry, refresh)
         self._plan_units(refresh)
         self.why = self._why(retry, refresh)
-        self.schemas: dict[str, pa.Schema] = {}
 
     # Planning --------------------------------------------------------------------------------------------------------
+
+    def _schemas(self) -> dict[str, pa.Schema]:
+        """The schema of each config. Raises ValueError for names and types that no dataset can have."""
+        shape, tables = self.stage.shape, list(self.stage.rows.values())
+        for split in self.stage.rows:
+            if not re.fullmatch(r"\w+(\.\w+)*", split) or split.lower() == "all":
+                raise ValueError(f"split {split!r} is no name for `datasets`: use letters, digits and _")
+        for name in [name for table in tables for name in table.column_names]:
+            if name in (*PICTURE, "original", "file", "row"):
+                raise ValueError(f"there is a column {name!r}, a name that imgprep needs: rename it")
+        try:
+            user = pa.unify_schemas([t.schema.remove_metadata() for t in tables])
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as e:
+            raise ValueError(f"the columns do not go together: {e}") from None
+        meta = next((t.schema.metadata for t in tables if t.schema.metadata), None)
+        own = [f for f in user if f.name not in {"image_id", *COLUMNS, *shape.extra.names}]
+        plain = dataset.schema_of(pa.schema(own, meta), shape.extra, children=shape.children)
+        return {"default": plain, "failures": dataset.with_original(plain) if shape.keep_original else plain}
+
+    def _typed(self, rows: pa.Table) -> pa.Table:
+        """The carried columns as they will be written; null where a split lacks one that another has."""
+        known = dict.fromkeys(n for t in self.stage.rows.values() for n in t.column_names)
+        schema = pa.schema([self.schemas["default"].field(n) for n in known])
+        columns = {f.name: rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema}
+        return pa.table(columns).cast(schema)
 
     def _keys(self, split: str) -> pa.Array:
         base = hashlib.blake2b(self.operation.encode(), digest_size=16)
@@ -219,6 +250,7 @@ class _Run:
         self.done: list[_Batch] = []
         if not self.units:
             return
+        engine.start()
         progress = Progress(self.stage.name, self.missing)
         try:
             self._commit(ready)
@@ -227,7 +259,7 @@ class _Run:
                 for name in self.parts_of[task.key]:
                     self.parts.add_part(self.folder, f"{PARTS}/{name}")
                 self.totals = engine.merge(self.totals, summary)
-                progress.update(summary["rows"], summary["reasons"])
+                progress.update(summary["rows"], summary["reasons"], summary.pop("task_s", 0))
                 self._stop_early()
                 for batch in self.waiting[task.key]:
                     self.left[id(batch)] -= 1
@@ -298,23 +330,9 @@ class _Run:
             self._log(found)
         return found
 
-    def _schema(self, config: str) -> pa.Schema:
-        if not self.schemas:
-            tables = list(self.stage.rows.values())
-            user = pa.unify_schemas([t.schema.remove_metadata() for t in tables])
-            meta = next((t.schema.metadata for t in tables if t.schema.metadata), None)
-            taken = {"image_id", *COLUMNS, *self.stage.shape.extra.names}
-            own = [f for f in user if f.name not in taken]
-            plain = dataset.schema_of(pa.schema(own, meta), self.stage.shape.extra, children=self.stage.shape.children)
-            self.schemas = {
-                "default": plain,
-                "failures": dataset.with_original(plain) if self.stage.shape.keep_original else plain,
-            }
-        return self.schemas[config]
-
     def _gather(self, batch: "_Batch") -> "_Batch":
         keys = self.keys[batch.split].slice(batch.start, batch.stop - batch.start)
-        carried = self.stage.rows[batch.split].slice(batch.start, batch.stop - batch.start)
+        carried = self.rows[batch.split].slice(batch.start, batch.stop - batch.start)
         batch.digest = self._digest(carried, keys)
         fresh = self.parts.find(keys)
         if self.before is not None and (fresh < 0).all():
@@ -324,7 +342,6 @@ class _Run:
             if books and books[0]["digest"] == batch.digest and whole:
                 batch.files = same
                 return batch
-        self._schema("default")
         places = Located.locate(keys, fresh, self.parts, self.committed)
         name = f"{batch.split}-{batch.number:05d}"
         files = gather(
@@ -342,7 +359,8 @@ class _Run:
         with pa.ipc.new_stream(sink, table.schema) as out:
             out.write_table(table)
         h.update(sink.getvalue())
-        h.update(repr((self.stage.shape.placeholder, self._schema("default").to_string(), self.batch_size)).encode())
+        schema = self.schemas["default"].to_string(truncate_metadata=False)
+        h.update(repr((self.stage.shape.placeholder, schema, self.batch_size)).encode())
         return h.hexdigest()
 
     def _publish(self, *, complete: bool) -> bool:
@@ -363,7 +381,6 @@ class _Run:
         manifest = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [info, *files]).encode()
         if self.before is not None and self.folder.get(MANIFEST) == manifest and self.folder.size("README.md"):
             return False
-        self._schema("default")
         # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
         self.folder.put("README.md", dataset.card(info, files, self.schemas).encode())
         self.folder.put(MANIFEST, manifest)
