@@ -13,7 +13,8 @@ from imgprep.thumbnails import bytes_text, caption, label_column, meaning, sprea
 CELL_BYTES = 200_000  # a notebook with twenty such cells still opens at once
 FIGURE = "display:inline-block;vertical-align:bottom;margin:0 12px 12px 0"
 SMALL = "font-size:smaller;opacity:.75;overflow-wrap:anywhere;text-align:left"
-FRAME = "margin:0;border-radius:4px;outline:1px solid rgba(128,128,128,.3)"  # white pictures on white, black on black
+# White pictures on white, black on black. Inside the picture: a cell cuts off what stands out on its left.
+FRAME = "margin:0;border-radius:4px;outline:1px solid rgba(128,128,128,.3);outline-offset:-1px"
 HIDDEN = {"file", "row", "sha256"}
 
 
@@ -119,10 +120,15 @@ def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
 
 
 def rows(ds: Dataset, split: str | None = None, n: int = 5) -> Cell:
-    """The first n rows of a split as a table with thumbnails; columns that are empty in all of them are left out."""
+    """The first n rows of a split as a table with thumbnails; columns that are empty in all of them are left out.
+
+    So is `source` where another column says the same.
+    """
     split = split or ds.splits[0]
     cells = ds.table(split).slice(0, n).to_pylist()
     names = [c for c in (cells[0] if cells else {}) if c not in HIDDEN and any(r[c] not in (None, "") for r in cells)]
+    if any(all(r[c] == r["source"] for r in cells) for c in names if c != "source"):
+        names.remove("source")
     pictures = ds.pictures(split, range(len(cells)))
 
     def build(px: int) -> str:

@@ -87,3 +87,12 @@ def test_rows_are_a_table_of_what_is_there_without_secrets(ds):
     assert "<th style='text-align:left;vertical-align:middle'>kind</th>" in text and ">empty</th>" not in text
     assert "secret" not in text and "abc" not in text.split("ftp://")[1][:80] and "ftp://example.org/long/" in text
     assert HOSTILE not in text
+
+
+def test_rows_leave_source_out_where_another_column_says_the_same(tmp_path):
+    (tmp_path / "a.png").write_bytes(codec.encode(picture(1)))
+    path = str(tmp_path / "a.png")
+    with imgprep.session("local", workers=0):
+        same = images.download({"train": table([path], link=[path])}, str(tmp_path / "same"))
+        other = images.download({"train": table([path], link=["a.png"])}, str(tmp_path / "other"))
+    assert ">source</th>" not in html(show.rows(same)) and ">source</th>" in html(show.rows(other))
