@@ -1,5 +1,6 @@
 """Web addresses: how a URL is read, what of it may be shown, and which hosts may be asked at all."""
 
+import functools
 import ipaddress
 import re
 import socket
@@ -151,6 +152,7 @@ def identity(url: str) -> str:
     return f"{address}?{kept}" if kept else address
 
 
+@functools.lru_cache(4096)
 def is_public(ip: str) -> bool:
     """Whether an address belongs to the public internet, also when IPv4 hides in IPv6. False for what is no address.
 

@@ -6,24 +6,20 @@ changes its address gains nothing; deadlines and caps on everything (`transfer`)
 """
 
 import math
-import os
 import re
 import selectors
-import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
-from urllib.request import getproxies_environment, proxy_bypass_environment
 
-import certifi
 import pycurl
 
-from imgprep.addresses import Hosts, Url, UrlError, identity, is_public, parse, redact
+from imgprep.addresses import Url, UrlError, identity, parse, redact
 from imgprep.optout import Robots
 from imgprep.politeness import LONGEST_PAUSE_S, Host, Queue, backoff_s, retry_after_s
+from imgprep.routes import Routes, authorization, ca_bundle
 from imgprep.transfer import HELD_BYTES, MIB, Response, Row, Transfer, blocked
 
 __all__ = ["Fetcher", "Response", "identity", "redact"]
@@ -31,6 +27,7 @@ __all__ = ["Fetcher", "Response", "identity", "redact"]
 USER_AGENT = "imgprep/0.1 (+https://example.org/put-your-contact-in-user_agent)"
 ROWS_AHEAD = 1000  # rows that wait for their hosts: no bodies, only URLs
 HOSTS_KNOWN = 10_000
+ABORTED_BY_CALLBACK = 11  # CURLM_…, which pycurl does not name
 SILENT = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, where there is no status either
 
 
@@ -43,10 +40,10 @@ class Fetcher:
     allow_hosts: hosts with private addresses that may be asked: names, "name:port", addresses, networks.
     opt_out, robots_txt, tdm_reservation: honour X-Robots-Tag, robots.txt, TDM-Reservation.
     authorization_env: the name of the environment variable with the value of an Authorization header, which is sent to
-        the hosts of the URLs, never to where they redirect.
+        the hosts of the URLs, never to another one to which they redirect.
 
     The environment gives the proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and the CA bundle (SSL_CERT_FILE,
-    CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE). A proxy looks names up itself: they are checked before, but not at that moment.
+    CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE).
     Raises ValueError for options that make no sense. For one thread at a time. No cookies, no HTTP/2.
     """
 
@@ -80,7 +77,6 @@ class Fetcher:
         self.min_bytes_per_s = _number("min_bytes_per_s", min_bytes_per_s, 0)
         self.max_bytes = _number("max_bytes", max_bytes, 1, whole=True)
         self.max_redirects = _number("max_redirects", max_redirects, 0, whole=True)
-        self.allow_hosts = Hosts(allow_hosts)
         for name, value in (("opt_out", opt_out), ("robots_txt", robots_txt), ("tdm_reservation", tdm_reservation)):
             if not isinstance(value, bool):
                 raise ValueError(f"{name} is true or false, not {value!r}")
@@ -88,28 +84,23 @@ class Fetcher:
         if not isinstance(user_agent, str) or not re.fullmatch(r"[!-~][ -~]*", user_agent):
             raise ValueError(f"user_agent is one line of ASCII text, not {user_agent!r}")
         self.user_agent, self.agent = user_agent, re.split(r"[/ ]", user_agent.lower())[0]
-        self.authorization = _secret(authorization_env)
-        self.ca_bundle = _ca_bundle()
-        self._proxies = getproxies_environment()
-        networks = re.findall(r"[0-9a-fA-F.:]+/[0-9]+", self._proxies.get("no", ""))  # urllib knows names only
-        self._direct = Hosts(networks, "NO_PROXY")
+        self.authorization, self.ca_bundle = authorization(authorization_env), ca_bundle()
+        self.routes = Routes(allow_hosts)
+        self._hosts: dict[str, Host] = {}
+        self._robots: dict[str, Robots | Response | list[Row]] = {}  # per site: rules, why there are none, or who waits
+        self._queue: Queue | None = None  # while fetch runs
+        self._done: deque[tuple[int, Response]] = deque()
+        self._open()
 
+    def _open(self) -> None:
         self.held_bytes = 0  # in bodies under way
+        self._free: list[Transfer] = []
+        self._active: dict[Transfer, None] = {}  # oldest first
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.in_flight)
         # Not CurlMulti.select: it ends at file number 1023, and a notebook's kernel may have more.
         self._selector: selectors.BaseSelector | None = selectors.DefaultSelector()
-        self._timer_at = math.inf
-        self._free: list[Transfer] = []
-        self._active: dict[Transfer, None] = {}  # oldest first
-        self._hosts: dict[str, Host] = {}
-        self._robots: dict[str, Robots | Response | list[Row]] = {}  # per site: rules, why there are none, or who waits
-        self._lookups: dict[str, Future] = {}  # only with a proxy
-        self._threads: ThreadPoolExecutor | None = None
-        self._queue: Queue | None = None  # while fetch runs
-        self._done: deque[tuple[int, Response]] = deque()
 
     def fetch(self, urls: Iterable[str], etags: Iterable[str] | None = None) -> Iterator[tuple[int, Response]]:
         """Yield (index, Response) for each URL, in the order in which they end.
@@ -124,8 +115,8 @@ class Fetcher:
         if len(self._hosts) > HOSTS_KNOWN:  # a worker lives as long as the run
             self._hosts = {site: host for site, host in self._hosts.items() if not host.is_new()}
             self._robots.clear()
-            self._lookups.clear()
-        rows = enumerate(zip(urls, repeat("") if etags is None else etags, strict=False))
+            self.routes.forget()
+        rows = enumerate(zip(urls, repeat("")) if etags is None else zip(urls, etags, strict=True))  # noqa: B905
         more = True
         try:
             while more or self._active or self._queue:
@@ -143,32 +134,40 @@ class Fetcher:
                     busy_s = time.monotonic() - left_at
                     for transfer in self._active:
                         transfer.held_up(busy_s)
+        except GeneratorExit:
+            raise
+        except BaseException as e:
+            self._shut()  # an interrupt may have come anywhere, in the middle of curl's work or ours
+            self._open()
+            if isinstance(e, pycurl.error) and e.args[0] == ABORTED_BY_CALLBACK:
+                raise KeyboardInterrupt from None  # `_watch` raises nothing itself; curl swallows what interrupts it
+            raise
         finally:
             self._abandon()
 
     def close(self) -> None:
         """Close every connection. May be called twice."""
-        if self._selector is None:
-            return
-        self._abandon()
-        for transfer in self._free:
+        if self._selector is not None:
+            self._shut()
+            self._selector = None
+            self.routes.close()
+
+    def _shut(self) -> None:
+        for transfer in [*self._active, *self._free]:
+            with suppress(pycurl.error):
+                self._multi.remove_handle(transfer.curl)
             transfer.curl.close()
-        self._free.clear()
+        self._active.clear()
         self._multi.close()
         self._selector.close()
-        self._selector = None
-        if self._threads:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        for host in self._hosts.values():
+            host.active = 0
 
     def __enter__(self) -> "Fetcher":
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def may_connect(self, url: Url, ip: str) -> bool:
-        """Whether this address may be asked for this URL."""
-        return is_public(ip) or self.allow_hosts.names(url.host, url.port, ip)
 
     def is_oldest(self, transfer: Transfer) -> bool:
         return next(iter(self._active)) is transfer
@@ -197,7 +196,7 @@ class Fetcher:
             if found is None:
                 return
             row, host = found
-            proxy = self._proxy(row.url)
+            proxy = self.routes.proxy(row.url)
             if not self._is_clear(row, host, proxy, now):
                 continue
             if self.robots_txt and row.index >= 0 and row.url.site not in self._robots:
@@ -224,40 +223,20 @@ class Fetcher:
             self._end(row, Response(reason=rules.reason, error=f"robots.txt cannot be read: {rules.error}"))
         elif rules and not rules.allow(url.path):
             self._end(row, Response(reason="robots", error=f"robots.txt of {url.host} disallows this path"))
-        elif (addresses := self._addresses(url, proxy)) is None:
+        elif (addresses := self.routes.addresses(url, proxy)) is None:
             self._queue.add_later(row, host, now + 0.02)
-        elif barred := [ip for ip in addresses if not self.may_connect(url, ip)]:
+        elif barred := [ip for ip in addresses if not self.routes.may_connect(url, ip)]:
             reason, sentence = blocked(url, barred)
             self._end(row, Response(reason=reason, error=sentence))
         else:
             return True
         return False
 
-    def _addresses(self, url: Url, proxy: str) -> list[str] | None:
-        """What to check before a request: an address in the URL; behind a proxy a name's, too. None: not known yet."""
-        if url.ip:
-            return [url.ip]
-        if not proxy or self.allow_hosts.names(url.host, url.port):
-            return []
-        if url.host not in self._lookups:
-            self._threads = self._threads or ThreadPoolExecutor(4, "imgprep-dns")
-            self._lookups[url.host] = self._threads.submit(_resolve, url.host)
-        lookup = self._lookups[url.host]
-        return lookup.result() if lookup.done() else None
-
-    def _proxy(self, url: Url) -> str:
-        """The proxy for this URL, or "". This machine is never asked through one (as in Go)."""
-        proxy = self._proxies.get(url.scheme) or self._proxies.get("all") or ""
-        if not proxy or re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host):
-            return ""
-        direct = proxy_bypass_environment(url.site, self._proxies) or self._direct.names(url.host, url.port)
-        return "" if direct else proxy
-
     # While requests are under way
 
     def _watch(self, what: int, fd: int, multi, data) -> None:
         if what == pycurl.POLL_REMOVE:
-            with suppress(KeyError):
+            with suppress(KeyError, ValueError):  # ValueError: the selector is closed
                 self._selector.unregister(fd)
             return
         events = selectors.EVENT_READ if what & pycurl.POLL_IN else 0
@@ -267,21 +246,19 @@ class Fetcher:
         except KeyError:
             self._selector.register(fd, events)
 
-    def _set_timer(self, ms: int) -> None:
-        self._timer_at = math.inf if ms < 0 else time.monotonic() + ms / 1000
-
     def _drive(self) -> None:
         """Wait until something comes, let curl work on it, and see who has ended or is late."""
         now = time.monotonic()
         queue_s = self._queue.wait_s(now) if len(self._active) < self.in_flight else math.inf
         tick_s = 0.05 if self._active else 1.0  # how late a deadline may be kept
-        for key, events in self._selector.select(max(0.0, min(queue_s, tick_s, self._timer_at - now))):
+        curl_ms = self._multi.timeout()
+        timer_at = now + curl_ms / 1000 if curl_ms >= 0 else math.inf
+        for key, events in self._selector.select(max(0.0, min(queue_s, tick_s, timer_at - now))):
             mask = pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0
             mask |= pycurl.CSELECT_OUT if events & selectors.EVENT_WRITE else 0
             self._multi.socket_action(key.fd, mask)
         now = time.monotonic()
-        if self._timer_at <= now:
-            self._timer_at = math.inf
+        if timer_at <= now:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         left = 1
         while left:
@@ -397,37 +374,8 @@ def _rules(response: Response, agent: str) -> Robots | Response:
     return response
 
 
-def _resolve(name: str) -> list[str]:
-    """The addresses of a name; [] where only the proxy knows it."""
-    try:
-        return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
-    except OSError:
-        return []
-
-
 def _number(name: str, value: float, least: float, *, whole: bool = False) -> float:
     is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not is_number or not least <= value < math.inf:
         raise ValueError(f"{name} is a {'whole ' if whole else ''}number of at least {least:g}, not {value!r}")
     return value
-
-
-def _secret(variable: str | None) -> str:
-    """The value of the environment variable with this name. It stays out of every message."""
-    if variable is None:
-        return ""
-    if not isinstance(variable, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
-        raise ValueError("authorization_env is the name of an environment variable, not the value itself")
-    value = os.environ.get(variable, "")
-    if not re.fullmatch(r"[ -~]+", value):
-        raise ValueError(f"authorization_env: set {variable} in the environment to one line, like 'Bearer …'")
-    return value
-
-
-def _ca_bundle() -> str:
-    for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
-        if path := os.environ.get(name):
-            if not os.path.isfile(path):
-                raise ValueError(f"{name}={path} in the environment is no file: name a CA bundle, or unset it")
-            return path
-    return certifi.where()

@@ -50,6 +50,7 @@ class Host:
         self.limit = float(at_once)
         self.rate: float | None = None  # requests per second; None until the host has refused one
         self.active = 0
+        self._warned = self._learned = False  # ever, and in this round
         self._known = False  # whether `rate` was found by going over it, not only guessed from a burst
         self._answers: deque[float] = deque(maxlen=1000)  # when the last ones came
         self._started_at = self._next_at = self._paused_until = self._parked_until = 0.0
@@ -78,7 +79,7 @@ class Host:
     def started(self, now: float) -> None:
         self.active += 1
         self._started_at = now
-        if self.rate:  # the last tenth of a second may be made up for: the loop does not wake to the microsecond
+        if self.rate:  # 20 ms may be made up for: no loop wakes to the microsecond
             self._next_at = max(self._next_at, now - 0.02) + 1 / self.rate
 
     def ended(self) -> None:
@@ -93,17 +94,18 @@ class Host:
         if self.rate:
             # What a burst taught may be far too low (a leaky bucket lets 10 through, then 50 a second): it doubles each
             # second until the host refuses once more. From then on 1 % a second, later faster: hosts change.
-            self.rate += 0.01 + 0.002 * (now - self._cut_at) ** 2 if self._known else 0.7
+            self.rate += 0.01 + 0.005 * (now - self._cut_at) ** 2 if self._known else 0.7
 
     def refused(self, now: float, started_at: float, retry_after_s: float | None = None) -> None:
         """429, or 503 with Retry-After: pause the whole host, and ask less from then on."""
+        is_load = True
         if started_at >= self._cut_at:  # else it was under way when the host refused another one: the same round
             self._rounds += 1
             self._cut(now)
-            if self.rate or self._started_at == started_at:
-                self._learn(now)
-            # else those that started after it will tell: where they are answered, it was the one row and not the load
-        elif self.rate is None:
+            self._learned = False
+            # Where those that started after it are answered, it was this one row and not the load.
+            is_load = self.rate is not None or started_at == self._started_at
+        if is_load and not self._learned:
             self._learn(now)
         pause_s = BACKOFF_S * 2 ** (self._rounds - 1) if retry_after_s is None else retry_after_s
         is_too_long = pause_s > LONGEST_PAUSE_S
@@ -126,13 +128,15 @@ class Host:
             self._parked_until = now + PARKED_S
 
     def _learn(self, now: float) -> None:
+        """Set the rate by what the host bore in the last second; once in a round of refusals."""
         borne = 0.9 * sum(at > now - 1 for at in self._answers)
-        if self.rate is None:
-            self.rate = max(borne, 1.0)
-            self._known = any(now - 1 < at < now - 0.5 for at in self._answers)  # else it was only a burst
-        else:
+        if self.rate is not None:
             self._known = True
             self.rate = max(min(borne, 0.9 * self.rate), 0.7 * self.rate, 0.2)
+        elif borne >= 9 or self._warned:  # else another worker had taken nearly all: the number would say nothing
+            self.rate = max(borne, 1.0)
+            self._known = any(now - 1 < at < now - 0.5 for at in self._answers)  # else it was only a burst
+        self._learned = self._warned = True
 
     def _cut(self, now: float) -> None:
         self._cut_at = now

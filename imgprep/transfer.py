@@ -11,13 +11,15 @@ from imgprep.addresses import Url
 from imgprep.optout import robots_tag
 
 MIB = 2**20
-HELD_BYTES = 256 * MIB  # bodies under way hold no more than this together, but for the oldest of them
+HELD_BYTES = 128 * MIB  # bodies under way hold no more than this together, but for the oldest of them
 SPEED_WINDOW_S = 5.0  # the lowest speed is judged over this
 DRAIN_BYTES = 64 * 1024  # of an error page: reading it is cheaper than making another connection
 ROBOTS_BYTES = 500 * 1024  # RFC 9309
 DNS_CACHE_S = 300
+HEADERS = {b"location", b"retry-after", b"etag", b"x-robots-tag", b"tdm-reservation"}
 
 CURL = {
+    pycurl.E_URL_MALFORMAT: ("bad_url", "curl reads no URL in it"),
     pycurl.E_COULDNT_RESOLVE_HOST: ("dns", "the name {host} has no address"),
     pycurl.E_COULDNT_CONNECT: ("refused", "{host} accepts no connection"),
     pycurl.E_PARTIAL_FILE: ("truncated", "the body ended before all of it had come"),
@@ -69,7 +71,7 @@ class Row:
 
 
 class Transfer:
-    """A curl handle and the state of its request. `fetcher` gives the limits and says which addresses may be asked."""
+    """A curl handle and the state of its request. `fetcher`: the `fetch.Fetcher` that holds the options."""
 
     def __init__(self, fetcher):
         self.fetcher = fetcher
@@ -125,7 +127,7 @@ class Transfer:
 
     def _open_socket(self, purpose, address):
         # Here and not before: whatever a name resolves to, and however late, this is the address that is connected to.
-        if not self.proxy and not self.fetcher.may_connect(self.row.url, address.addr[0]):
+        if not self.proxy and not self.fetcher.routes.may_connect(self.row.url, address.addr[0]):
             self.blocked.append(address.addr[0])
             return pycurl.SOCKET_BAD
         self.opened = True
@@ -153,7 +155,8 @@ class Transfer:
             return -1
         for line in self.lines[1:]:
             name, _, value = line.partition(b":")
-            self.headers.setdefault(name.strip().lower().decode("latin-1"), []).append(_text(value))
+            if (name := name.strip().lower()) in HEADERS:
+                self.headers.setdefault(name.decode(), []).append(_text(value))
         self.keep = 200 <= status < 300
         if (self.keep or status == 304) and self.row.index >= 0:
             tag = robots_tag(self.headers.get("x-robots-tag", []), self.fetcher.agent)

@@ -45,8 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             server.seen.append((self.path, dict(self.headers)))
             self.count = server.asked[self.path]
         try:
-            if self.path.startswith("http://"):
-                return self.forward()
+            if self.path.startswith("http://") and not self.forwards():
+                return
             parts = [unquote(part) for part in urlsplit(self.path).path.split("/")[1:]]
             self.query = {k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()}
             getattr(self, parts[0].replace("-", "_").replace(".", "_"), self.nothing)(*parts[1:])
@@ -68,12 +68,14 @@ class Handler(BaseHTTPRequestHandler):
             _pump(self.connection, other)
         self.close_connection = True
 
-    def forward(self):
+    def forwards(self) -> bool:
+        """Whether this proxy knows the host; it then answers itself what that would."""
         url = urlsplit(self.path)
-        target = self.server.proxy_names.get(url.hostname)
-        if self.server.proxy_says or not target:
-            return self.answer(self.server.proxy_says or 403)
-        self.answer(200, picture(url.path.rpartition("/")[2]))
+        known = url.hostname in self.server.proxy_names and not self.server.proxy_says
+        if not known:
+            self.answer(self.server.proxy_says or 403)
+        self.path = url._replace(scheme="", netloc="").geturl()
+        return known
 
     def answer(self, status, body=b"", **headers):
         self.send_response(status)
@@ -237,6 +239,7 @@ class Handler(BaseHTTPRequestHandler):
                 server.recent.popleft()
             fine = len(server.recent) < 50 and server.open_now <= 8
             server.answers[200 if fine else 429] += 1
+            server.polite_from_to = (server.polite_from_to[0] or now, now)
             if fine:
                 server.recent.append(now)
         if not fine:
@@ -274,6 +277,7 @@ class HostileServer(ThreadingHTTPServer):
         self.recent: deque[float] = deque()
         self.answers: dict[int, int] = defaultdict(int)
         self.polite_headers: dict[str, str] = {}
+        self.polite_from_to = (0.0, 0.0)
 
     def process_request(self, request, client_address):
         self.connections += 1

@@ -223,7 +223,7 @@ def test_a_host_that_takes_no_connection_is_a_timeout():
 
 
 @pytest.mark.parametrize(
-    "host", "127.0.0.1 localhost a.localhost 127.1 0x7f.1 2130706433 0177.0.0.1 [::1] [::ffff:127.0.0.1] 0.0.0.0".split()
+    "host", "127.0.0.1 localhost a.localhost 127.1 0x7f.1 2130706433 0177.0.0.1 [::1] [::ffff:7f00:1] 0.0.0.0".split()
 )
 def test_loopback_is_refused_by_whatever_name(server, host):
     (response,) = fetch([f"http://{host}:{server.port}/ok/a"], allow_hosts=())
@@ -356,9 +356,10 @@ def test_a_proxy_that_is_not_there(monkeypatch):
 
 def test_private_hosts_are_refused_behind_a_proxy_too(proxy):
     hosts = ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "0x7f.1", "[::ffff:10.0.0.1]"]
-    assert reasons([f"http://{host}:{proxy.port}/ok/a" for host in hosts], allow_hosts=()) == ["blocked_address"] * 6
-    assert proxy.connections == 0
-    assert reasons(["http://pictures.test/redirect?to=http://10.0.0.1/"], allow_hosts=()) == [""]  # the proxy answers all
+    urls = [f"http://{host}:{proxy.port}/ok/a" for host in hosts]
+    assert reasons(urls, allow_hosts=()) == ["blocked_address"] * 6 and proxy.connections == 0
+    redirects = [f"http://pictures.test/redirect?to=http://{host}/ok/a" for host in hosts]
+    assert reasons(redirects, allow_hosts=()) == ["blocked_address"] * 6
 
 
 def test_a_private_name_is_refused_behind_a_proxy_too(proxy):
@@ -381,8 +382,8 @@ def test_no_proxy_is_obeyed(proxy):
 def test_authorization_goes_to_the_urls_own_host_only(server, monkeypatch):
     monkeypatch.setenv("PICTURES_AUTH", "Bearer t0ken")
     with HostileServer() as other:
-        urls = [f"{server.url}/echo/1", f"{server.url}/redirect?to=/echo/2", f"{server.url}/redirect?to={other.url}/echo/3"]
-        answers = fetch(urls, authorization_env="PICTURES_AUTH")
+        paths = ["/echo/1", "/redirect?to=/echo/2", f"/redirect?to={other.url}/echo/3"]
+        answers = fetch([server.url + path for path in paths], authorization_env="PICTURES_AUTH")
     sent = [json.loads(r.body)["headers"].get("Authorization") for r in answers]
     assert sent == ["Bearer t0ken", "Bearer t0ken", None]
 
@@ -396,7 +397,7 @@ def test_a_missing_authorization_is_said_at_once_and_not_shown(name):
 
 def test_no_secret_of_a_url_comes_back(server):
     url = server.url.replace("//", "//user:hidden1@") + "/{}?X-Amz-Signature=hidden2&w=1"
-    paths = ["status/404", "ok/a", "redirect?to=//user:hidden1@127.0.0.1:1/?sig=hidden2&z=", "loop", "reset", "announced/99"]
+    paths = ["status/404", "ok/a", "redirect?to=//user:hidden1@127.0.0.1:1/?sig=hidden2&z=", "loop", "announced/99"]
     answers = fetch([url.format(path) for path in paths], attempts=1, max_bytes=90)
     assert "hidden" not in repr(answers)
     assert server.seen[0][1]["Authorization"].startswith("Basic ")
@@ -471,10 +472,9 @@ with Fetcher(allow_hosts=["127.0.0.1"], share=share) as fetcher:
 
 @pytest.mark.slow
 def test_a_host_with_limits_gives_all_its_pictures():
-    """8 at once and 50 a second: 400 of 400, under 5 % refusals, under 15 s; by one worker or two, told to wait or not."""
+    """8 at once, 50 a second: 400 of 400, few refusals, under 15 s; with one worker or two, told to wait or not."""
     cases = list(itertools.product((1, 2), ({}, {"Retry-After": "1"})))
     servers = [HostileServer().__enter__() for _ in cases]
-    started = time.monotonic()
     workers = []
     for server, (count, headers) in zip(servers, cases, strict=True):
         server.polite_headers = headers
@@ -482,20 +482,19 @@ def test_a_host_with_limits_gives_all_its_pictures():
         environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
         workers += [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(count)]
     found = [reason for worker in workers for reason in json.loads(worker.communicate(timeout=60)[0])]
-    took_s = time.monotonic() - started
     for server in servers:
         server.__exit__()
     assert found == [""] * 1600
     for server in servers:
         assert server.answers[200] == 400 and server.answers[429] / sum(server.answers.values()) < 0.05
-    assert took_s < 15
+        assert server.polite_from_to[1] - server.polite_from_to[0] < 15
 
 
 # Owners' wishes
 
 
 def test_an_opt_out_is_honoured_recorded_and_never_asked_again(server):
-    urls = [f"{server.url}/ok/{n}?X-Robots-Tag={tag}" for n, tag in enumerate(["noai", "imgprep:+noai", "otherbot:+noai"])]
+    urls = [f"{server.url}/ok/a?X-Robots-Tag={tag}" for tag in ("noai", "imgprep:+noai", "otherbot:+noai")]
     mine, named, others = fetch(urls)
     assert (mine.reason, mine.body, mine.opt_out) == ("opted_out", None, "X-Robots-Tag: noai")
     assert named.reason == "opted_out" and "imgprep: noai" in named.opt_out

@@ -14,10 +14,11 @@ from imgprep.politeness import PARKED_S, Host, Queue, backoff_s, retry_after_s
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("0", 0), ("120", 120), (" 2 ", 2), ("1.5", 1.5), ("-3", 0), ("", None), ("soon", None), ("nan", None), ("inf", None),
-        ("Thu, 01 Jan 1970 00:02:00 GMT", 20), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Thu, 99 Jan 1970 00:00:00 GMT", None),
+        *[("0", 0), ("120", 120), (" 2 ", 2), ("1.5", 1.5), ("-3", 0)],
+        *[(text, None) for text in ("", "soon", "nan", "inf", "Thu, 99 Jan 1970 00:00:00 GMT")],
+        *[("Thu, 01 Jan 1970 00:02:00 GMT", 20), ("Thu, 01 Jan 1970 00:00:00 GMT", 0)],
     ],
-)  # fmt: skip
+)
 def test_retry_after_is_seconds_or_a_date(text, seconds):
     assert retry_after_s(text, 100.0) == seconds
 
@@ -29,7 +30,7 @@ def test_waits_grow_and_are_spread_from_nothing_to_the_whole():
 
 def test_a_host_that_never_refuses_is_never_slowed_down():
     host = Host("a", 8)
-    for n in range(8):
+    for _ in range(8):
         assert host.wait_s(0) == 0
         host.started(0)
     assert host.wait_s(0) == math.inf
@@ -48,12 +49,47 @@ def test_one_burst_of_refusals_halves_once_and_answers_bring_it_back_one_by_one(
     for n in range(8):
         host.ended()
         host.refused(1 + n / 100, started_at=0)
-    assert host.limit == 4 and host.rate == 1
+    assert host.limit == 4
     rises = [host.limit]
     for n in range(60):
         host.answered(10 + n)
         rises.append(host.limit)
     assert rises[4] < 5.1 and rises[-1] == 8 and rises == sorted(rises)
+
+
+def test_the_rate_is_nine_tenths_of_what_was_borne_and_rises_again():
+    host = Host("a", 8)
+    for n in range(40):
+        host.started(n / 40)
+        host.ended()
+        host.answered(n / 40)
+    host.started(1)
+    host.ended()
+    host.refused(1, 1, 0)
+    assert host.rate == pytest.approx(36, abs=1)
+    starts, now = 0, 3.0
+    while now < 4.0:
+        if host.wait_s(now) == 0:
+            host.started(now)
+            host.ended()
+            starts += 1
+        now += 0.001
+    assert 35 <= starts <= 38
+    rate = host.rate
+    host.answered(5)
+    assert rate < host.rate < 1.05 * rate
+
+
+def test_one_row_that_is_refused_among_others_that_are_answered_teaches_no_rate():
+    host = Host("a", 8)
+    for at in (1.0, 1.1, 1.2):
+        host.started(at)
+    host.ended()
+    host.refused(1.3, started_at=1.0, retry_after_s=1)
+    for at in (1.4, 1.5):
+        host.ended()
+        host.answered(at)
+    assert host.rate is None and host.wait_s(1.5) > 0
 
 
 def test_a_timeout_halves_too_down_to_one():
@@ -75,7 +111,7 @@ def test_retry_after_pauses_the_host_for_so_long():
 @pytest.mark.parametrize(("retry_after", "refusals"), [(61, 1), (25, 3), (0, 5), (None, 5)])
 def test_a_host_that_only_refuses_is_parked_and_later_tried_once(retry_after, refusals):
     host, now = Host("a", 8), 100.0
-    for n in range(refusals):
+    for _ in range(refusals):
         assert not host.parked(now)
         now += host.wait_s(now) + 0.01
         host.started(now)
@@ -160,8 +196,8 @@ class Limited:
         return fine
 
 
-def play(server: Limited, rows: int, workers: int, round_trip_s: float, seed: int) -> tuple[int, float]:
-    """Rows done and seconds taken, by so many workers with a share each. What is refused goes to the end of the queue."""
+def play(server: Limited, rows: int, workers: int, round_trip_s: float, late_s: float, seed: int) -> tuple[int, float]:
+    """Rows done and seconds taken, by so many workers with a share each, of which the second comes late_s later."""
     chance, number, events = random.Random(seed), itertools.count(), []
     random.seed(seed)
     queues = [(Queue(), Host("a", 8 // workers)) for _ in range(workers)]
@@ -170,7 +206,7 @@ def play(server: Limited, rows: int, workers: int, round_trip_s: float, seed: in
         queue.add(n, host)
     now, done, last = 1.0, 0, 1.0
     for worker in range(workers):
-        events.append((now, next(number), worker, None))
+        events.append((now + late_s * worker, next(number), worker, None))
     while events and now < 120:
         now, _, worker, ended = heapq.heappop(events)
         queue, host = queues[worker]
@@ -201,8 +237,8 @@ def play(server: Limited, rows: int, workers: int, round_trip_s: float, seed: in
 @pytest.mark.parametrize("retry_after", [None, 1.0])
 @pytest.mark.parametrize("kind", ["sliding", "strict", "fixed", "bucket"])
 def test_a_host_that_allows_50_a_second_gives_400_pictures_and_few_refusals(kind, retry_after, workers):
-    for round_trip_s in (0.001, 0.02):
+    for round_trip_s, late_s in itertools.product((0.001, 0.02), (0, 0.3)):
         server = Limited(kind, retry_after)
-        done, seconds = play(server, 400, workers, round_trip_s, seed=1)
+        done, seconds = play(server, 400, workers, round_trip_s, late_s, seed=1)
         assert done == 400 and seconds < 15
         assert server.refused / server.asked < 0.05
