@@ -178,31 +178,36 @@ class Dataset:
 
     def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
         """Every row of a split in input order, without picture bytes, plus `file` and `row` (where it stands)."""
-        index = self.index(split)
-        names = [f["file"] for f in self.files if f["split"] == split and f["config"] != "index"]
-        offsets, pieces, total = {}, [], 0
-        for name in names:
-            parquet = pq.ParquetFile(self._folder.open(name))
-            known = [c for c in parquet.schema_arrow.names if c not in ("image", "original")]
-            wanted = [c for c in known if columns is None or c in columns]
-            table = parquet.read(columns=wanted)
+        index, base, schema = self.index(split), {}, self._schema(columns)
+        pieces, total = [schema.empty_table()], 0
+        for name in [f["file"] for f in self.files if f["split"] == split and f["config"] != "index"]:
+            table = pq.ParquetFile(self._folder.open(name)).read(columns=schema.names)
             where = {"file": pa.array([name] * table.num_rows, pa.string()), "row": pa.array(range(table.num_rows))}
             for column, values in where.items():
                 table = table.append_column(column, values)
-            pieces.append(table)
-            offsets[name] = total
+            pieces.append(table.select(schema.names))
+            base[name] = total
             total += table.num_rows
-        if not pieces:
-            return pa.table({})
-        known, where = index["file"].combine_chunks().dictionary_encode(), None
-        base = np.array([offsets[n] for n in known.dictionary.to_pylist()], np.int64)[known.indices.to_numpy()]
-        where = expand(base + index["start"].to_numpy(), index["count"].to_numpy())
-        return pa.concat_tables(pieces, promote_options="default").take(where).replace_schema_metadata(None)
+        known = index["file"].combine_chunks().dictionary_encode()
+        starts = np.array([base[n] for n in known.dictionary.to_pylist()], np.int64)[known.indices.to_numpy()]
+        return pa.concat_tables(pieces).take(expand(starts + index["start"].to_numpy(), index["count"].to_numpy()))
+
+    def _schema(self, columns: list[str] | None) -> pa.Schema:
+        """What `table` gives: the columns of all files but for the bytes, with the features they were declared as."""
+        files = [f["file"] for f in self.files if f["config"] != "index"]
+        schema = pq.read_schema(self._folder.open(files[0])) if files else schema_of(pa.schema([]), pa.schema([]))
+        fields = [f for f in schema if f.name not in ("image", "original")]
+        fields += [pa.field("file", pa.string()), pa.field("row", pa.int64())]
+        for column in columns or ():
+            if column not in [f.name for f in fields]:
+                raise ValueError(f"no column {column!r}; {self.folder} has {', '.join(f.name for f in fields)}")
+        wanted = [f for f in fields if columns is None or f.name in (*columns, "file", "row")]
+        return pa.schema(wanted, schema.metadata)
 
     def pictures(self, split: str, rows: Sequence[int]) -> list[bytes | None]:
         """The encoded bytes of these rows (numbers as in `table`); None where a row has no picture."""
+        index = self.index(split)
         if split not in self._places:
-            index = self.index(split)
             counts = index["count"].to_numpy()
             where = index["file"].combine_chunks().dictionary_encode()
             files = np.repeat(where.indices.to_numpy(), counts)
@@ -210,6 +215,8 @@ class Dataset:
         names, files, places = self._places[split]
         reader, out = Reader(self._folder), []
         for row in rows:
+            if not 0 <= row < len(files):
+                raise ValueError(f"no row {row}; split {split!r} has {len(files):,}")
             image = reader.rows(names[files[row]], places[row : row + 1], ["image"])["image"][0].as_py()
             out.append(image and image["bytes"])
         return out
@@ -285,13 +292,26 @@ def schema_of(user: pa.Schema, extra: pa.Schema, *, children: bool = False) -> p
     if children:
         fields += [pa.field("parent_id", pa.string()), pa.field("index", pa.int32())]
     plain = pa.schema([f.remove_metadata() for f in fields], metadata=None)
-    features = Features.from_arrow_schema(pa.schema([f for f in plain if f.name != "image"]))
+    features = {f.name: _feature(f) for f in plain if f.name != "image"}
     for declared in (user, extra):
         known = json.loads((declared.metadata or {}).get(b"huggingface", b"{}"))
         if known:  # ClassLabel, Sequence … as they were declared
             features.update({n: f for n, f in Features.from_arrow_schema(declared).items() if n in plain.names})
     features["image"] = Image()
     return Features({f.name: features[f.name] for f in plain}).arrow_schema
+
+
+def _feature(field: pa.Field) -> Any:
+    from datasets import Features
+
+    try:
+        if field.name == "_type":  # what `datasets` itself marks a feature with
+            raise ValueError("a word of its own")
+        kind = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(field.type, field.type)
+        return Features.from_arrow_schema(pa.schema([(field.name, kind)]))[field.name]
+    except ValueError as e:
+        what = f"column {field.name!r} holds {field.type}"
+        raise ValueError(f"{what}: `datasets` has no such column ({e}); rename, convert or leave it out") from None
 
 
 def with_original(schema: pa.Schema) -> pa.Schema:

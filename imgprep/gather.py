@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from imgprep import dataset
 from imgprep.dataset import COLUMNS, IMAGE, INDEX, Reader, Writer
 from imgprep.folder import PRIVATE, Folder, Sink
-from imgprep.parts import part_schema, sizes
+from imgprep.parts import PARTS, PICTURE, part_schema, sizes
 
 CHUNK_BYTES = 32 << 20  # what a gather holds at once
 
@@ -60,12 +60,16 @@ def _results(reader: Reader, shape: Shape, places: dict[str, np.ndarray]) -> pa.
     """The RESULT rows of these places, in order; a row of nulls where there is none."""
     files, starts, counts = places["file"], places["start"], places["count"]
     schema = part_schema(shape.extra, keep_original=shape.keep_original)
+    # Of a committed file only what was computed: a column of the user's may be called `done`, too.
+    committed = [*PICTURE, "reason", "error", *shape.extra.names]
+    committed += ["original"] * shape.keep_original + ["index"] * shape.children
     pieces, positions, offset = [], np.full(int(counts.sum()), -1, np.int64), 0
     ends = np.cumsum(counts)
     for file in sorted({f for f in files if f}):
         mine = np.flatnonzero(files == file)
         unique, inverse = np.unique(dataset.expand(starts[mine], counts[mine]), return_inverse=True)
-        pieces.append(_as_results(reader.rows(file, unique), schema))
+        rows = reader.rows(file, unique, schema.names if file.startswith(PARTS) else committed)
+        pieces.append(_as_results(rows, schema, children=shape.children))
         positions[dataset.expand((ends - counts)[mine], counts[mine])] = offset + inverse
         offset += len(unique)
     table = pa.concat_tables(pieces) if pieces else schema.empty_table()
@@ -79,11 +83,11 @@ def _results(reader: Reader, shape: Shape, places: dict[str, np.ndarray]) -> pa.
     return table
 
 
-def _as_results(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _as_results(table: pa.Table, schema: pa.Schema, *, children: bool) -> pa.Table:
     if pa.types.is_struct(table.schema.field("image").type):  # a committed file: back to what the computation gave
         image = _flat(table["image"])
         table = table.set_column(table.column_names.index("image"), "image", pc.struct_field(image, "bytes"))
-        if "child" in schema.names and "index" in table.column_names:
+        if children:
             table = table.append_column("child", pc.fill_null(table["index"].cast(pa.int32()), -1))
     for f in schema:
         if f.name not in table.column_names:
@@ -184,7 +188,7 @@ def finish_rows(rows: pa.Table, results: pa.Table, shape: Shape) -> pa.Table:
         "reason": pc.if_else(had, before["reason"], pc.fill_null(results["reason"], "")),
         "error": pc.if_else(had, before["error"], pc.fill_null(results["error"], "")),
     }
-    picture = {c: results[c] for c in ("image", "width", "height", "format", "nbytes", "sha256")}
+    picture = {c: results[c] for c in PICTURE}
     keep = done
     if shape.placeholder:
         out["status"] = pc.if_else(pc.equal(out["status"], "failed"), "placeholder", out["status"])

@@ -15,7 +15,7 @@ from imgprep import codec, dataset, fingerprint, geometry, sources, stage, uris,
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 from imgprep.gather import Shape
-from imgprep.parts import PartWriter, part_schema
+from imgprep.parts import RESULT, PartWriter, part_schema
 
 # The outcome of a stage's rows; what else a dataset folder carries on is the user's and the stages' own columns.
 PICTURE = ("image", "width", "height", "format", "nbytes", "sha256", "original", "file", "row")
@@ -120,7 +120,8 @@ def transform(
         raise ValueError(f"{out!r} is the source itself: name another folder")
     rows, identities, inputs, nbytes = _plan_rows(source)
     columns = list(dict.fromkeys(c for t in rows.values() for c in t.column_names))
-    clash = [c for c in extra.names if c in columns or c in dataset.COLUMNS or c == "image_id"]
+    needed = {*RESULT.names, *sources.RESERVED, *(["index"] if children else [])}
+    clash = [c for c in extra.names if c in columns or c in needed]
     clash += [c for c in ("parent_id", "index") if children and c in columns]
     if clash:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")

@@ -32,7 +32,7 @@ RESULT = pa.schema(
         ("etag", pa.string()),
     ]
 )
-
+PICTURE = ("image", "width", "height", "format", "nbytes", "sha256")
 
 
 class Located:

@@ -359,8 +359,9 @@ class _Run:
         with pa.ipc.new_stream(sink, table.schema) as out:
             out.write_table(table)
         h.update(sink.getvalue())
-        schema = self.schemas["default"].to_string(truncate_metadata=False)
-        h.update(repr((self.stage.shape.placeholder, schema, self.batch_size)).encode())
+        schema = self.schemas["default"]
+        shape = self.stage.shape.placeholder, schema.to_string(), schema.metadata, self.batch_size
+        h.update(repr(shape).encode())
         return h.hexdigest()
 
     def _publish(self, *, complete: bool) -> bool:

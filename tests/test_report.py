@@ -251,8 +251,8 @@ def test_it_can_be_read_without_eyes(page):
 
 def test_nothing_in_the_data_becomes_markup(tmp_path):
     files = [(f"{n}<img src=x onerror=window.pwned=1>.png", codec.encode(scene(n))) for n in range(4)]
-    rows = {HOSTILE: [*files, (f"{HOSTILE.replace('/', '')}.png", None)]}
-    page = written(tmp_path / "r.html", pipeline(tmp_path, rows, kind={HOSTILE: [HOSTILE, "=1+1"] * 2 + [HOSTILE]}),
+    rows = {"train": [*files, (f"{HOSTILE.replace('/', '')}.png", None)]}
+    page = written(tmp_path / "r.html", pipeline(tmp_path, rows, kind={"train": [HOSTILE, "=1+1"] * 2 + [HOSTILE]}),
                    title=HOSTILE, parameters={HOSTILE: HOSTILE}, defaults={HOSTILE: 1}, command=HOSTILE,
                    steps=[{"notebook": HOSTILE, "seconds": 1, "status": HOSTILE}])  # fmt: skip
     assert len(page.all("script")) == 4 and list(page.scripts) == ["script 0", "imgprep", "view", "script 3"]

@@ -1,0 +1,305 @@
+"""Facts about dataset folders: whatever a table holds, `datasets` opens what was made of it, and every row is there."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made import folder, picture, table
+
+import imgprep
+from imgprep import codec, dataset, images
+
+
+@pytest.fixture(autouse=True)
+def inline():
+    with imgprep.session("local", workers=0):
+        yield
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return folder(tmp_path_factory.mktemp("in"), 6)
+
+
+def load(out: str, config: str = "default", **options):
+    import datasets
+
+    return datasets.load_dataset(out, config, cache_dir=f"{out}-cache", **options)
+
+
+def same_in_both_modes(out: str, split: str = "train", config: str = "default"):
+    """The split as load_dataset gives it; streaming must give the same rows and features."""
+    rows, stream = load(out, config, split=split), load(out, config, split=split, streaming=True)
+    assert stream.features == rows.features
+    drop = [c for c in ("image", "original") if c in rows.features]
+    assert list(stream.remove_columns(drop)) == list(rows.remove_columns(drop))
+    return rows
+
+
+def upside_down(one: pa.Table) -> pa.Table:
+    return pa.concat_tables([one.slice(i, 1) for i in range(one.num_rows)[::-1]])
+
+
+VALUES = {
+    "null": pa.nulls(6),
+    "bool": pa.array([True, None, False] * 2),
+    "uint8": pa.array(range(6), pa.uint8()),
+    "float16": pa.array(np.arange(6, dtype=np.float16)),
+    "large string": pa.array(["a", None, "c"] * 2, pa.large_string()),
+    "binary": pa.array([b"\0", b"", None] * 2),
+    "fixed binary": pa.array([b"xy"] * 6, pa.binary(2)),
+    "list": pa.array([[1, None], [], None] * 2),
+    "large list": pa.array([[1], [2]] * 3, pa.large_list(pa.int64())),
+    "fixed list": pa.array([[1, 2], None] * 3, pa.list_(pa.int64(), 2)),
+    "list of struct": pa.array([[{"a": 1, "b": "x"}], []] * 3),
+    "struct": pa.array([{"a": {"c": [1, 2]}, "b": "x"}] * 6),
+    "date": pa.array([datetime.date(2024, 2, 29), None] * 3),
+    "time": pa.array([datetime.time(1, 2, 3), None] * 3),
+    "timestamp": pa.array([0, 1] * 3, pa.timestamp("us", "UTC")),
+    "nanoseconds": pa.array([0, 1000] * 3, pa.timestamp("ns")),
+    "duration": pa.array([0, 1] * 3, pa.duration("s")),
+    "decimal": pa.array([decimal.Decimal("1.50")] * 6),
+}
+
+
+def test_values_of_every_type_come_back_as_they_were(paths, tmp_path):
+    rows, out = table(paths, **VALUES), str(tmp_path / "out")
+    found = images.download({"train": rows}, out, batch_size=2).table("train")
+    assert {n: found[n].type for n in VALUES} == {n: v.type for n, v in VALUES.items()}
+    assert found.select([*VALUES]).to_pylist() == rows.select([*VALUES]).to_pylist()
+    loaded = same_in_both_modes(out)
+    assert loaded["struct"][3] == {"a": {"c": [1, 2]}, "b": "x"} and loaded["date"][0] == datetime.date(2024, 2, 29)
+    later = images.transform(out, str(tmp_path / "later"), np.flipud).table("train")
+    assert later.select([*VALUES]).equals(found.select([*VALUES]))
+    again = images.download({"train": upside_down(rows)}, out, batch_size=2)  # from committed files
+    assert again.table("train").select([*VALUES]).to_pylist() == rows.select([*VALUES]).to_pylist()[::-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (pa.array(list("abcabc")).dictionary_encode(), pa.string()),
+        (pa.array(list("abcabc"), pa.string_view()), pa.string()),
+        (pa.array([0, 1] * 3, pa.timestamp("s")), pa.timestamp("ms")),  # Parquet has no seconds
+    ],
+)
+def test_a_type_that_parquet_lacks_becomes_its_neighbour(paths, tmp_path, values, kept):
+    rows, out = table(paths, n=values), str(tmp_path / "out")
+    found = images.download({"train": rows}, out, batch_size=4).table("train")["n"]
+    assert found.type == kept and found.to_pylist() == values.to_pylist()
+    again = images.download({"train": upside_down(rows)}, out)  # from committed files
+    assert again.table("train")["n"].to_pylist() == values.to_pylist()[::-1]
+
+
+NAMES = ["index", "key", "done", "child", "etag", "parent_id", "#", "__key__", "a", "a.b", "a: b", "é😀", "'", '"']
+NAMES += ["- x", "null", "yes", "123", "a\nb", " ", "|", "a,b", "a[0]", "a/b", "image.bytes", "bytes"]
+NAMES += ["path", "split", "name", "config_name", "features", "dtype", "list", "struct", "label"]
+
+
+def test_columns_may_have_any_name(paths, tmp_path):
+    rows, out = table(paths, **{n: [f"{n}{i}" for i in range(6)] for n in NAMES}), str(tmp_path / "out")
+    images.download({"train": rows}, out, batch_size=2)
+    loaded = same_in_both_modes(out)
+    assert all(loaded[n] == [f"{n}{i}" for i in range(6)] for n in NAMES)
+    again = images.download({"train": upside_down(rows)}, out, batch_size=2).table("train")  # from committed files
+    assert again.select(NAMES).equals(upside_down(rows).select(NAMES))
+    assert images.transform(out, str(tmp_path / "later"), np.flipud).table("train").select(NAMES) == again.select(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"_type": ["x"] * 6}, "column '_type' .*rename"),
+        ({"row": ["x"] * 6}, "column 'row', a name that imgprep needs"),
+        ({"file": ["x"] * 6}, "column 'file', a name that imgprep needs"),
+        ({"original": ["x"] * 6}, "column 'original', a name that imgprep needs"),
+        ({"width": [1] * 6}, "column 'width', a name that imgprep needs"),
+        ({"m": pa.array([[("a", 1)]] * 6, pa.map_(pa.string(), pa.int64()))}, "column 'm' holds map<string, int64>"),
+    ],
+)
+def test_what_cannot_be_a_column_is_refused_before_any_work(paths, tmp_path, columns, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        images.download({"train": table(paths, **columns)}, str(tmp_path / "out"))
+    assert not (tmp_path / "out" / ".imgprep" / "parts").exists()
+
+
+@pytest.mark.parametrize("split", ["2020", "a.b", "été", "a_b", "_x", "validation.1", "Train"])
+def test_splits_may_have_any_name_that_datasets_knows(paths, tmp_path, split):
+    images.download({split: table(paths)}, str(tmp_path / "out"), batch_size=4)
+    assert len(same_in_both_modes(str(tmp_path / "out"), split)) == 6
+
+
+@pytest.mark.parametrize("split", ["train-a", "val/1", "test split", "../x", "", "train[0]", "all", "All", "a'b", ".x"])
+def test_other_names_of_splits_are_refused_before_any_work(paths, tmp_path, split):
+    with pytest.raises(ValueError, match="split .* is no name"):
+        images.download({split: table(paths)}, str(tmp_path / "out"))
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def features(**named):
+    import datasets
+
+    return datasets.Features(named).arrow_schema.metadata
+
+
+def test_declared_features_stay_through_all_stages(paths, tmp_path):
+    import datasets
+
+    animals = datasets.ClassLabel(names=["cat", "dog"])
+    boxes = datasets.List({"box": datasets.List(datasets.Value("float32"), length=4), "kind": animals})
+    kind = datasets.Features(boxes=boxes).arrow_schema.field("boxes").type
+    some = pa.array([[{"box": [0, 0, 1, 1], "kind": 1}]] * 6, kind)
+    rows = table(paths, label=[0, 1] * 3, boxes=some)
+    rows = rows.replace_schema_metadata(features(label=animals, boxes=boxes))
+    raw = images.download({"train": rows}, str(tmp_path / "raw"))
+    out = images.transform(raw, str(tmp_path / "out"), np.flipud)
+    again = images.transform(out, str(tmp_path / "again"), np.fliplr)
+    for ds in (raw, out, again):
+        found = same_in_both_modes(ds.folder).features
+        assert found["label"] == animals and found["boxes"] == boxes
+    renamed = rows.replace_schema_metadata(features(label=datasets.ClassLabel(names=["dog", "cat"]), boxes=boxes))
+    raw = images.download({"train": renamed}, str(tmp_path / "raw"))
+    assert load(raw.folder)["train"].features["label"].names == ["dog", "cat"] and len(raw.runs()) == 2
+    assert raw.runs()[-1]["computed"] == 0
+
+
+def test_a_stage_may_declare_features_of_any_kind(paths, tmp_path):
+    import datasets
+
+    declared = {
+        "kind": datasets.ClassLabel(names=["dark", "light"]),
+        "boxes": datasets.List({"box": datasets.List(datasets.Value("int32"), length=4)}),
+        "vector": datasets.List(datasets.Value("float32"), length=3),
+        "index": "string",
+    }
+
+    def look(image):
+        mean = image.mean(axis=(0, 1))
+        box = {"box": np.array([0, 0, *image.shape[:2]])}
+        return {"kind": int(mean.mean() > 127), "boxes": [box], "vector": mean, "index": f"i{image[0, 0, 0]}"}
+
+    source, out = {"train": table(paths)}, str(tmp_path / "out")
+    images.transform(source, out, look, features=declared, batch_size=4)
+    loaded = same_in_both_modes(out)
+    assert all(loaded.features[n] == declared[n] for n in ("kind", "boxes", "vector"))
+    assert np.allclose(loaded["vector"], [picture(i).mean(axis=(0, 1)) for i in range(6)], atol=1e-3)
+    again = images.transform({"train": upside_down(source["train"])}, out, look, features=declared).table("train")
+    assert again["index"].to_pylist() == loaded["index"][::-1]
+
+
+@pytest.mark.parametrize("name", ["key", "done", "child", "etag", "original", "file", "row", "parent_id", "index"])
+def test_a_feature_may_not_have_a_name_that_is_needed(paths, tmp_path, name):
+    options = {"features": {name: "int64"}, "children": name in ("parent_id", "index")}
+    with pytest.raises(ValueError, match=f"{name!r}.* another name"):
+        images.transform({"train": table(paths)}, str(tmp_path / "out"), np.flipud, **options)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_dataset_of_failures_only_is_opened_and_can_be_transformed(tmp_path):
+    tables = {"train": table([str(tmp_path / "a"), str(tmp_path / "b")], n=[1, 2])}
+    raw = images.download(tables, str(tmp_path / "raw"), max_failed=1.0)
+    out = images.transform(raw, str(tmp_path / "out"), np.flipud, max_failed=1.0)
+    for ds in (raw, out):
+        assert same_in_both_modes(ds.folder, config="failures")["n"] == [1, 2]
+        assert ds.counts() == {"rows": 2, "ok": 0, "placeholder": 2, "failed": 0, "reasons": {"missing_file": 2}}
+    import datasets
+
+    with pytest.raises(ValueError):
+        datasets.load_dataset(out.folder, "default", cache_dir=str(tmp_path / "cache"))
+
+
+def test_empty_splits_go_through_all_stages(paths, tmp_path):
+    tables = {"train": table(paths), "test": table([])}
+    out = images.transform(images.download(tables, str(tmp_path / "raw")), str(tmp_path / "out"), np.flipud)
+    assert out.table("test").num_rows == 0 and out.table("test").schema == out.table("train").schema
+    assert list(load(out.folder)) == ["train"] and out.splits == ["train", "test"]
+    assert out.pictures("test", []) == []
+    nothing = images.download({"test": table([])}, str(tmp_path / "none"))
+    later = images.transform(nothing, str(tmp_path / "later"), np.flipud)
+    assert later.counts()["rows"] == 0 and "sha256" in later.table("test").column_names
+
+
+def broken(image):
+    """Raises for every third picture, gives no rows for another, else as many children as the picture's number."""
+    n = next(i for i in range(40) if np.array_equal(picture(i), image))
+    if n % 3 == 2:
+        raise ValueError(f"picture {n}")
+    return [{"image": image[: i + 1], "n": 10 * n + i} for i in range(n % 5)]
+
+
+def test_the_books_add_up_with_children_failures_and_duplicates_in_many_batches(tmp_path):
+    pool = folder(tmp_path / "in", 12)
+    order = np.random.default_rng(0).integers(0, 14, (2, 40))
+    sources = [[pool[i] if i < 12 else str(tmp_path / f"gone{i}") for i in part] for part in order]
+    tables = {s: table(p, mine=[*range(40)]) for s, p in zip(("train", "test"), sources, strict=True)}
+    raw = images.download(tables, str(tmp_path / "raw"), batch_size=7, max_failed=1.0)
+    out = images.transform(raw, str(tmp_path / "out"), broken, children=True, features={"n": "int64"}, batch_size=9,
+                           max_failed=1.0)  # fmt: skip
+    for split, part in zip(("train", "test"), order, strict=True):
+        assert raw.index(split).num_rows == out.index(split).num_rows == 40
+        assert raw.table(split)["mine"].to_pylist() == [*range(40)]
+        assert raw.table(split)["status"].to_pylist() == ["ok" if i < 12 else "placeholder" for i in part]
+        expected = []  # (the row's number, n, status)
+        for row, i in enumerate(part):
+            many = i < 12 and i % 3 != 2 and i % 5
+            expected += [(row, 10 * i + k, "ok") for k in range(i % 5)] if many else [(row, None, "bad")]
+        rows = out.table(split).to_pylist()
+        assert [(r["mine"], r["n"], r["status"] if r["status"] == "ok" else "bad") for r in rows] == expected
+        assert out.index(split)["count"].to_pylist() == [
+            max(1, sum(e[0] == row for e in expected)) for row in range(40)
+        ]
+        for ds in (raw, out):
+            counts, statuses = ds.counts(split), ds.table(split)["status"].to_pylist()
+            assert counts["rows"] == len(statuses)
+            assert all(counts[s] == statuses.count(s) for s in ("ok", "placeholder", "failed"))
+            assert sum(counts["reasons"].values()) == counts["rows"] - counts["ok"]
+            configs = [load(ds.folder, c) for c in ("default", "failures")]
+            assert sum(len(c[split]) for c in configs if split in c) == counts["rows"]
+        ids = [r["image_id"] for r in rows]
+        assert len(set(ids)) == len(ids)
+        asked = [3, 0, len(rows) - 1, 3]
+        for row, data in zip(asked, out.pictures(split, asked), strict=True):
+            if rows[row]["n"] is None:
+                assert data is None
+            else:
+                n, k = divmod(rows[row]["n"], 10)
+                assert np.array_equal(codec.decode(data), picture(n)[: k + 1])
+    whole = out.counts()
+    assert whole["rows"] == sum(out.counts(s)["rows"] for s in out.splits)
+
+
+def test_every_listed_file_is_as_large_as_the_books_say(paths, tmp_path):
+    import hashlib
+
+    out = images.download({"train": table([*paths, "gone"])}, str(tmp_path / "out"), batch_size=3)
+    for entry in out.files:
+        data = (tmp_path / "out" / entry["file"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
+        assert entry["sha256"][:12] in entry["file"]
+        assert pq.ParquetFile(tmp_path / "out" / entry["file"]).metadata.num_rows == entry["rows"]
+
+
+def test_columns_can_be_chosen(paths, tmp_path):
+    out = images.download({"train": table([*paths, "gone"], n=range(7))}, str(tmp_path / "out"), batch_size=3)
+    assert out.table("train", ["n", "status"]).column_names == ["n", "status", "file", "row"]
+    assert out.table("train", ["n"])["n"].to_pylist() == [*range(7)]
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda ds: ds.table("tset"), "no split 'tset'; .* has train"),
+        (lambda ds: ds.pictures("tset", [0]), "no split 'tset'"),
+        (lambda ds: ds.table("train", ["widht"]), "no column 'widht'; .* has image_id, .*width"),
+        (lambda ds: ds.pictures("train", [6]), "no row 6; .* has 6"),
+        (lambda ds: ds.pictures("train", [-1]), "no row -1; .* has 6"),
+        (lambda ds: dataset.open(ds.folder + "/data"), "is no dataset folder"),
+    ],
+)
+def test_a_wrong_question_gets_a_sentence(paths, tmp_path, call, sentence):
+    ds = images.download({"train": table(paths)}, str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=sentence):
+        call(ds)
