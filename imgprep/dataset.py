@@ -221,6 +221,13 @@ class Dataset:
             out.append(image and image["bytes"])
         return out
 
+    def example(self) -> bytes:
+        """The encoded bytes of the first picture that is ok, to try a function on."""
+        files = [f["file"] for f in self.files if f["config"] == "default" and f["rows"]]
+        if not files:
+            raise ValueError(f"{self.folder} has no picture that is ok")
+        return Reader(self._folder).rows(files[0], np.array([0]), ["image"])["image"][0].as_py()["bytes"]
+
     def runs(self) -> list[dict[str, Any]]:
         """What each run that computed or changed something took, oldest first."""
         names = self._folder.list(f"{PRIVATE}/runs")
@@ -247,7 +254,8 @@ class Dataset:
             for s in self.splits
             for c in [self.counts(s)]
         )
-        head = "".join(f"<th>{h}</th>" for h in ("split", "rows", "ok", "placeholder", "failed", "reasons"))
+        head = "".join(f"<th>{h}</th>" for h in ("split", "rows", "ok", "placeholder", "failed"))
+        head += "<th style='text-align:left'>reasons</th>"
         return f"<p>{escape(summary(self.counts()))}</p><table><tr>{head}</tr>{rows}</table>"
 
 

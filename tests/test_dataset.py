@@ -288,6 +288,15 @@ def test_columns_can_be_chosen(paths, tmp_path):
     assert out.table("train", ["n"])["n"].to_pylist() == [*range(7)]
 
 
+def test_the_example_is_the_first_picture_that_is_ok(paths, tmp_path):
+    tables = {"empty": table([]), "train": table(["gone", *paths])}
+    ds = images.download(tables, str(tmp_path / "out"))
+    assert (codec.decode(ds.example()) == picture(0)).all()
+    none = images.download({"train": table(["gone"])}, str(tmp_path / "none"), max_failed=1)
+    with pytest.raises(ValueError, match="none has no picture that is ok"):
+        none.example()
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
