@@ -199,7 +199,13 @@ def _run_ray(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
             _Actor, fn_constructor_args=(blob,), compute=pool, num_cpus=0 if job.num_gpus else 1, num_gpus=job.num_gpus
         )
     else:
-        done = rows.map(_on_ray, fn_args=(blob,), num_cpus=1)
+        compute = None
+        if not os.environ.get("RAY_ADDRESS"):
+            # How many workers there are is known here. Ray Data finds out after a second, in which only one has work,
+            # and it lets each of them wait for its next task, where a task may as well wait for a worker.
+            rows.context.op_resource_reservation_enabled = False
+            compute = ray.data.TaskPoolStrategy(size=min(2 * workers(), len(tasks)))
+        done = rows.map(_on_ray, fn_args=(blob,), num_cpus=1, compute=compute)
     for row in done.iter_rows():
         yield by_key[row["key"]], pickle.loads(row["summary"])
 
