@@ -13,6 +13,7 @@ from typing import Any
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
@@ -33,7 +34,7 @@ class _Input:
     root: str = ""
     source: Any = None
     name: Any = None  # what image_id is a hash of: does not change when a folder moves or a signature ends
-    ids: Any = None
+    ids: Any = None  # of a Hugging Face dataset that imgprep made
     features: dict[str, Any] = field(default_factory=dict)  # of a Hugging Face dataset (ClassLabel …)
 
 
@@ -71,20 +72,19 @@ def read(
         raise ValueError("no sources; name at least one, for example {'train': 'train.csv'}")
     if root is not None and "://" not in str(root) and not os.path.isdir(uris.absolute(root)):
         raise ValueError(f"root {str(root)!r} is not a folder")
-    inputs = {split: _open(str(where).removeprefix("file://"), split, url_column) for split, where in sources.items()}
+    inputs = [_open(str(where).removeprefix("file://"), split, url_column) for split, where in sources.items()]
     for name in rename or {}:
         _known(name, inputs)
-    for one in inputs.values():
+    for one in inputs:
         _rename(one, rename or {}, id_column)
-    for name in (id_column, stratify):
-        if name is not None:
-            _known(name, inputs)
+    for name in filter(None, (id_column, stratify)):
+        _known(name, inputs)
     types = _types(inputs)
-    for one in inputs.values():
+    for one in inputs:
         if one.source is None:
             _locate(one, url_column, types, uris.absolute(one.root if root is None else root))
-        one.ids = _image_ids(one, id_column)
-    return {split: _chosen(_table(one, types), limit, sample, stratify) for split, one in inputs.items()}
+    chosen = [_chosen(_table(one, types, id_column), limit, sample, stratify) for one in inputs]
+    return dict(zip(sources, chosen, strict=True))
 
 
 def _open(where: str, split: str, url_column: str | None) -> _Input:
@@ -109,10 +109,7 @@ def _open(where: str, split: str, url_column: str | None) -> _Input:
     names = [name for name in names if not re.search(r"(^|/)\.", name)]
     if any(map(HF_FILE.search, names)):
         return _open_hf(where, split, url_column)
-    try:
-        pictures = pa.array([name for name in names if PICTURE.search(name)], pa.string())
-    except UnicodeEncodeError as e:
-        raise ValueError(f"{where} has a file name that is not UTF-8, {e.object!r}; rename it") from e
+    pictures = pa.array([name for name in names if PICTURE.search(name)], pa.string())
     columns = {"file_name": pictures}
     if pc.any(pc.match_substring(pictures, "/")).as_py():
         columns["label"] = pc.replace_substring_regex(pictures, r"^([^/]*)/.*|^.*", r"\1")
@@ -131,29 +128,23 @@ def _open_hf(where: str, split: str, url_column: str | None) -> _Input:
     if split not in found and len(found) > 1:
         raise ValueError(f"{where} has no split {split!r}; it has: {', '.join(found)}")
     part = split if split in found else next(iter(found))
-    rows, features = found[part].data.table, found[part].features
+    rows, features = _filled(where, found[part].data.table), dict(found[part].features)
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if url_column in features and url_column not in images:
-        return _Input(where, _filled(where, rows), root=where, features=dict(features))
-    column = url_column if url_column in images else images[0] if len(images) == 1 else None
-    if column is None:
+        return _Input(where, rows, root=where, features=features)
+    if url_column not in images and len(images) != 1:
         raise ValueError(
-            f"{where} has {len(images)} columns of pictures: {', '.join(images)}; name one as url_column"
-            if images
-            else f"{where} has no column of pictures; it has: {', '.join(features)}; name one of URLs as url_column"
+            f"{where} has {len(images)} columns of pictures; name one as url_column: {', '.join(features)}"
         )
-    names, ids = [name for name in features if name != column], None
-    if {"image_id", "source", "status"} <= set(names):  # made by imgprep: its own columns are made again
-        names, ids = [name for name in names if name not in RESERVED], rows["image_id"]
+    column = url_column if url_column in images else images[0]
+    del features[column]
+    ids = None
+    if {"image_id", "source", "status"} <= set(features):  # made by imgprep: its own columns are made again
+        ids, features = rows["image_id"], {n: feature for n, feature in features.items() if n not in RESERVED}
     number = pa.array(range(rows.num_rows), pa.int64()).cast(pa.string())
-    return _Input(
-        where,
-        _filled(where, rows).select(names),
-        source=pc.binary_join_element_wise(uris.hf_rows(where, part, column, found[part]), number, ""),
-        name=pc.binary_join_element_wise(f"{part}#", number, ""),
-        ids=ids,
-        features={name: features[name] for name in names},
-    )
+    source = pc.binary_join_element_wise(uris.hf_rows(where, part, column, found[part]), number, "")
+    name = pc.binary_join_element_wise(f"{part}#", number, "")
+    return _Input(where, rows.select(list(features)), source=source, name=name, ids=ids, features=features)
 
 
 def _filled(where: str, table: pa.Table, what: str = "rows") -> pa.Table:
@@ -162,15 +153,12 @@ def _filled(where: str, table: pa.Table, what: str = "rows") -> pa.Table:
     return table
 
 
-def _known(name: str, inputs: dict[str, _Input]) -> None:
-    columns = list(dict.fromkeys(n for one in inputs.values() for n in one.table.column_names))
+def _known(name: str, inputs: list[_Input]) -> None:
+    columns = list(dict.fromkeys(n for one in inputs for n in one.table.column_names))
     if name not in columns:
-        raise ValueError(_no_column(name, ", ".join(one.where for one in inputs.values()), columns))
-
-
-def _no_column(name: str, where: str, columns: list[str], hint: list[str] = []) -> str:  # noqa: B006 - never changed
-    near = difflib.get_close_matches(name, columns, 1) or hint
-    return f"no column {name!r}; {where} has: {', '.join(columns)}" + (f"; did you mean {near[0]!r}?" if near else "")
+        near = difflib.get_close_matches(name, columns, 1)
+        what = f"no column {name!r}; {', '.join(one.where for one in inputs)} has: {', '.join(columns)}"
+        raise ValueError(what + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def _rename(one: _Input, rename: dict[str, str], id_column: str | None) -> None:
@@ -188,73 +176,54 @@ def _rename(one: _Input, rename: dict[str, str], id_column: str | None) -> None:
     one.features = {rename.get(name, name): feature for name, feature in one.features.items()}
 
 
+def _types(inputs: list[_Input]) -> dict[str, pa.DataType]:
+    types = {}
+    for name in dict.fromkeys(n for one in inputs for n in one.table.column_names if n != "image_id"):
+        having = [one for one in inputs if name in one.table.column_names]
+        is_text = [tables.is_text(one.where) for one in having]
+        types[name] = tables.unified(name, [one.table[name] for one in having], is_text)
+    return types
+
+
 def _locate(one: _Input, url_column: str | None, types: dict[str, pa.DataType], root: str) -> None:
-    """Sets source and identity from the cells of the url_column."""
-    columns = {n: one.table[n] for n in one.table.column_names}
-    urls = [n for n, c in columns.items() if pa.types.is_string(c.type) and re.match(r"\w+://", c[0].as_py() or "")]
+    """Sets source and name from the cells of the url_column."""
     if url_column is None:
-        say = f"; url_column={urls[0]!r}?" if urls else ""
-        raise ValueError(f"url_column says which column holds the URLs; {one.where} has: {', '.join(columns)}{say}")
-    if url_column not in columns:
-        raise ValueError(_no_column(url_column, one.where, list(columns), urls))
+        columns = ", ".join(one.table.column_names)
+        raise ValueError(f"url_column says which column holds the URLs; {one.where} has: {columns}")
+    _known(url_column, [one])
     kind = types[url_column]
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise ValueError(f"column {url_column!r} of {one.where} holds {kind}, not URLs or paths")
-    one.source, one.name = uris.locate(columns[url_column], root)
-    try:
-        uris.check_stores(one.source)
-    except ValueError as e:
-        raise ValueError(f"{one.where} {e}") from e
+    one.source, one.name = uris.locate(one.table[url_column], root)
 
 
-def _image_ids(one: _Input, id_column: str | None) -> Any:
+def _image_ids(one: _Input, id_column: str | None) -> pa.Array | pa.ChunkedArray:
     if id_column in one.table.column_names:
         ids = pc.fill_null(one.table[id_column].cast(pa.string()), "")
         empty = pc.index(ids, "").as_py()
         if empty >= 0:
             raise ValueError(f"row {empty + 1} of {one.where} has no {id_column!r}, which id_column names")
-        counts = pc.value_counts(ids)
-        twice = [count["values"].as_py() for count in counts if count["counts"].as_py() > 1]
-        if twice:
+        twice = pd.Series(ids).pipe(lambda s: s[s.duplicated()].unique())
+        if len(twice):
             some = ", ".join(map(repr, twice[:3]))
             raise ValueError(f"{len(twice)} ids of {one.where} appear more than once in {id_column!r}: {some} …")
         return ids
     if one.ids is not None:
         return one.ids
     known = pa.chunked_array(one.name).combine_chunks().dictionary_encode()
-    names = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in known.dictionary.to_pylist()]
-    codes = known.indices.to_numpy()
-    again = _place(codes, np.argsort(codes, kind="stable"))
-    suffix = pc.binary_join_element_wise("-", pa.array(again + 1).cast(pa.string()), "")
-    suffix = pc.if_else(pa.array(again > 0), suffix, "")
-    return pc.binary_join_element_wise(pa.array(names, pa.string()).take(known.indices), suffix, "")
+    hashes = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in known.dictionary.to_pylist()]
+    codes = known.indices.to_pandas()
+    again = pa.array(codes.groupby(codes).cumcount())
+    suffix = pc.if_else(
+        pc.greater(again, 0), pc.binary_join_element_wise("-", pc.add(again, 1).cast(pa.string()), ""), ""
+    )
+    return pc.binary_join_element_wise(pa.array(hashes).take(known.indices), suffix, "")
 
 
-def _place(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """How many rows of the same code come before each row, in an order that keeps equal codes together."""
-    ordered, at = codes[order], np.arange(len(codes))
-    first = np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], at, 0))
-    place = np.empty(len(codes), np.int64)
-    place[order] = at - first
-    return place
-
-
-def _types(inputs: dict[str, _Input]) -> dict[str, pa.DataType]:
-    names = dict.fromkeys(n for one in inputs.values() for n in one.table.column_names if n != "image_id")
-    types = {}
-    for name in names:
-        having = [one for one in inputs.values() if name in one.table.column_names]
-        try:
-            types[name] = tables.unified([i.table[name] for i in having], [tables.is_text(i.where) for i in having])
-        except ValueError as e:
-            raise ValueError(f"column {name!r} differs between {' and '.join(i.where for i in having)}: {e}") from e
-    return types
-
-
-def _table(one: _Input, types: dict[str, pa.DataType]) -> pa.Table:
+def _table(one: _Input, types: dict[str, pa.DataType], id_column: str | None) -> pa.Table:
     rows, has = one.table.num_rows, one.table.column_names
     columns = {n: tables.typed(one.table[n], t) if n in has else pa.nulls(rows, t) for n, t in types.items()}
-    table = pa.table({"image_id": one.ids, **columns, "source": one.source})
+    table = pa.table({"image_id": _image_ids(one, id_column), **columns, "source": one.source})
     if not one.features:
         return table.replace_schema_metadata(None)
     import datasets
@@ -269,27 +238,9 @@ def _chosen(table: pa.Table, limit: int | None, sample: int | None, stratify: st
         return table
     # By a hash of its id, so that a row stays in the sample when others come and go.
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in table["image_id"].to_pylist()]
-    lot = np.frombuffer(b"".join(digests), np.uint64)
-    classes = np.zeros(table.num_rows, np.int64)
-    if stratify is not None:
-        values = pc.fill_null(table[stratify].cast(pa.string()), "").combine_chunks()
-        classes = values.dictionary_encode().indices.to_numpy()
-    places = _place(classes, np.lexsort((lot, classes)))
-    return table.take(np.flatnonzero(places < _quotas(np.bincount(classes), sample)[classes]))
-
-
-def _quotas(sizes: np.ndarray, n: int) -> np.ndarray:
-    """How many of n rows each class gets: its share by the largest remainder, and at least one while that is possible.
-
-    >>> _quotas(np.array([900, 98, 2]), 10).tolist()
-    [8, 1, 1]
-    """
-    shares = sizes * n / sizes.sum()
-    quotas = np.floor(shares).astype(np.int64)
-    quotas[np.argsort(quotas - shares, kind="stable")[: n - quotas.sum()]] += 1
-    for none in np.flatnonzero(quotas == 0):
-        richest = quotas.argmax()
-        if quotas[richest] < 2:
-            break
-        quotas[[richest, none]] += [-1, 1]
-    return quotas
+    classes = table[stratify].to_pandas().astype(str) if stratify else np.zeros(table.num_rows)
+    by_class = pd.Series(np.frombuffer(b"".join(digests), np.uint64)).groupby(classes, dropna=False)
+    place, size = by_class.rank("first"), by_class.transform("size")
+    # The first of each class, of large classes first; then the same share of all.
+    order = np.lexsort((-size, np.where(place == 1, 0, place / size)))
+    return table.take(np.sort(order[:sample]))

@@ -27,9 +27,8 @@ def test_tsv_and_gzip_read_like_csv(tmp_path):
     assert table(tmp_path, gzip.compress(b'a,b\n"1,5",x\n'), "t.CSV.gz").to_pydict() == wanted
 
 
-def test_a_cell_longer_than_a_block_of_the_default_size_is_read(tmp_path):
-    long = "x" * 3_000_000
-    assert table(tmp_path, f"a,b\n{long},1\n")["a"].to_pylist() == [long]
+def test_a_row_that_ends_early_has_empty_cells(tmp_path):
+    assert table(tmp_path, "a,b\n1,2\n3\n").to_pydict() == {"a": ["1", "3"], "b": ["2", ""]}
 
 
 def test_jsonl_keeps_dates_as_text_and_nested_values(tmp_path):
@@ -43,33 +42,24 @@ def test_jsonl_keeps_dates_as_text_and_nested_values(tmp_path):
 @pytest.mark.parametrize(
     ("data", "name", "sentence"),
     [
-        (b'a,b\n"x\ny",2\n1,2,3\n', "t.csv", "line 4 of {} has 3 cells, its header has 2"),
-        (b"a,b\n1,2\n3\n", "t.csv", "line 3 of {} has 1 cells, its header has 2"),
-        (b'a,b\n1,2\n"3,4\n5,6\n', "t.csv", "a quote that opens on line 3 of {} is never closed"),
-        (b'a,b\n1,2\n"3,4\n' + b"5,6\n" * 50_000, "t.csv", "a quote that opens on line 3 of {} is never closed"),
-        ("a,b\n1,é\n".encode("latin-1"), "t.csv", "{} is not UTF-8 (line 2); it looks like Latin-1 (Windows-1252), "
-            "so save it as UTF-8"),
-        ("a,b\n1,é\n".encode("utf-16"), "t.csv", "{} is not UTF-8 (line 1); it looks like UTF-16, so save it as UTF-8"),
-        (b"", "t.csv", "{} is empty"),
-        (b"a", "t.xlsx", "{} is no table that can be read; give a .csv, .tsv, .parquet or .jsonl file (also .gz), "
-            "or a folder"),
-        (b"no gzip", "t.csv.gz", "{} cannot be read: BadGzipFile: Not a gzipped file (b'no')"),
+        (b"a,b\n1,2\n1,2,3\n", "t.csv", "{} cannot be read: ParserError: .*Expected 2 fields in line 3, saw 3"),
+        (b'a,b\n1,2\n"3,4\n5,6\n', "t.csv", "{} cannot be read: ParserError: .*EOF inside string starting at row 2"),
+        ("a,b\n1,é\n".encode("latin-1"), "t.csv", "{} cannot be read: UnicodeDecodeError: 'utf-8' codec can't .*"),
+        ("a,b\n1,é\n".encode("utf-16"), "t.csv", "{} cannot be read: UnicodeDecodeError: 'utf-8' codec can't .*"),
+        (b"", "t.csv", "{} cannot be read: EmptyDataError: No columns to parse from file"),
+        (b"a", "t.xlsx", "{} is no table that can be read; give a .csv, .tsv, .parquet or .jsonl file .*, or a folder"),
+        (b"no gzip", "t.csv.gz", "{} cannot be read: BadGzipFile: Not a gzipped file .*"),
+        (b'{"a": 1}\n{"a": "x"}\n', "t.jsonl", "{} cannot be read: ArrowInvalid: JSON parse error: .* in row 1"),
+        (b"PAR1", "t.parquet", "{} cannot be read: ArrowInvalid: .+"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_table_is_one_sentence(tmp_path, data, name, sentence):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{sentence.format(tmp_path / name)}$"):
         table(tmp_path, data, name)
-    assert str(caught.value) == sentence.format(tmp_path / name)
 
 
 def test_a_stray_quote_inside_a_cell_is_no_error(tmp_path):
     assert table(tmp_path, b'a,b\n5" pipe,2\n')["a"].to_pylist() == ['5" pipe']
-
-
-@pytest.mark.parametrize(("data", "name"), [(b'{"a": 1}\n{"a": "x"}\n', "t.jsonl"), (b"PAR1", "t.parquet")])
-def test_a_broken_typed_table_is_one_sentence_with_its_name(tmp_path, data, name):
-    with pytest.raises(ValueError, match=f"^[^\n]*{name} cannot be read: [^\n]+$"):
-        table(tmp_path, data, name)
 
 
 def test_a_missing_file_is_told_with_the_near_match(tmp_path):
@@ -87,7 +77,9 @@ def test_a_missing_file_is_told_with_the_near_match(tmp_path):
         (["1", "1_000"], pa.string()),
         (["1", " 2"], pa.string()),
         (["1", "NA"], pa.string()),
-        (["-0", "1"], pa.string()),
+        (["1.5", "nan"], pa.string()),
+        (["inf"], pa.string()),
+        (["1e-05", "0.1"], pa.float64()),
         (["1.5", "2", "500.0", "-0.25", ""], pa.float64()),
         (["1.5", "1.50"], pa.string()),
         (["1.5", "1e5"], pa.string()),
@@ -99,17 +91,17 @@ def test_a_missing_file_is_told_with_the_near_match(tmp_path):
     ],
 )
 def test_a_number_is_what_prints_back_as_it_was_written(cells, wanted):
-    assert tables.unified([pa.chunked_array([cells])], [True]) == wanted
+    assert tables.unified("c", [pa.chunked_array([cells])], [True]) == wanted
 
 
 def test_one_cell_of_another_file_decides_with():
     columns = [pa.chunked_array([["1", "2"]]), pa.chunked_array([["x"]])]
-    assert tables.unified(columns, [True, True]) == pa.string()
-    assert tables.unified([columns[0], pa.chunked_array([[1.5]])], [True, False]) == pa.float64()
-    assert tables.unified([columns[1], pa.chunked_array([[15]])], [True, False]) == pa.string()
-    assert tables.unified([pa.chunked_array([["x"]]).dictionary_encode()], [False]) == pa.string()
-    with pytest.raises(ValueError, match="list<item: int64> here and string there"):
-        tables.unified([pa.chunked_array([[[1]]]), columns[1]], [False, True])
+    assert tables.unified("c", columns, [True, True]) == pa.string()
+    assert tables.unified("c", [columns[0], pa.chunked_array([[1.5]])], [True, False]) == pa.float64()
+    assert tables.unified("c", [columns[1], pa.chunked_array([[15]])], [True, False]) == pa.string()
+    assert tables.unified("c", [pa.chunked_array([["x"]]).dictionary_encode()], [False]) == pa.string()
+    with pytest.raises(ValueError, match="c has incompatible types: list<item: int64> vs string"):
+        tables.unified("c", [pa.chunked_array([[[1]]]), columns[1]], [False, True])
 
 
 def test_an_empty_cell_is_null_in_a_number_and_empty_in_a_text():
