@@ -5,7 +5,6 @@ import functools
 import os
 import posixpath
 import re
-import stat
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
@@ -62,42 +61,25 @@ def inside(path: str, root: str) -> str:
     return start + colon + full if full.startswith(folder.rstrip("/") + "/") else OUTSIDE + path
 
 
-def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
     """(sources, names) of the cells of a column: paths are put under root, all else stays as it is, null becomes "".
 
     A name does not change when a folder moves or a signature ends: a path from root on, a URL without its secrets.
     """
-    cells = pc.utf8_trim_whitespace(pc.fill_null(cells.cast(pa.string()), ""))
+    cells = pc.utf8_trim_whitespace(pc.fill_null(cells.cast(pa.string()), "")).combine_chunks()
+    start = root.rstrip("/") + "/"
     is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^$"))
-    source = name = cells
-    if pc.any(is_path).as_py():
-        start = root.rstrip("/") + "/"
-        source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
-        is_odd = pc.and_(is_path, pc.match_substring_regex(cells, r"^/|//|(^|/)\.{1,2}(/|$)"))
-        source = _mended(source, is_odd, [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()])
-        is_in = pc.and_(is_path, pc.starts_with(source, start))
-        name = pc.if_else(is_in, pc.utf8_slice_codeunits(source, len(start)), cells)
+    source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
+    is_odd = pc.and_(is_path, pc.match_substring_regex(cells, r"^/|//|(^|/)\.{1,2}(/|$)"))
+    source = _replaced(source, is_odd, [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()])
+    name = pc.if_else(pc.starts_with(source, start), pc.utf8_slice_codeunits(source, len(start)), source)
     may_be_secret = pc.and_(pc.invert(is_path), pc.match_substring_regex(name, f"@|{SIGNED.pattern}", ignore_case=True))
     urls = [addresses.identity(url) for url in name.filter(may_be_secret).to_pylist()]
-    return source, _mended(name, may_be_secret, urls)
+    return source, _replaced(name, may_be_secret, urls)
 
 
-def _mended(column: pa.ChunkedArray, mask: pa.ChunkedArray, values: list[str]) -> pa.ChunkedArray:
-    """The column with these values where the mask is true."""
-    if not values:
-        return column
-    replaced = pc.replace_with_mask(column.combine_chunks(), mask.combine_chunks(), pa.array(values, pa.string()))
-    return pa.chunked_array([replaced])
-
-
-def check_stores(source: pa.ChunkedArray) -> None:
-    """Raises ValueError when a store that the sources name cannot be opened for want of a package."""
-    for store in STORES:
-        if pc.any(pc.starts_with(source, f"{store}://")).as_py():
-            try:
-                fsspec.get_filesystem_class(store)
-            except ImportError as e:
-                raise ValueError(f"has {store}:// sources: {line(e)}") from e
+def _replaced(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:
+    return pc.replace_with_mask(column, mask, pa.array(values, pa.string()))
 
 
 def hf_rows(name: str, split: str, column: str, rows: Any) -> str:
@@ -122,18 +104,21 @@ def identity(source: str) -> str:
     return addresses.identity(source) if kind in ("http", "store") else source
 
 
-def read_bytes(uri: str, *, root: str | os.PathLike | None = None, max_bytes: int | None = None) -> bytes:
+def read_bytes(uri: str, *, max_bytes: int) -> bytes:
     """The bytes of a path, an object (s3:// az:// gs:// …) or a row of a Hugging Face dataset: no http, no file://.
 
-    root: where a relative path counts from, and what no path may leave; sources.read has done this for its rows.
     Raises SourceError with .reason missing_file, no_permission, too_large, unsupported_scheme, empty or error.
     """
     kind = scheme(uri)
     try:
+        if uri.startswith(OUTSIDE):
+            raise SourceError("no_permission", f"{uri.removeprefix(OUTSIDE)!r} is outside the folder that root names")
         if kind == "path":
-            data = _local_bytes(uri if root is None else inside(uri, absolute(root)), max_bytes)
+            with open(uri, "rb") as file:
+                data = file.read(max_bytes + 1)
         elif kind == "store":
-            data = _store_bytes(uri, max_bytes)
+            fs, path = fsspec.core.url_to_fs(uri)
+            data = fs.cat_file(path, start=0, end=max_bytes + 1)  # a huge object is not read to find that it is huge
         elif kind == "hf":
             data = _hf_bytes(uri, max_bytes)
         else:
@@ -147,31 +132,12 @@ def read_bytes(uri: str, *, root: str | os.PathLike | None = None, max_bytes: in
     except Exception as e:  # every store has errors of its own
         reason = "no_permission" if "Credential" in type(e).__name__ else "error"
         raise SourceError(reason, f"{uri!r} cannot be read: {type(e).__name__}: {line(e)}") from e
-    if max_bytes is not None and len(data) > max_bytes:
+    if len(data) > max_bytes:
         raise SourceError("too_large", f"{uri!r} has more than {max_bytes:,} bytes")
     return data
 
 
-def _local_bytes(path: str, max_bytes: int | None) -> bytes:
-    if path.startswith(OUTSIDE):
-        raise SourceError("no_permission", f"{path.removeprefix(OUTSIDE)!r} is outside the folder that root names")
-    if "\0" in path or not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or /dev/zero would never end
-        raise SourceError("missing_file", f"{path!r} is not a file")
-    with open(path, "rb") as file:
-        return file.read(-1 if max_bytes is None else max_bytes + 1)
-
-
-def _store_bytes(uri: str, max_bytes: int | None) -> bytes:
-    fs, path = fsspec.core.url_to_fs(uri)
-    try:  # one ranged request: a huge object is not read to find that it is huge
-        return fs.cat_file(path) if max_bytes is None else fs.cat_file(path, start=0, end=max_bytes + 1)
-    except Exception:
-        if max_bytes is not None and fs.info(path).get("size") == 0:  # an empty object has no range
-            return b""
-        raise
-
-
-def _hf_bytes(uri: str, max_bytes: int | None) -> bytes:
+def _hf_bytes(uri: str, max_bytes: int) -> bytes:
     where, _, row = uri.partition("#")
     rows = _hf_column(where)
     image = rows[int(row)][rows.column_names[0]] or {"bytes": None, "path": None}

@@ -86,7 +86,7 @@ def test_paths_count_from_the_table_or_from_root(file, tmp_path):
 def test_a_path_is_read_at_its_place(file):
     file("pictures/a b.jpg", b"123")
     (row,) = sources.read({"x": file("t.jsonl", '{"u": "pictures/a b.jpg"}\n')}, url_column="u")["x"].to_pylist()
-    assert uris.read_bytes(row["source"]) == b"123"
+    assert uris.read_bytes(row["source"], max_bytes=1000) == b"123"
 
 
 def test_an_empty_or_null_url_keeps_its_row(file):
@@ -223,17 +223,19 @@ def test_a_hugging_face_folder(hf_folder):
     assert table["image_id"][0].as_py() == short_hash("test#0")
     (picture, missing, again) = table["source"].to_pylist()
     assert picture.startswith(f"hf+row://{hf_folder}?split=test&column=image&version=") and picture.endswith("#0")
-    assert uris.read_bytes(picture)[:4] == b"\x89PNG" and uris.read_bytes(again) == uris.read_bytes(picture)
+    assert uris.read_bytes(picture, max_bytes=1000)[:4] == b"\x89PNG" and uris.read_bytes(
+        again, max_bytes=1000
+    ) == uris.read_bytes(picture, max_bytes=1000)
     with pytest.raises(uris.SourceError, match="has no picture") as caught:
-        uris.read_bytes(missing)
+        uris.read_bytes(missing, max_bytes=1000)
     assert caught.value.reason == "empty"
     with pytest.raises(uris.SourceError):
-        uris.read_bytes(picture.replace("#0", "#3"))
+        uris.read_bytes(picture.replace("#0", "#3"), max_bytes=1000)
 
 
 def test_a_row_of_a_hugging_face_folder_is_read_by_another_process(hf_folder):
     uri = sources.read({"train": hf_folder})["train"]["source"][2].as_py()
-    code = "import sys; from imgprep import uris; print(uris.read_bytes(sys.argv[1])[:4])"
+    code = "import sys; from imgprep import uris; print(uris.read_bytes(sys.argv[1], max_bytes=1000)[:4])"
     done = subprocess.run([sys.executable, "-c", code, uri], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == r"b'\x89PNG'"
 
@@ -242,9 +244,9 @@ def test_a_hugging_face_folder_that_was_written_again_is_not_mistaken_for_the_ol
     before = sources.read({"train": hf_folder})["train"]["source"].to_pylist()
     shutil.copy(hf_folder / "data/test-0.parquet", hf_folder / "data/train-0.parquet")
     after = sources.read({"train": hf_folder})["train"]["source"].to_pylist()
-    assert before[0] != after[0] and uris.read_bytes(after[0])[:4] == b"\x89PNG"
+    assert before[0] != after[0] and uris.read_bytes(after[0], max_bytes=1000)[:4] == b"\x89PNG"
     with pytest.raises(uris.SourceError, match="was written again"):
-        uris.read_bytes(before[0])
+        uris.read_bytes(before[0], max_bytes=1000)
 
 
 def test_a_hugging_face_folder_without_that_split(hf_folder, refused):

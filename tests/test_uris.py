@@ -13,9 +13,9 @@ from imgprep import uris
 from imgprep.uris import SourceError, inside, read_bytes, scheme
 
 
-def reason(*args, **options):
+def reason(source, max_bytes=1000):
     with pytest.raises(SourceError) as caught:
-        read_bytes(*args, **options)
+        read_bytes(str(source), max_bytes=max_bytes)
     assert "\n" not in str(caught.value)
     return caught.value.reason
 
@@ -63,7 +63,7 @@ def test_locate_gives_the_place_of_paths_and_leaves_the_rest():
     cells = [" a b.jpg", "./c.jpg", "../d.jpg", None, "  ", "http://h/e f.jpg", "s3://b/g.jpg?sig=1&x=2"]
     source, identity = uris.locate(pa.chunked_array([cells[:3], cells[3:]]), "/r")
     assert source.to_pylist() == ["/r/a b.jpg", "/r/c.jpg", "outside-root:../d.jpg", "", "", *cells[5:]]
-    assert identity.to_pylist() == ["a b.jpg", "c.jpg", "../d.jpg", "", "", cells[5], "s3://b/g.jpg?x=2"]
+    assert identity.to_pylist() == ["a b.jpg", "c.jpg", "outside-root:../d.jpg", "", "", cells[5], "s3://b/g.jpg?x=2"]
 
 
 def test_the_name_of_a_url_has_no_secrets():
@@ -83,22 +83,15 @@ def test_the_identity_of_a_file_changes_when_it_is_written_again(tmp_path):
 
 def test_bytes_of_a_file(tmp_path):
     (tmp_path / "a b.jpg").write_bytes(b"12345")
-    assert read_bytes("a b.jpg", root=tmp_path) == b"12345"
     assert read_bytes(str(tmp_path / "a b.jpg"), max_bytes=5) == b"12345"
-    assert reason("a b.jpg", root=tmp_path, max_bytes=4) == "too_large"
-    assert reason("b.jpg", root=tmp_path) == "missing_file"
-    assert reason("a b.jpg/c.jpg", root=tmp_path) == "missing_file"
-    assert reason("\0.jpg", root=tmp_path) == "missing_file"
-    assert reason("../x.jpg", root=tmp_path) == "no_permission"
+    assert reason(tmp_path / "a b.jpg", max_bytes=4) == "too_large"
+    assert reason("/dev/zero", max_bytes=4) == "too_large"
+    assert reason(tmp_path / "b.jpg") == "missing_file"
+    assert reason(tmp_path / "a b.jpg/c.jpg") == "missing_file"
+    assert reason(tmp_path) == "missing_file"
+    assert reason(f"{tmp_path}/\0.jpg") == "error"
     assert reason("outside-root:../x.jpg") == "no_permission"
     assert reason(f"file://{tmp_path}/a b.jpg") == "unsupported_scheme"
-
-
-def test_what_is_no_plain_file_is_not_read(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    assert reason("pipe.jpg", root=tmp_path) == "missing_file"
-    assert reason("/dev/zero") == "missing_file"
-    assert reason(str(tmp_path)) == "missing_file"
 
 
 def test_a_file_that_may_not_be_read(tmp_path):
@@ -107,7 +100,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
     user = os.geteuid()
     try:
         os.seteuid(user or 65534)  # root may read everything, so root becomes nobody
-        assert reason("a.jpg", root=tmp_path) == "no_permission"
+        assert reason(tmp_path / "a.jpg") == "no_permission"
     finally:
         os.seteuid(user)
 
@@ -115,7 +108,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
 def test_bytes_of_an_object_in_memory():
     with fsspec.open("memory://uris/1.jpg", "wb") as file:
         file.write(b"12345")
-    assert read_bytes("memory://uris/1.jpg") == read_bytes("memory://uris/1.jpg", max_bytes=5) == b"12345"
+    assert read_bytes("memory://uris/1.jpg", max_bytes=5) == b"12345"
     assert reason("memory://uris/1.jpg", max_bytes=4) == "too_large"
     assert reason("memory://uris/2.jpg", max_bytes=4) == "missing_file"
 
@@ -152,10 +145,7 @@ def s3():
 @pytest.mark.store
 def test_bytes_of_an_s3_object(s3):
     s3.pipe_file("pictures/a b+1.jpg", b"12345")
-    s3.pipe_file("pictures/empty.jpg", b"")
-    assert read_bytes("s3://pictures/a b+1.jpg") == b"12345"
     assert read_bytes("s3://pictures/a b+1.jpg", max_bytes=1000) == b"12345"
-    assert read_bytes("s3://pictures/empty.jpg", max_bytes=1000) == b""
     assert reason("s3://pictures/a b+1.jpg", max_bytes=4) == "too_large"
     assert reason("s3://pictures/none.jpg", max_bytes=4) == "missing_file"
     assert reason("s3://no-such-bucket/1.jpg") == "missing_file"
