@@ -64,6 +64,7 @@ class Writer:
             # Pictures are compressed already; the leaf names are how pyarrow spells nested columns.
             compression={_leaf(f): "none" if f.name in ("image", "original") else "snappy" for f in schema},
             write_page_index=True,
+            write_page_checksum=True,
             use_content_defined_chunking=True,
         )
         self._pending: list[pa.Table] = []

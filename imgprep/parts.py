@@ -50,7 +50,12 @@ class Located:
         self._tables.append(index)
         self._merged = None
 
-    def add_part(self, folder: Folder, name: str) -> None:
+    def add_part(self, folder: Folder, name: str, *, verify: bool = False) -> None:
+        """verify: read all of it first; OSError where it is damaged, as after a loss of power."""
+        if verify:
+            whole = pq.ParquetFile(folder.open(name), page_checksum_verification=True)
+            for group in range(whole.num_row_groups):
+                whole.read_row_group(group)
         table = pq.read_table(folder.open(name), columns=["key", "done", "nbytes", "etag"], partitioning=None)
         n = table.num_rows
         if not n:
@@ -68,6 +73,9 @@ class Located:
         columns += [total, first["etag"]]
         self.add(pa.table(columns, schema=INDEX))
         self.files.append(name)
+
+    def forget_failures(self) -> None:
+        self._tables, self._merged = [t.filter(pc.field("done")) for t in self._tables], None
 
     @property
     def table(self) -> pa.Table:

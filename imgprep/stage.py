@@ -155,8 +155,10 @@ class _Run:
     def _find_results(self, retry_failed: bool, refresh: bool) -> None:
         """Where each key's result stands already: in a part of an earlier run, or in a committed file."""
         for name in self.folder.list(PARTS):
-            with contextlib.suppress(pa.ArrowInvalid, OSError):  # a foreign or damaged file is not a part
-                self.parts.add_part(self.folder, f"{PARTS}/{name}")
+            with contextlib.suppress(pa.ArrowInvalid, OSError, KeyError):  # a foreign or damaged file is not a part
+                self.parts.add_part(self.folder, f"{PARTS}/{name}", verify=not self.folder.remote)
+        if retry_failed:
+            self.parts.forget_failures()
         self.etags: dict[bytes, str] = {}
         if self.before is None:
             return
