@@ -5,19 +5,17 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgprep import codec, tables
+from imgprep import tables
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 
 OUTCOME = ("status", "reason", "error", "width", "height")
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # else Pillow's name in lower case
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file names on Windows
 CHUNK = 500  # pictures held at once
 
 
@@ -55,29 +53,22 @@ def write_csv(
     return out_csv
 
 
-def export_imagefolder(
-    ds: Dataset, split: str, folder: str, *, name_column: str | None = None, placeholders: bool = False
-) -> str:
+def export_imagefolder(ds: Dataset, split: str, folder: str) -> str:
     """The ok pictures of a split as files, and metadata.csv, as `load_dataset("imagefolder")` opens it. Returns folder.
 
-    Files are called by image_id (or by the cells of name_column), in characters that every system takes, and differ in
-    more than upper and lower case. Unchanged files are left alone; files of an earlier export that are no longer in
-    the dataset are removed. placeholders: their stand-in pictures too.
+    Files are called by image_id, in characters that every system takes, and differ in more than upper and lower case.
+    Unchanged files are left alone; files of an earlier export that are no longer in the dataset are removed.
     """
+    target, earlier = Folder(folder), _exported(folder)
     table = ds.table(split)
-    if name_column is not None and name_column not in table.column_names:
-        raise ValueError(f"no column {name_column!r}; this dataset has: {', '.join(table.column_names)}")
-    wanted = pa.array(["ok", "placeholder"] if placeholders else ["ok"])
-    rows = np.flatnonzero(pc.is_in(table["status"], wanted).to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(pc.equal(table["status"], "ok"))
     table = table.take(rows)
-    stems = _stems(table[name_column or "image_id"].to_pylist(), table["image_id"].to_pylist())
-    target, files, earlier = Folder(folder), [], _exported(folder)
+    endings = [EXTENSIONS.get(kind, kind.lower()) for kind in table["format"].to_pylist()]
+    files = [f"{stem}.{end}" for stem, end in zip(_stems(table["image_id"].to_pylist()), endings, strict=True)]
     for start in range(0, len(rows), CHUNK):
-        chunk = ds.pictures(split, rows[start : start + CHUNK].tolist())
-        for stem, data in zip(stems[start : start + CHUNK], chunk, strict=True):
-            kind = codec.probe(data, max_pixels=None).format
-            files.append(f"{stem}.{EXTENSIONS.get(kind, kind.lower())}")
-            target.put(files[-1], data)
+        chunk = slice(start, start + CHUNK)
+        for name, data in zip(files[chunk], ds.pictures(split, rows[chunk].tolist()), strict=True):
+            target.put(name, data)
     for name in {*earlier.values()} - {*files}:
         target.delete(name)
     # `datasets` takes every column called *_file_name for pictures.
@@ -87,34 +78,21 @@ def export_imagefolder(
     return folder
 
 
-def _rows_of(text: pa.Table, table: pa.Table, where: str) -> np.ndarray:
-    """Which row of the CSV each row of the dataset is: the next one with the same cells."""
+def _rows_of(text: pa.Table, table: pa.Table, where: str) -> pa.Array:
+    """Which row of the CSV has the cells of each row of the dataset."""
     changed = f"{where} is not what the dataset was made from; give the same rename, or run the download again"
-    if not set(text.column_names) <= set(table.column_names):
-        raise ValueError(changed)
+
+    def joined(side: pa.Table) -> pa.ChunkedArray:
+        typed = [tables.typed(side[name], table.schema.field(name).type) for name in text.column_names]
+        return pc.binary_join_element_wise(*(pc.fill_null(c.cast(pa.string()), "") for c in typed), "\x1f")
+
     try:
-        columns = [tables.typed(text[name], table.schema.field(name).type) for name in text.column_names]
-    except pa.ArrowInvalid as e:
+        rows = pc.index_in(joined(table), value_set=joined(text))
+    except (KeyError, pa.ArrowInvalid) as e:
         raise ValueError(changed) from e
-    sides = columns, [table[name] for name in text.column_names]
-    given, kept = ([pc.fill_null(column.cast(pa.string()), "") for column in side] for side in sides)
-    if all(a.equals(b) for a, b in zip(given, kept, strict=True)):
-        return np.arange(table.num_rows)
-    given, kept = (pc.binary_join_element_wise(*side, "\x1f").to_pylist() for side in (given, kept))
-    numbers, found = iter(enumerate(given)), []
-    for row in kept:
-        found.append(next((n for n, cells in numbers if cells == row), None))
-    if None in found:
+    if rows.null_count:
         raise ValueError(changed)
-    return np.array(found, np.int64)
-
-
-def _paths(ds: Dataset, table: pa.Table, out_csv: str, pictures: str | None) -> pa.Array:
-    files = {i: _from(out_csv, pictures, name) for i, name in _exported(pictures).items()} if pictures else {}
-    at = {file: _from(out_csv, ds.folder, file) for file in table["file"].unique().to_pylist()}
-    rows = zip(*(table[name].to_pylist() for name in ("image_id", "status", "file", "row")), strict=True)
-    paths = [files.get(name) or ("" if status == "failed" else f"{at[file]}#{row}") for name, status, file, row in rows]
-    return pa.array(paths, pa.string())
+    return rows
 
 
 def _exported(folder: str) -> dict[str, str]:
@@ -127,17 +105,24 @@ def _exported(folder: str) -> dict[str, str]:
     return dict(zip(table["image_id"].to_pylist(), table["file_name"].to_pylist(), strict=True))
 
 
-def _from(out_csv: str, folder: str, name: str) -> str:
-    """A file as it is reached from the folder of out_csv; whole, where one of them is on a store."""
-    if "://" in folder or "://" in out_csv:
-        return Folder(folder).full(name)
-    return Path(os.path.relpath(os.path.join(folder, name), os.path.dirname(os.path.abspath(out_csv)))).as_posix()
+def _paths(ds: Dataset, table: pa.Table, out_csv: str, pictures: str | None) -> pa.Array:
+    def seen(folder: str, name: str) -> str:
+        """A file as it is reached from the folder of out_csv; whole, where one of them is on a store."""
+        full = Folder(folder).full(name)
+        if "://" in folder or "://" in out_csv:
+            return full
+        return Path(os.path.relpath(full, os.path.dirname(os.path.abspath(out_csv)))).as_posix()
+
+    files = {i: seen(pictures, name) for i, name in _exported(pictures).items()} if pictures else {}
+    at = {file: seen(ds.folder, file) for file in table["file"].unique().to_pylist()}
+    rows = zip(*(table[name].to_pylist() for name in ("image_id", "status", "file", "row")), strict=True)
+    paths = [files.get(name) or ("" if status == "failed" else f"{at[file]}#{row}") for name, status, file, row in rows]
+    return pa.array(paths, pa.string())
 
 
-def _stems(values: list[Any], ids: list[str]) -> list[str]:
-    """A file name for each value, without extension. Where it is not the value itself, a hash of the id is added."""
-    plain = [re.sub(r"[^A-Za-z0-9._-]+", "_", str(value))[:80].strip("._") or "picture" for value in values]
+def _stems(ids: list[str]) -> list[str]:
+    """A file name for each id, without extension. Where it is not the id itself, a hash of that is added."""
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "_", one)[:80] for one in ids]
     same = Counter(map(str.lower, plain))
-    unlike = [p != str(v) or same[p.lower()] > 1 or DEVICES.fullmatch(p) for p, v in zip(plain, values, strict=True)]
-    hashes = [f"-{hashlib.sha256(i.encode()).hexdigest()[:16]}" for i in ids]
-    return [p + (h if u else "") for p, h, u in zip(plain, hashes, unlike, strict=True)]
+    hashes = [hashlib.sha256(one.encode()).hexdigest()[:16] for one in ids]
+    return [p if p == i and same[p.lower()] == 1 else f"{p}-{h}" for p, i, h in zip(plain, ids, hashes, strict=True)]
