@@ -34,6 +34,7 @@ SPELLINGS = {
     "imperial gallon": "imp gal|uk gal", "litre": "l|ltr", "microlitre": "μl|ul", "millilitre": "ml",
     "pint": "pt", "quart": "qt",
 }  # fmt: skip
+FULL = {spelling: name for name, text in SPELLINGS.items() for spelling in (name, *text.split("|"))}
 FRACTION = r"(\d+)\s*/\s*(2|3|4|5|6|8|10|16|32|64)(?![\d.,])"  # so that 110/240 volt stays two numbers
 NUMBER = re.compile(
     rf"(?:(?<![\w.,])(?:(\d+)(?:\s+|-))?{FRACTION})|(?<![^\W\d_])(\d+(?:[.,]\d+)*(?:e[+-]?\d\d?)?|[.,]\d+)"
@@ -84,11 +85,8 @@ def check(
     entity_column: str = "entity_name",
     *,
     units: dict[str, list[str]] = UNITS,
-) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """(parsed, refused): `parse` of every row, in order; and of the rows that are not allowed: row, entity, value, why.
-
-    Rows count from 0. Raises ValueError for a column that the table lacks.
-    """
+) -> pa.Table:
+    """`parse` of every row, in order: values, unit, allowed, problem. ValueError for a column that the table lacks."""
     for name in (value_column, entity_column):
         if name not in table.column_names:
             raise ValueError(f"no column {name!r}; this table has: {', '.join(table.column_names)}")
@@ -97,27 +95,23 @@ def check(
     schema = pa.schema(
         [("values", pa.list_(pa.float64())), ("unit", pa.string()), ("allowed", pa.bool_()), ("problem", pa.string())]
     )
-    refused = [
-        {"row": row, "entity": pair[1], "value": pair[0], "why": known[pair]["problem"]}
-        for row, pair in enumerate(pairs)
-        if not known[pair]["allowed"]
-    ]
-    return pa.Table.from_pylist([known[pair] for pair in pairs], schema), refused
+    return pa.Table.from_pylist([known[pair] for pair in pairs], schema)
 
 
 def problems(table: pa.Table, value_column: str = "entity_value", entity_column: str = "entity_name") -> pd.DataFrame:
-    """What `check` refuses, to look at. Empty where the table has no such columns."""
-    has_both = {value_column, entity_column} <= set(table.column_names)
-    found = check(table, value_column, entity_column)[1] if has_both else []
-    return pd.DataFrame(found, columns=["row", "entity", "value", "why"])
+    """The rows (from 0) that `check` does not allow, to look at. Empty where the table has no such columns."""
+    if not {value_column, entity_column} <= set(table.column_names):
+        return pd.DataFrame()
+    columns = {"entity": table[entity_column], "value": table[value_column]}
+    found = pd.DataFrame({name: column.to_pandas() for name, column in columns.items()}).rename_axis("row")
+    found["why"] = check(table, value_column, entity_column)["problem"].to_pandas()
+    return found[found["why"] != ""].reset_index()
 
 
 def _plain(text: str) -> str:
-    """Lower case, ASCII fractions and quotes, no commas between the numbers of a [list]."""
-    text = re.sub("[¼½¾⅐-⅞]", lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("⁄", "/"), text)
-    text = re.sub("″|”|''|′′", '"', text).replace("′", "'").replace("’", "'").replace("^", "")
-    text = re.sub(r"\[[^]]*\]", lambda m: m[0].replace(",", ";"), unicodedata.normalize("NFKC", text))
-    return re.sub(r"(?<=\d)\s*[x×]\s*(?=[\d.])", " x ", text.lower()).strip()
+    """Lower case, ASCII fractions, no commas between the numbers of a [list]."""
+    text = unicodedata.normalize("NFKC", re.sub("([¼½¾⅐-⅞])", r" \1", text)).replace("⁄", "/").lower()
+    return re.sub(r"\[[^]]*\]", lambda m: m[0].replace(",", ";"), text).strip()
 
 
 def _numbers(match: re.Match) -> list[float]:
@@ -126,26 +120,12 @@ def _numbers(match: re.Match) -> list[float]:
         if int(over) < int(under):
             return [int(whole or 0) + int(over) / int(under)]
         return [float(n) for n in (whole, over, under) if n]
-    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", decimal):
-        return [float(decimal.replace(",", ""))]
-    if re.fullmatch(r"[1-9]\d{0,2}(\.\d{3})+,\d+|[1-9]\d{0,2}(\.\d{3}){2,}", decimal):
-        return [float(decimal.replace(".", "").replace(",", "."))]
-    return [float(decimal.replace(",", "."))]
+    is_thousands = re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", decimal)
+    return [float(decimal.replace(",", "" if is_thousands else "."))]
 
 
 def _unit(word: str, allowed: list[str]) -> str:
     """The unit's full name, or the word itself when it is none."""
-    word = word.replace(".", "")
-    return next((name for name in allowed if word in (name.lower(), f"{name.lower()}s")), _FULL.get(word, word))
-
-
-def _full() -> dict[str, str]:
-    full = {}
-    for name, spellings in SPELLINGS.items():
-        for word in (name, *spellings.split("|")):
-            for written in (word, word.replace("litre", "liter").replace("metre", "meter")):
-                full |= {written: name, **({f"{written}s": name} if len(written) > 1 else {})}
-    return full
-
-
-_FULL = _full()
+    word = word.replace(".", "").replace("liter", "litre").replace("meter", "metre")
+    names = {**FULL, **{name.lower(): name for name in allowed}}
+    return names.get(word) or names.get(word.removesuffix("s"), word)
