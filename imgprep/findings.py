@@ -5,7 +5,6 @@ placed and the same each time.
 """
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,13 +15,14 @@ import pandas as pd
 
 from imgprep import codec, dataset, similar
 from imgprep.dataset import Dataset
-from imgprep.thumbnails import bytes_text, caption, meaning, public, spread, tables
+from imgprep.thumbnails import bytes_text, caption, every_row, meaning, spread
 
 SAMPLE, SAMPLE_PIXELS = 20_000, 4e9  # pictures and pixels that are decoded: about a minute on two cores
 ALIKE = 0.94  # correlation of two small grey pictures; measured: one layout with other products 0.92, a 3 % crop 0.98
 RUN = 100  # neighbours that are sampled together: few files are read
-FAILURES = 5_000  # rows of failures.csv that the page holds
 COLUMNS = ["image_id", "source", "width", "height", "format", "nbytes", "sha256", "status", "reason", "error"]
+MEASURES = ["hash", "look", "brightness", "sharpness", "entropy"]
+RUN_FACTS = ["started", "engine", "workers", "seconds", "computed", "reused", "attempts", "bytes"]
 
 
 def name(ds: Dataset) -> str:
@@ -32,37 +32,25 @@ def name(ds: Dataset) -> str:
 
 def rows(ds: Dataset, label: str | None) -> pd.DataFrame:
     """All rows of all splits, in order: COLUMNS, `label` (text), `split`, and `row` (its number in the split)."""
-    parts = []
-    for split, table in tables(ds).items():
-        cells = table[label].to_pylist() if label in table.column_names else [None] * table.num_rows
-        words = ["" if v is None else str(v) for v in cells]
-        part = table.select(COLUMNS).to_pandas().fillna({"source": "", "format": ""})
-        parts.append(part.assign(label=words, split=split, row=range(len(words))))
-    return pd.concat(parts, ignore_index=True)
+    table, places = every_row(ds)
+    cells = table[label].to_pylist() if label in table.column_names else [None] * table.num_rows
+    words = ["" if v is None else str(v) for v in cells]
+    return table.select(COLUMNS).to_pandas().fillna({"source": "", "format": ""}).assign(label=words).join(places)
 
 
 def outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
     """The verdict, what is left after each stage, and why rows are not ok, each reason with five examples."""
     counts, funnel, reasons = stages[-1].counts(), [], []
     for split in stages[0].splits:
-        steps = [{"name": name(ds), **ds.counts(split)} for ds in stages if split in ds.splits]
+        steps = [{"name": name(ds), **ds.counts(split)} for ds in stages]
         start = {"name": "rows", "rows": steps[0]["rows"], "ok": steps[0]["rows"], "placeholder": 0, "failed": 0}
         funnel.append({"split": split, "steps": [start, *steps], "most": max(s["rows"] for s in steps)})
-    bad = last[last.status != "ok"]
     for word, n in counts["reasons"].items():
-        these = bad[bad.reason == word]
-        examples = [
-            {"split": r.split, "image_id": caption(r.image_id, 60), "source": caption(r.source, 90),
-             "error": caption(r.error, 300)} for r in these.head(5).itertuples()
-        ]  # fmt: skip
-        places = list(Counter(these.split).items())
+        these = last[last.reason == word]
+        examples = these.head(5)[["split", "image_id", "source", "error"]].map(caption, most=200).to_dict("records")
+        places = these.split.value_counts(sort=False).to_dict()
         reasons.append({"word": word, "meaning": meaning(word), "rows": n, "splits": places, "examples": examples})
-    failures = [
-        [caption(cell, 2000) for cell in (r.split, r.image_id, r.source, r.status, r.reason, r.error)]
-        for r in bad.head(FAILURES).itertuples()
-    ]
-    verdict = dataset.summary(counts)
-    return {"verdict": verdict, "counts": counts, "funnel": funnel, "reasons": reasons, "failures": failures}
+    return {"verdict": dataset.summary(counts), "counts": counts, "funnel": funnel, "reasons": reasons}
 
 
 def tally(values: pd.Series, split: pd.Series, splits: list[str], most: int = 20) -> list[dict]:
@@ -76,8 +64,10 @@ def tally(values: pd.Series, split: pd.Series, splits: list[str], most: int = 20
 
 
 def histograms(ok: pd.DataFrame, splits: list[str], bins: int = 24) -> list[dict]:
-    """Sizes as drawn: per split a path in a box of 300 x 92, its heights the shares of the split's own pictures."""
+    """Bins and counts of sizes, and per split a path in a box of bins x 92: its heights are shares of the split."""
     charts = []
+    if ok.empty:
+        return charts
     for title, values, text in [
         ("Width, px", ok.width, "{:,.0f}".format),
         ("Height, px", ok.height, "{:,.0f}".format),
@@ -85,22 +75,17 @@ def histograms(ok: pd.DataFrame, splits: list[str], bins: int = 24) -> list[dict
         ("File size", ok.nbytes, bytes_text),
     ]:
         values = values.to_numpy(float)
-        if not len(values):
-            continue
         low, high = values.min(), values.max()
-        bend = np.log if low > 0 and high / low > 8 else np.asarray  # one 20,000 px picture must not flatten the rest
-        space = np.geomspace if bend is np.log else np.linspace
-        edges = space(low, high, bins + 1) if high > low else np.array([low, low + 1])
-        counts = [np.histogram(values[ok.split == s], edges)[0] for s in splits]
+        bend, back = (np.log, np.exp) if high / low > 8 else (np.asarray, np.asarray)  # one giant must not flatten all
+        edges = np.histogram_bin_edges(bend(values), bins)
+        counts = [np.histogram(bend(values[ok.split == s]), edges)[0] for s in splits]
         shares = [c / max(c.sum(), 1) for c in counts]
-        top, wide = max(max(s) for s in shares), 300 / (len(edges) - 1)
-        steps = [[f"V{92 - 84 * y / top:.1f}H{(i + 1) * wide:.1f}" for i, y in enumerate(s)] for s in shares]
-        start, end = bend(edges[0]), bend(edges[-1])
-        ticks = [{"at": f"{100 * (bend(t) - start) / (end - start):.1f}%", "text": text(t)} for t in _ticks(low, high)]
-        table = [{"edge": text(e), "counts": [int(c[i]) for c in counts]} for i, e in enumerate(edges[:-1])]
-        middle, paths = text(np.median(values)), ["M0 92" + "".join(s) + "V92" for s in steps]
-        charts.append({"name": title, "median": middle, "low": text(low), "high": text(high), "paths": paths,
-                       "ticks": ticks, "bins": table})  # fmt: skip
+        top, start, end = np.max(shares), edges[0], edges[-1]
+        ticks = [{"at": f"{(bend(t) - start) / (end - start):.1%}", "text": text(t)} for t in _ticks(low, high)]
+        paths = ["M0 92" + "".join(f"V{92 - 84 * y / top:.1f}h1" for y in s) + "V92" for s in shares]
+        charts.append({"name": title, "median": text(np.median(values)), "low": text(low), "high": text(high),
+                       "bins": bins, "edges": back(edges).round(4).tolist(), "ticks": ticks, "paths": paths,
+                       "counts": dict(zip(splits, (c.tolist() for c in counts), strict=True))})  # fmt: skip
     return charts
 
 
@@ -111,7 +96,7 @@ def _ticks(low: float, high: float) -> list[float]:
     ([100, 200, 500, 1000], [0.5, 1.0, 1.5, 2.0])
     """
     rounds = [m * 10**e if e >= 0 else m / 10**-e for e in range(-3, 12) for m in (1, 2, 5)]
-    if low > 0 and high / low > 8:
+    if high / low > 8:
         inside = [r for r in rounds if low <= r <= high]
         return inside[:: -(-len(inside) // 5)]
     step = next((r for r in rounds if (high - low) / r <= 4), 1)
@@ -131,11 +116,9 @@ def measure(ds: Dataset, ok: pd.DataFrame) -> pd.DataFrame:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for split, these in part.groupby("split", sort=False):
             for _, some in these.groupby(these.nbytes.cumsum() // (128 << 20)):  # what is held at once
-                pictures = ds.pictures(split, some.row.tolist())
-                found.update(zip(some.index, pool.map(_numbers, pictures), strict=True))
-    kept = {i: numbers for i, numbers in found.items() if numbers}
-    columns = ["hash", "look", "brightness", "sharpness", "entropy"]
-    return part.join(pd.DataFrame.from_dict(kept, orient="index", columns=columns), how="inner")
+                found.update(zip(some.index, pool.map(_numbers, ds.pictures(split, some.row.tolist())), strict=True))
+    numbers = {i: n for i, n in found.items() if n}
+    return part.join(pd.DataFrame.from_dict(numbers, orient="index", columns=MEASURES), how="inner")
 
 
 def _numbers(data: bytes) -> tuple[int, np.ndarray, float, float, float] | None:
@@ -182,17 +165,6 @@ def duplicates(ok: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
 
 
 def time(stages: list[Dataset], notebooks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The last ten runs of each stage, oldest first, and what the last ones took together."""
-    lines, latest = [], []
-    for ds in stages:
-        runs = ds.runs()[-10:]
-        latest += runs[-1:]
-        for run in runs:
-            crew = f" × {run['workers']}" if run["computed"] and run["workers"] else ""
-            speed = round(run["computed"] / run["seconds"], 1) if run["seconds"] else 0
-            kept = {k: run[k] for k in ("seconds", "computed", "reused", "attempts", "bytes")}
-            lines.append({"name": name(ds), "started": run["started"][:16].replace("T", " "), "speed": speed,
-                          "engine": run["engine"] + crew, "why": public(run["why"]), **kept})  # fmt: skip
-    total = {k: round(sum(run[k] for run in latest), 1) for k in ("seconds", "computed", "reused")}
-    steps = [{"notebook": s["notebook"], "status": s.get("status", "done"), "seconds": s["seconds"]} for s in notebooks]
-    return {"runs": lines, "total": total, "notebooks": steps, "when": max((r["started"] for r in lines), default="")}
+    """The last ten runs of each stage, oldest first, and what each notebook took."""
+    runs = [{"name": name(ds), **{k: run[k] for k in RUN_FACTS}} for ds in stages for run in ds.runs()[-10:]]
+    return {"runs": runs, "notebooks": list(notebooks)}

@@ -8,9 +8,9 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,11 @@ from imgprep import __version__, dataset, findings
 from imgprep.dataset import Dataset
 from imgprep.findings import name
 from imgprep.project import project_root
-from imgprep.thumbnails import bytes_text, caption, label_column, public, spread, tables, thumbnail
+from imgprep.thumbnails import bytes_text, caption, every_row, label_column, public, spread, thumbnail
 
 GOAL_BYTES = 5 << 20  # opens at once and passes a mail gateway
 SHARES = (1, 0.5, 0.25, 0.1, 0)  # of the pictures shown, until the page is small enough
 PACKAGES = ["ray", "datasets", "pyarrow", "numpy", "pillow", "opencv-python-headless", "simplejpeg"]
-SECTIONS = {
-    "outcome": "Outcome", "gallery": "Gallery", "compare": "Before and after", "classes": "Classes", "sizes": "Sizes",
-    "duplicates": "Duplicates", "outliers": "Odd ones", "time": "Time", "provenance": "Make it again",
-}  # fmt: skip
 OUTLIERS = [  # title, what is measured, its unit, how it is written, is the upper end the odd one
     ("Darkest", "brightness", "mean, of 255", "{:.0f}", False),
     ("Brightest", "brightness", "mean, of 255", "{:.0f}", True),
@@ -57,13 +53,12 @@ def write(
     if not datasets:
         raise ValueError("a report needs at least one dataset")
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
-    label = label_column(tables(stages[-1]))
+    label = label_column(every_row(stages[-1])[0])
     first, last = findings.rows(stages[0], label), findings.rows(stages[-1], label)
     ok, splits = first[first.status == "ok"], stages[0].splits
     measured = findings.measure(stages[0], ok)
     facts = {
         "title": title,
-        "stages": [name(ds) for ds in stages],
         "splits": [{"name": s, "rows": int((ok.split == s).sum())} for s in splits],
         **findings.outcome(stages, last),
         "label": label or "",
@@ -73,12 +68,20 @@ def write(
         "duplicates": findings.duplicates(ok, measured),
         "time": findings.time(stages, steps),
         "command": public(command),
-        "unfinished": [name(ds) for ds in stages if not ds.info["complete"]],
         **_provenance(stages, parameters or {}, defaults or {}),
     }
-    draw = _Thumbnails()
+    groups = facts["duplicates"]["groups"]
+    machine = {**facts, "duplicates": {**facts["duplicates"], "groups": groups[:1000]}}
+    template = _template()
     for share in SHARES:
-        page = _page(facts, stages, first, last, measured, share, draw)
+        gallery = _gallery(stages, first, last, label, int(90 * share))
+        pictures = {
+            "gallery": gallery,
+            "pairs": _pairs(gallery, round(6 * share)),
+            "clusters": _clusters(stages[0], ok, groups, round(6 * share)),
+            "outliers": _outliers(stages[0], measured, round(6 * share)),
+        }
+        page = template.render(**facts, **pictures, machine=machine).encode("utf-8", "replace")
         if len(page) <= GOAL_BYTES:
             break
     path = Path(path)
@@ -103,8 +106,8 @@ def _provenance(stages: list[Dataset], parameters: dict[str, Any], defaults: dic
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    made = [{"name": name(ds), "stage": ds.info["stage"], "operation": ds.info["operation"]} for ds in stages]
-    return {"parameters": shown, "inputs": inputs, "versions": versions, "commit": _commit(), "made": made}
+    made = [{"name": name(ds), **{k: ds.info[k] for k in ("stage", "operation", "complete")}} for ds in stages]
+    return {"parameters": shown, "inputs": inputs, "versions": versions, "commit": _commit(), "stages": made}
 
 
 def _commit() -> str:
@@ -120,83 +123,63 @@ def _commit() -> str:
         return ""
 
 
-def _page(
-    facts: dict[str, Any],
-    stages: list[Dataset],
-    first: pd.DataFrame,
-    last: pd.DataFrame,
-    measured: pd.DataFrame,
-    share: float,
-    draw: "_Thumbnails",
-) -> bytes:
-    """The page with `share` of the pictures. first, last: all rows of those stages; measured: what was decoded."""
-    shown = last[last.status == "ok"]
-    groups = _gallery(shown, facts["label"], stages[-1].splits, int(90 * share))
-    chosen = _with_origin(pd.concat([shown[:0], *(g["rows"] for g in groups)]), first if len(stages) > 1 else first[:0])
-    tiles, view = _tiles(stages, chosen, draw)
-    again = [sha for g in facts["duplicates"]["groups"] for sha in g["shas"][1:]]
-    for group in groups:
-        group["tiles"], tiles = tiles[: len(group["rows"])], tiles[len(group["rows"]) :]
-    context = {
-        **facts,
-        "gallery": groups,
-        "pairs": _pairs(stages, chosen, round(6 * share), draw),
-        "clusters": _clusters(stages[0], first, facts["duplicates"]["groups"], round(6 * share), draw),
-        "outliers": _outliers(stages[0], measured[~measured.sha256.isin(again)], share, draw),
-        "view": {"tiles": view, "failures": facts["failures"]},
-        "machine": {k: v for k, v in facts.items() if k not in ("histograms", "failures")}
-        | {"duplicates": {**facts["duplicates"], "groups": facts["duplicates"]["groups"][:1000]}},
-    }
-    there = {"compare": context["pairs"], "classes": facts["classes"], "outliers": context["outliers"]}
-    context["sections"] = [(k, v) for k, v in SECTIONS.items() if there.get(k, True)]
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgprep"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
-        num="{:,}".format, size=bytes_text, share=lambda n, of: f"{100 * n / of:.1f}%" if of else "0%",
+        num="{:,}".format, size=bytes_text, share=lambda n, of: f"{n / max(of, 1):.1%}",
         many=lambda n, word: f"{n:,} {word}" + "s" * (n != 1),
     )  # fmt: skip
-    return environment.get_template("report.html").render(context).encode("utf-8", "replace")
+    return environment.get_template("report.html")
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------
 
 
-class _Thumbnails:
-    """Draws rows of a dataset as data: URIs, each once: a second and thinner page decodes nothing again."""
-
-    def __init__(self) -> None:
-        self._drawn: dict[tuple, str] = {}
-
-    def __call__(self, ds: Dataset, rows: pd.DataFrame, px: int, quality: int = 60) -> list[str]:
-        keys = [(ds.folder, split, row, px, quality) for split, row in zip(rows.split, rows.row, strict=True)]
-        for split in ds.splits:
-            missing = sorted({k[2] for k in keys if k[1] == split and k not in self._drawn})
-            for some in (missing[i : i + 16] for i in range(0, len(missing), 16)):  # originals may be large
-                for row, data in zip(some, ds.pictures(split, some), strict=True):
-                    self._drawn[ds.folder, split, row, px, quality] = thumbnail(data, px, quality=quality)
-        return [self._drawn[k] for k in keys]
+def _draw(ds: Dataset, rows: pd.DataFrame, px: int) -> pd.Series:
+    """The pictures of rows of a dataset as data: URIs, with the index of the rows."""
+    uris = pd.Series("", rows.index)
+    for split, these in rows.groupby("split", sort=False):
+        for start in range(0, len(these), 16):  # originals may be large
+            some = these[start : start + 16]
+            uris[some.index] = [thumbnail(data, px) for data in ds.pictures(split, some.row.astype(int).tolist())]
+    return uris
 
 
-def _gallery(shown: pd.DataFrame, label: str, splits: list[str], most: int) -> list[dict]:
-    """Which rows to show: of the twelve commonest labels as many of every split, evenly spread."""
-    sizes = shown.label.value_counts()
-    labels = sorted(sizes.index, key=lambda v: (-sizes[v], v))[:12]
-    each = min(6 if label else 24, -(-most // max(1, len(labels) * len(splits))))
-    groups = []
-    for word in labels:
-        parts = [shown[(shown.label == word) & (shown.split == s)] for s in splits]
-        title = (caption(word, 60) or f"no {label}") if label else "all"
-        rows = pd.concat([part.iloc[spread(len(part), each)] for part in parts])
-        groups.append({"name": title, "size": int(sizes[word]), "rows": rows})
-    return groups
+def _gallery(
+    stages: list[Dataset], first: pd.DataFrame, last: pd.DataFrame, label: str | None, most: int
+) -> list[dict[str, Any]]:
+    """About `most` ready pictures: of the twelve commonest labels as many of every split, evenly spread."""
+    ok = last[last.status == "ok"]
+    sizes = ok.label.value_counts()
+    words = sorted(sizes.index, key=lambda v: (-sizes[v], v))[:12]
+    splits = stages[-1].splits
+    each = min(6 if label else 24, -(-most // max(1, len(words) * len(splits))))
+    parts = [ok[(ok.label == word) & (ok.split == split)] for word in words for split in splits]
+    tiles = _tiles(stages, first, pd.concat([ok[:0], *(part.iloc[spread(len(part), each)] for part in parts)]))
+    return [
+        {"name": (caption(word, 60) or f"no {label}") if label else "all", "size": int(sizes[word]),
+         "tiles": [tile for tile in tiles if tile["label"] == word]} for word in words
+    ]  # fmt: skip
 
 
-def _with_origin(chosen: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
-    """The chosen rows with the columns of the row of the first stage that each was made from, as `…_before`."""
-    origin = first[(first.status == "ok") & first.image_id.isin(chosen.image_id)]
-    return chosen.merge(origin, how="left", on=["split", "image_id"], suffixes=("", "_before"))
+def _tiles(stages: list[Dataset], first: pd.DataFrame, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the page shows of each row: its picture small and large, and the one it was made from in the first stage."""
+    origin = first[(first.status == "ok") & first.image_id.isin(rows.image_id)] if len(stages) > 1 else first[:0]
+    rows = rows.merge(origin, how="left", on=["split", "image_id"], suffixes=("", "_before"))
+    made = rows[rows.row_before.notna()]
+    rows = rows.assign(
+        small=_draw(stages[-1], rows, 160), large=_draw(stages[-1], rows, 400),
+        before=_draw(stages[0], made.assign(row=made.row_before), 400),
+    ).fillna({"before": ""})  # fmt: skip
+    return [
+        {"label": row.label, "split": row.split, "small": row.small, "large": row.large, "before": row.before,
+         "alt": caption(", ".join(filter(None, [row.label, row.split, row.image_id])), 90),
+         "source": caption(row.source, 120), "text": _size(row), "before_text": row.before and _size(row, "_before")}
+        for row in rows.itertuples()
+    ]  # fmt: skip
 
 
 def _size(row: Any, suffix: str = "") -> str:
@@ -204,72 +187,32 @@ def _size(row: Any, suffix: str = "") -> str:
     return f"{width:,.0f} × {height:,.0f} · {kind} · {bytes_text(nbytes)}"
 
 
-def _befores(stages: list[Dataset], chosen: pd.DataFrame, draw: _Thumbnails, quality: int = 60) -> dict[int, str]:
-    made = chosen[chosen.row_before.notna()]
-    uris = draw(stages[0], made.assign(row=made.row_before.astype(int)), 400, quality)
-    return dict(zip(made.index, uris, strict=True))
+def _pairs(gallery: list[dict], most: int) -> list[dict]:
+    """So many of the gallery's tiles that have both pictures, evenly spread."""
+    made = [tile for group in gallery for tile in group["tiles"] if tile["before"] and tile["large"]]
+    return [made[i] for i in spread(len(made), most)]
 
 
-def _tiles(stages: list[Dataset], chosen: pd.DataFrame, draw: _Thumbnails) -> tuple[list[dict], list[dict]]:
-    """What the gallery shows of each chosen row, and what the page's script needs to show it large."""
-    large = chosen[chosen[["width", "height"]].max(axis=1) > 160]
-    larges = dict(zip(large.index, draw(stages[-1], large, 400), strict=True))
-    befores, tiles, view = _befores(stages, chosen, draw), [], []
-    for row, uri in zip(chosen.itertuples(), draw(stages[-1], chosen, 160), strict=True):
-        words = [row.label, row.split, row.image_id]
-        alt, source = caption(", ".join(filter(None, words)), 90), caption(row.source, 120)
-        tiles.append({"uri": uri, "alt": alt, "split": row.split, "order": row.Index})
-        before = befores.get(row.Index, "")
-        view.append(
-            {"alt": alt, "caption": " · ".join(filter(None, [*(caption(w, 60) for w in words), source])),
-             "before": before, "before_text": f"{name(stages[0])} · {_size(row, '_before')}" if before else "",
-             "large": larges.get(row.Index, ""), "text": f"{name(stages[-1])} · {_size(row)}"}
-        )  # fmt: skip
-    return tiles, view
-
-
-def _pairs(stages: list[Dataset], chosen: pd.DataFrame, n: int, draw: _Thumbnails) -> list[dict]:
-    """Up to n pictures before the first and after the last stage."""
-    made = chosen[chosen.row_before.notna()]
-    made = made.iloc[spread(len(made), n)]
-    before, after = _befores(stages, made, draw, 85).values(), draw(stages[-1], made, 400, 85)
-    return [
-        {"before": b, "after": a, "ratio": f"{r.width}/{r.height}", "alt": caption(f"{r.split} {r.image_id}", 90),
-         "before_text": _size(r, "_before").split(" · ", 1), "after_text": _size(r).split(" · ", 1)}
-        for r, b, a in zip(made.itertuples(), before, after, strict=True) if a and b
-    ]  # fmt: skip
-
-
-def _clusters(ds: Dataset, first: pd.DataFrame, groups: list[dict], most: int, draw: _Thumbnails) -> list[dict]:
-    """At most so many groups of each kind, in their order, with up to twelve members and the first two pictures."""
-    kinds: Counter = Counter()
+def _clusters(ds: Dataset, ok: pd.DataFrame, groups: list[dict], most: int) -> list[dict]:
+    """At most so many groups of each kind, with up to twelve members and a picture, of look-alikes two."""
     shown = []
-    for group in groups:
-        kinds[group["exact"], group["leak"]] += 1
-        if kinds[group["exact"], group["leak"]] <= most:
-            shown.append((group, first[(first.status == "ok") & first.sha256.isin(group["shas"])]))
-    pairs = pd.concat([first[:0], *(rows.drop_duplicates("sha256").head(2) for _, rows in shown)])
-    pairs = pairs[~pairs.index.duplicated()]
-    uris = dict(zip(pairs.index, draw(ds, pairs, 160), strict=True))
-    clusters = []
-    for group, rows in shown:
-        members = [
-            {"split": r.split, "image_id": caption(r.image_id, 60), "label": caption(r.label, 60),
-             "source": caption(r.source, 90)} for r in rows.head(12).itertuples()
-        ]  # fmt: skip
-        pictures = [uris[i] for i in rows.drop_duplicates("sha256").head(2).index]
-        clusters.append({**group, "members": members, "pictures": pictures, "sources": int(rows.source.nunique())})
-    return clusters
+    for _, kind in groupby(groups, lambda g: (g["leak"], g["exact"])):  # their order
+        for group in islice(kind, most):
+            rows = ok[ok.sha256.isin(group["shas"])]
+            members = rows.head(12)[["split", "image_id", "label", "source"]].map(caption, most=90).to_dict("records")
+            pictures = _draw(ds, rows.drop_duplicates("sha256").head(2), 160).tolist()
+            shown.append({**group, "members": members, "pictures": pictures, "sources": rows.source.nunique()})
+    return shown
 
 
-def _outliers(ds: Dataset, measured: pd.DataFrame, share: float, draw: _Thumbnails) -> list[dict]:
-    """The ends of the scales: six pictures of each at most, and never more than a tenth of all."""
-    n, kinds = min(round(6 * share), -(-len(measured) // 10)), []
+def _outliers(ds: Dataset, measured: pd.DataFrame, most: int) -> list[dict]:
+    """The ends of the scales: so many pictures of each, and never more than a tenth of all."""
+    n, kinds = min(most, -(-len(measured) // 10)), []
     for title, column, unit, text, upper in OUTLIERS if n else []:
         rows = measured.sort_values(column, ascending=not upper, kind="stable").head(n)
         tiles = [
             {"uri": uri, "value": text.format(getattr(r, column)), "alt": caption(f"{r.split} {r.image_id}", 90)}
-            for uri, r in zip(draw(ds, rows, 160), rows.itertuples(), strict=True)
+            for uri, r in zip(_draw(ds, rows, 160), rows.itertuples(), strict=True)
         ]
         kinds.append({"name": title, "unit": unit, "tiles": tiles})
     return kinds

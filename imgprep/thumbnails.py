@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from imgprep import codec, geometry
@@ -21,42 +22,39 @@ WORD = r"[^\s/'\"<>,:;]+"
 LOCAL_PATH = re.compile(rf"(?<![\w.:/])(?:/{WORD}(?: (?!-|{WORD}=){WORD})*(?=/))+/(?:{WORD})?|\b[A-Za-z]:\\[^\s'\"<>]+")
 
 
-def thumbnail(picture: bytes | np.ndarray | None, px: int = 160, *, quality: int = 60) -> str:
+def thumbnail(picture: bytes | np.ndarray | None, px: int) -> str:
     """A picture as a `data:` URI (WebP), never enlarged; "" where there is none or it does not decode.
 
     picture: encoded bytes, or (H, W, 3) or (H, W) uint8. px: the longest side at most.
     """
+    if picture is None:
+        return ""
     try:
         image = codec.decode(picture, min_wh=(2 * px, 2 * px)) if isinstance(picture, bytes) else picture
     except codec.DecodeError:
         return ""
-    if image is None:
-        return ""
     image = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-    scale = px / max(image.shape[:2])
-    if scale < 1:
-        image = geometry.fit(image, (px, px))
-    return "data:image/webp;base64," + base64.b64encode(codec.encode(image, "WEBP", quality=quality)).decode()
+    image = geometry.fit(image, (px, px)) if max(image.shape[:2]) > px else image
+    return "data:image/webp;base64," + base64.b64encode(codec.encode(image, "WEBP", quality=75)).decode()
 
 
-def tables(ds: Dataset, split: str | None = None) -> dict[str, pa.Table]:
-    """The rows of one split or of all; splits without any yet, in a run that goes on, are left out."""
-    found = {s: ds.table(s) for s in ([split] if split else ds.splits)}
-    return {s: table for s, table in found.items() if table.num_rows}
+def every_row(ds: Dataset, split: str | None = None) -> tuple[pa.Table, pd.DataFrame]:
+    """All rows of one split or of all, in order, and where each stands: its `split`, its number there as `row`."""
+    tables = {s: ds.table(s) for s in ([split] if split else ds.splits)}
+    places = [(s, i) for s, table in tables.items() for i in range(table.num_rows)]
+    return pa.concat_tables(tables.values()), pd.DataFrame(places, columns=["split", "row"])
 
 
-def label_column(tables: dict[str, pa.Table]) -> str | None:
+def label_column(table: pa.Table) -> str | None:
     """The user's column that looks like a label: 2 to 50 words that repeat. A usual name wins, then fewest words."""
     found = {}
-    names = list(dict.fromkeys(c for t in tables.values() for c in t.column_names))
-    for name in names[1 : names.index("source")] if "source" in names else []:  # image_id, the user's own, source
-        columns = [t[name] for t in tables.values() if name in t.column_names]
-        text = all(pa.types.is_string(c.type) or pa.types.is_large_string(c.type) for c in columns)
-        if not text and not (name in LABELS and all(pa.types.is_integer(c.type) for c in columns)):
-            continue
-        values = {v for c in columns for v in c.unique().to_pylist()} - {None, ""}
-        if 2 <= len(values) <= min(50, sum(map(len, columns)) / 2):
-            found[name] = len(values)
+    for name in table.column_names[1 : table.column_names.index("source")]:  # image_id, the user's own, source
+        kind = table.schema.field(name).type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if text or (name in LABELS and pa.types.is_integer(kind)):
+            words = set(table[name].unique().to_pylist()) - {None, ""}
+            if 2 <= len(words) <= min(50, table.num_rows / 2):
+                found[name] = len(words)
     return next((name for name in LABELS if name in found), min(found, key=found.get, default=None))
 
 
