@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from itertools import groupby, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ import pandas as pd
 from imgprep import __version__, dataset, findings
 from imgprep.dataset import Dataset
 from imgprep.findings import name
+from imgprep.folder import Folder
 from imgprep.project import project_root
 from imgprep.thumbnails import bytes_text, caption, every_row, label_column, public, spread, thumbnail
 
@@ -48,7 +50,7 @@ def write(
 
     parameters and defaults: what the run was given, and what it would have been. command: the line that makes it again.
     steps: one {"notebook", "seconds", "status"} per notebook. The same datasets give the same page, except for what it
-    says on time. Does not create the folder. ValueError: no dataset, or a folder that is none.
+    says on time. ValueError: no dataset, or a folder that is none.
     """
     if not datasets:
         raise ValueError("a report needs at least one dataset")
@@ -74,10 +76,8 @@ def write(
     machine = {**facts, "duplicates": {**facts["duplicates"], "groups": groups[:1000]}}
     template = _template()
     for share in SHARES:
-        gallery = _gallery(stages, first, last, label, int(90 * share))
         pictures = {
-            "gallery": gallery,
-            "pairs": _pairs(gallery, round(6 * share)),
+            "gallery": _gallery(stages, first, last, label, int(90 * share)),
             "clusters": _clusters(stages[0], ok, groups, round(6 * share)),
             "outliers": _outliers(stages[0], measured, round(6 * share)),
         }
@@ -85,9 +85,7 @@ def write(
         if len(page) <= GOAL_BYTES:
             break
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(page)
-    os.replace(temporary, path)
+    Folder(path.parent).put(path.name, page)
     return path
 
 
@@ -102,25 +100,18 @@ def _provenance(stages: list[Dataset], parameters: dict[str, Any], defaults: dic
             with open(file, "rb") as stream:
                 inputs[public(value)] = hashlib.file_digest(stream, "sha256").hexdigest()
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):  # conda has another name for OpenCV
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     made = [{"name": name(ds), **{k: ds.info[k] for k in ("stage", "operation", "complete")}} for ds in stages]
     return {"parameters": shown, "inputs": inputs, "versions": versions, "commit": _commit(), "stages": made}
 
 
 def _commit() -> str:
-    """The project's git commit, "" where there is none."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", project_root(), *words], capture_output=True, text=True, timeout=20).stdout
-
-    try:
-        commit = git("rev-parse", "--short=12", "HEAD").strip()
-        return commit + (" and uncommitted changes" if commit and git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.TimeoutExpired):  # no git on this machine
-        return ""
+    """The project's git commit, with `-dirty` where something is not committed; "" where there is none."""
+    words = ["git", "-C", project_root(), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    with suppress(OSError):  # no git on this machine
+        return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+    return ""
 
 
 def _template() -> jinja2.Template:
@@ -185,12 +176,6 @@ def _tiles(stages: list[Dataset], first: pd.DataFrame, rows: pd.DataFrame) -> li
 def _size(row: Any, suffix: str = "") -> str:
     width, height, kind, nbytes = (getattr(row, c + suffix) for c in ("width", "height", "format", "nbytes"))
     return f"{width:,.0f} × {height:,.0f} · {kind} · {bytes_text(nbytes)}"
-
-
-def _pairs(gallery: list[dict], most: int) -> list[dict]:
-    """So many of the gallery's tiles that have both pictures, evenly spread."""
-    made = [tile for group in gallery for tile in group["tiles"] if tile["before"] and tile["large"]]
-    return [made[i] for i in spread(len(made), most)]
 
 
 def _clusters(ds: Dataset, ok: pd.DataFrame, groups: list[dict], most: int) -> list[dict]:

@@ -1,10 +1,10 @@
 """Pictures and tables for a notebook cell: small HTML in the theme's own colours, and one line in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from imgprep.dataset import Dataset, summary
@@ -35,13 +35,13 @@ def sheet(ds: Dataset, n: int = 12, *, split: str | None = None) -> Cell:
     if not 0 < n <= 100:
         raise ValueError(f"a sheet shows 1 to 100 pictures, not {n}")
     table, places = every_row(ds, split)
-    label, chosen = label_column(table), spread(len(places), n)
+    label = label_column(table)
     px = 160 if n <= 24 else 80  # a notebook with twenty such cells still opens at once
     figures, texts = [], []
-    for where, row in zip(places.iloc[chosen].itertuples(), _taken(table, chosen), strict=True):
+    for row, picture in _with_pictures(ds, table, places, spread(len(places), n)):
         size = f"{row['width']} × {row['height']}" if row["width"] else row["reason"]
         texts.append(" · ".join(caption(word, 40) for word in (row.get(label), size) if word not in (None, "")))
-        figures.append(_figure(thumbnail(_picture(ds, where), px), texts[-1], f"max-width:{px}px"))
+        figures.append(_figure(thumbnail(picture, px), texts[-1], f"max-width:{px}px"))
     return Cell("".join(figures), f"{len(texts)} pictures: {'; '.join(texts[:3])} …" if texts else "no pictures")
 
 
@@ -64,10 +64,10 @@ def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
     for word, total in counts["reasons"].items():
         head = [f"<b>{escape(word)}</b><br><span style='{SMALL}'>{escape(meaning(word))}</span>", f"{total:,}"]
         examples = np.flatnonzero(reasons == word)[:n]
-        for where, row in zip(places.iloc[examples].itertuples(), _taken(table, examples), strict=True):
+        for row, picture in _with_pictures(ds, table, places, examples):
             text = "<br>".join(escape(caption(row[c], 160)) for c in ("image_id", "source", "error"))
-            picture = _img(thumbnail(_picture(ds, where), 48), "", "max-width:48px")
-            lines.append([*head, picture, f"<div style='{SMALL}'>{text}</div>"])
+            image = _img(thumbnail(picture, 48), "", "max-width:48px")
+            lines.append([*head, image, f"<div style='{SMALL}'>{text}</div>"])
             head = ["", ""]
     return Cell(_table(["reason", "rows", "", "examples"], lines), summary(counts))
 
@@ -89,12 +89,11 @@ def rows(ds: Dataset, split: str | None = None, n: int = 5) -> Cell:
     return Cell(_table(["", *names], lines), f"{len(cells)} rows of {split}: {', '.join(names)}")
 
 
-def _taken(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]]:
-    return table.take(pa.array(rows, pa.int64())).to_pylist()
-
-
-def _picture(ds: Dataset, where: Any) -> bytes | None:
-    return ds.pictures(where.split, [where.row])[0]
+def _with_pictures(ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]) -> Iterator[tuple]:
+    """These rows of `every_row` as (dict of cells, encoded bytes or None)."""
+    cells = table.take(pa.array(rows, pa.int64())).to_pylist()
+    for row, place in zip(cells, places.iloc[rows].itertuples(), strict=True):
+        yield row, ds.pictures(place.split, [place.row])[0]
 
 
 def _img(uri: str, alt: str, style: str) -> str:
