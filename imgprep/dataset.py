@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgprep.folder import PRIVATE, Folder
@@ -73,8 +74,7 @@ class Writer:
     def write(self, table: pa.Table) -> None:
         table = table.cast(self._schema)  # one schema, with its `huggingface` metadata, on every file
         self.rows += table.num_rows
-        sizes = table["nbytes"].to_numpy(zero_copy_only=False)
-        ends = np.cumsum(np.nan_to_num(sizes.astype(float)) + 256)
+        ends = np.cumsum(sizes(table) + 256)
         self.bytes += int(ends[-1]) if len(ends) else 0
         while len(ends) and self._pending_bytes + ends[-1] >= self._group_bytes:
             cut = int(np.searchsorted(ends, self._group_bytes - self._pending_bytes)) + 1
@@ -94,6 +94,14 @@ class Writer:
     def close(self) -> None:
         self._flush()
         self._file.close()
+
+
+def sizes(table: pa.Table) -> np.ndarray:
+    """Bytes of the picture in each row: the one that is shown, or the larger `original` that cannot be."""
+    shown = pc.fill_null(table["nbytes"], 0)
+    if "original" in table.column_names:
+        shown = pc.max_element_wise(shown, pc.fill_null(pc.binary_length(table["original"]), 0))
+    return shown.to_numpy(zero_copy_only=False)
 
 
 def _leaf(field: pa.Field) -> str:

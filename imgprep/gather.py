@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgprep import dataset
-from imgprep.dataset import COLUMNS, IMAGE, INDEX, Reader, Writer
+from imgprep.dataset import COLUMNS, IMAGE, INDEX, Reader, Writer, sizes
 from imgprep.folder import PRIVATE, Folder, Sink
-from imgprep.parts import PARTS, PICTURE, part_schema, sizes
+from imgprep.parts import PARTS, PICTURE, part_schema
 
 CHUNK_BYTES = 32 << 20  # what a gather holds at once
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgprep import engine
-from imgprep.dataset import INDEX, KEY, Writer
+from imgprep.dataset import INDEX, KEY, Writer, sizes
 from imgprep.folder import PRIVATE, Folder
 
 PARTS = f"{PRIVATE}/parts"
@@ -170,7 +170,3 @@ class Crashed:
 def part_schema(extra: pa.Schema, *, keep_original: bool = False) -> pa.Schema:
     """The schema of a stage's parts."""
     return pa.schema([*RESULT, *extra, *([pa.field("original", pa.binary())] if keep_original else [])])
-
-
-def sizes(table: pa.Table) -> np.ndarray:
-    return pc.fill_null(table["nbytes"], 0).to_numpy(zero_copy_only=False)

@@ -140,7 +140,7 @@ class Original:
                 yield picture_row(one.key, one.data, (h.width, h.height, h.format), one.etag)
             except codec.DecodeError as e:
                 original = one.data if e.reason == "unsupported_format" else None
-                yield failed(one, e.reason, str(e), original=original)
+                yield failed(one, e.reason, str(e), original=original, nbytes=len(original or b""))
 
 
 @dataclass(frozen=True)
