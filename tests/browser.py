@@ -19,17 +19,9 @@ import time
 from pathlib import Path
 
 FLAGS = [
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--remote-debugging-pipe",
-]
+    "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
+]  # fmt: skip
 # The browser reads commands on descriptor 3 and answers on 4, so the pipes get these numbers before it starts.
 RENAME = """import fcntl, os, sys
 commands, answers = (fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3])
@@ -50,11 +42,11 @@ class Page:
     that is not the page itself, a data: or a blob: URL (also those that the page's policy then refused).
     """
 
-    def __init__(self, *, width: int = 1280, height: int = 900, dark: bool = False, script: bool = True):
+    def __init__(self, *, width: int = 1280, height: int = 900, dark: bool = False):
         self.problems: list[str] = []
         self.requests: list[str] = []
         self._ids = itertools.count(1)
-        self._size, self._dark, self._script = (width, height), dark, script
+        self._size, self._dark = (width, height), dark
 
     def __enter__(self) -> "Page":
         self._profile = tempfile.mkdtemp(prefix="imgprep-browser-")
@@ -75,7 +67,6 @@ class Page:
             self.call(f"{domain}.enable")
         self.resize(*self._size)
         self.emulate(dark=self._dark)
-        self.call("Emulation.setScriptExecutionDisabled", value=not self._script)
         return self
 
     def __exit__(self, *_) -> None:
@@ -150,16 +141,7 @@ class Page:
 
     def key(self, name: str, *, code: int = 0, text: str = "") -> None:
         """Press and release one key, as a person does: 'Escape', 'ArrowRight', 'Tab', 'Enter' …"""
-        codes = {
-            "Tab": 9,
-            "Enter": 13,
-            "Escape": 27,
-            " ": 32,
-            "ArrowLeft": 37,
-            "ArrowUp": 38,
-            "ArrowRight": 39,
-            "ArrowDown": 40,
-        }
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowRight": 39}
         text = text or {"Enter": "\r", " ": " "}.get(name, "")
         common = {"key": name, "code": name, "windowsVirtualKeyCode": code or codes.get(name, 0)}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common)
@@ -177,18 +159,17 @@ class Page:
         self._size = (width, height)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
-    def emulate(self, *, dark: bool = False, media: str = "screen") -> None:
+    def emulate(self, *, dark: bool = False) -> None:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    def screenshot(self, path: str | Path, *, whole: bool = False, top: int | None = None) -> Path:
-        """A PNG of the window, of the window scrolled to `top` pixels, or of the whole page."""
+    def screenshot(self, path: str | Path, *, whole: bool = False) -> Path:
+        """A PNG of the window, or of the whole page."""
         clip = {}
-        if whole or top is not None:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            width, height = self._size
-            box = {"y": 0, "height": size["height"]} if whole else {"y": top, "height": height}
-            clip = {"clip": {"x": 0, "width": width, "scale": 1, **box}, "captureBeyondViewport": True}
+        if whole:
+            height = self.call("Page.getLayoutMetrics")["cssContentSize"]["height"]
+            box = {"x": 0, "y": 0, "width": self._size[0], "height": height, "scale": 1}
+            clip = {"clip": box, "captureBeyondViewport": True}
         Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **clip)["data"]))
         return Path(path)
 
