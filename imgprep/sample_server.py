@@ -1,45 +1,46 @@
-"""The sample's web server on loopback: it serves the pictures, and misbehaves where the URL says so.
+"""The sample's web server on loopback: it serves the pictures, and misbehaves where the URL says so."""
 
-Run by `imgprep.sample.serve`, or by hand: `python -m imgprep.sample_server data/sample`. Standard library only, because
-it is a process of its own that should start at once.
-"""
-
-import hashlib
+import http.client
 import json
-import os
 import re
-import sys
 import threading
 import time
-import zlib
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-IDENTITY = "/imgprep-sample"
 
+def serve(folder: str | Path) -> AbstractContextManager:
+    """Serve the sample in `folder` on the port that its tables name, while this process lives or a `with` lasts.
 
-def identity(folder: str | Path) -> str:
-    """Names the sample in `folder` by what it was made with: equal for equal samples."""
-    return hashlib.sha256(Path(folder, "sample.json").read_bytes()).hexdigest()[:16]
+    Where another process serves the same sample already, that is used. ValueError when the port is somebody else's.
+    """
+    about = Path(folder, "sample.json").read_bytes()
+    port = json.loads(about)["port"]
+    try:
+        server = Server(("127.0.0.1", port), Path(folder), about)
+    except OSError as e:
+        with suppress(OSError, http.client.HTTPException):
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            line.request("GET", "/")
+            if line.getresponse().read(1000) == about:
+                return nullcontext()
+        raise ValueError(f"port {port} is in use; stop that program, or make the sample with another port=…") from e
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 class Server(ThreadingHTTPServer):
     request_queue_size = 256  # the default of 5 costs a burst of connections a second each
     daemon_threads = True
 
-    def __init__(self, folder: str | Path, *, while_held: bool):
-        super().__init__(("127.0.0.1", json.loads(Path(folder, "sample.json").read_text())["port"]), _Handler)
-        self.folder, self.while_held, self.holders, self.seen = Path(folder), while_held, 0, set()
-        self.lock = threading.Lock()
-        if while_held:
-            threading.Timer(10, self.count, [0]).start()  # whoever started it may have died before holding it
+    def __init__(self, address: tuple[str, int], folder: Path, about: bytes):
+        super().__init__(address, _Handler)
+        self.folder, self.about, self.seen = folder, about, set()
 
-    def count(self, more: int) -> None:
-        with self.lock:  # inside it, so that no one is told "held" by a server that is ending
-            self.holders += more
-            if self.while_held and not self.holders:
-                os._exit(0)
+    def __exit__(self, *error) -> None:
+        self.shutdown()
+        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -48,80 +49,38 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if self.path.startswith(IDENTITY):
-            return self._identify()
         kind, _, name = self.path[1:].partition("/")
-        with self.server.lock:
-            is_first = self.path not in self.server.seen
-            self.server.seen.add(self.path)
         file = self.server.folder / "pictures" / name
-        if kind == "flaky" and is_first:
+        is_first = self.path not in self.server.seen
+        self.server.seen.add(self.path)
+        if self.path == "/":
+            self._answer(200, self.server.about)
+        elif kind == "flaky" and is_first:
             self._answer(500)
         elif kind == "busy" and is_first:
-            self._answer(429, {"Retry-After": "1"})
-        elif kind == "moved":
-            self._answer(302, {"Location": f"/photo/{name}"})
-        elif kind == "loop":
-            self._answer(302, {"Location": self.path})
-        elif kind == "metadata":
-            self._answer(302, {"Location": "http://169.254.169.254/latest/meta-data/"})
-        elif re.fullmatch(r"[a-z-]+\d+\.(jpg|png|webp)", name) and file.is_file():
-            self._serve(kind, file.read_bytes(), file.suffix[1:].replace("jpg", "jpeg"))
-        else:
+            self._answer(429, retry_after="1")
+        elif not re.fullmatch(r"[a-z-]+\d+\.(jpg|png|webp)", name) or not file.is_file():
             self._answer(404)
-
-    def _serve(self, kind: str, body: bytes, subtype: str) -> None:
-        headers = {"Content-Type": f"image/{subtype}", "ETag": f'"{zlib.crc32(body):08x}"'}
-        if kind == "noai":
-            headers["X-Robots-Tag"] = "noai"
-        if kind == "slow":
-            time.sleep(1)
-        if kind not in ("short", "endless", "dripping"):
-            is_same = self.headers.get("If-None-Match") == headers["ETag"]
-            return self._answer(304, headers, length=None) if is_same else self._answer(200, headers, body)
-        self.close_connection = True
-        with suppress(OSError):  # when the client has had enough
-            if kind == "short":
-                self._answer(200, headers, body[: len(body) // 2], length=len(body))
-            elif kind == "endless":
-                self._answer(200, headers, body, length=None)
+        elif kind in ("endless", "dripping"):
+            self.close_connection = True
+            self._answer(200, None, content_type="image/jpeg")
+            with suppress(OSError):  # when the client has had enough
                 while True:
-                    self.wfile.write(bytes(1 << 20))
-            else:
-                self._answer(200, headers, length=len(body))
-                for at in range(len(body)):
-                    self.wfile.write(body[at : at + 1])
-                    time.sleep(0.2)
+                    self.wfile.write(bytes(1 << 20 if kind == "endless" else 1))
+                    time.sleep(0 if kind == "endless" else 0.2)
+        else:
+            time.sleep(kind == "slow")
+            self._answer(200, file.read_bytes(), content_type="image/" + file.suffix[1:].replace("jpg", "jpeg"))
 
-    def _identify(self) -> None:
-        """Say which sample this is; to one who asks for this one to hold it, stay connected until they are gone."""
-        mine = identity(self.server.folder)
-        held = self.path == f"{IDENTITY}?hold={mine}"
-        self.close_connection = True
-        if held:
-            self.server.count(1)
-        try:
-            self._answer(200, {"Content-Type": "text/plain"}, mine.encode())
-            if held:
-                self.connection.recv(1)
-        finally:
-            if held:
-                self.server.count(-1)
-
-    def _answer(self, status: int, headers: dict | None = None, body: bytes = b"", length: int | None = -1) -> None:
-        """`length` is what Content-Length says: None leaves it out, -1 is the truth."""
+    def _answer(self, status: int, body: bytes | None = b"", **headers: str) -> None:
+        """body: None where no length is told."""
         self.send_response(status)
-        for key, value in (headers or {}).items():
-            self.send_header(key, value)
-        if length is not None:
-            self.send_header("Content-Length", str(len(body) if length < 0 else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-").title(), value)
+        if body is not None:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body or b"")
 
     def log_message(self, *args) -> None:
         """Nothing: this runs beside somebody's notebook."""
-
-
-if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        Server(sys.argv[1], while_held="--while-held" in sys.argv).serve_forever()

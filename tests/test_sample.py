@@ -4,28 +4,24 @@ import csv
 import http.client
 import io
 import re
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from contextlib import closing
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from imgprep import codec, packshot, sample, sample_server
+from imgprep import codec, packshot, sample
 from imgprep.fetch import Fetcher
 from imgprep.reasons import REASONS
 
-SEED = 7
 README = Path(__file__).parents[1] / "data" / "README.md"
 
 
@@ -38,13 +34,6 @@ def free_port() -> int:
 def is_listening(port: int) -> bool:
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
-
-
-def ends_within(port: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while is_listening(port) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not is_listening(port)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -72,7 +61,7 @@ def folder(tmp_path_factory, port) -> Path:
 def rows(port) -> dict[str, list[sample.Row]]:
     """The plan's rows by kind."""
     out: dict[str, list[sample.Row]] = {}
-    for row in sample.plan(60, SEED, port):
+    for row in sample.plan(60, port):
         out.setdefault(row.kind, []).append(row)
     return out
 
@@ -83,10 +72,10 @@ def served(folder):
         yield
 
 
-def get(port: int, path: str, **headers) -> tuple[int, dict[str, str], bytes]:
+def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
     """One request that follows nothing."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as line:
-        line.request("GET", path, headers={key.replace("_", "-"): value for key, value in headers.items()})
+        line.request("GET", path)
         with line.getresponse() as answer:
             return answer.status, dict(answer.getheaders()), answer.read()
 
@@ -110,7 +99,7 @@ def test_the_readme_tells_the_truth_about_the_sample():
     table = re.findall(r"^\| [`(]/?(\w+)[^|]*\| ([\d,]+) \|[^|]*\| ([^|]*) \|", README.read_text("utf-8"), re.M)
     told = {kind: (int(n.replace(",", "")), outcome) for kind, n, outcome in table}
     told["null"] = told.pop("empty")
-    plan = [r.url.split("/")[3] if r.url[:4] == "http" else r.kind for r in sample.plan()]
+    plan = [r.url.split("/")[3] if r.url else r.kind for r in sample.plan()]
     assert {kind: n for kind, (n, _) in told.items()} == Counter(plan)
     for kind, (_, outcome) in told.items():
         reason = sample.KINDS.get(kind, (0, ""))[1]
@@ -136,9 +125,8 @@ def test_one_picture_leaks_from_train_into_test(rows):
 
 
 def test_expected_adds_up(folder):
-    both, train, test = (sample.expected(folder, split) for split in (None, "train", "test"))
+    both = sample.expected(folder)
     assert both["rows"] == 60 == both["ok"] + sum(both["reasons"].values())
-    assert Counter(both["reasons"]) == Counter(train["reasons"]) + Counter(test["reasons"])
     assert both["reasons"] == Counter(r for _, r in sample.KINDS.values() if r)
     with pytest.raises(ValueError, match="no sample in"):
         sample.expected(folder / "pictures")
@@ -178,7 +166,7 @@ def test_tables_have_the_shape_of_the_real_ones(folder):
     assert list(test[0]) == ["index", "image_link", "group_id", "entity_name"]
     assert [row["index"] for row in test] == [str(n) for n in range(10)]
     links = [row["image_link"] for row in train + test]
-    assert links.count("") == 1 and sum(link.startswith("ftp://") for link in links) == 1
+    assert links.count("") == 1
 
 
 def test_of_all_the_labels_a_product_can_have_only_the_rows_own_gives_its_picture(folder):
@@ -189,8 +177,9 @@ def test_of_all_the_labels_a_product_can_have_only_the_rows_own_gives_its_pictur
         stored = (folder / "pictures" / name).read_bytes()
         fits = []
         for entity, value in packshot.labels(product):
-            picture = packshot.draw(product, entity, value, seed=f"{SEED}-{at}")
-            if cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes() == stored:
+            encoded = io.BytesIO()
+            Image.fromarray(packshot.draw(product, entity, value, seed=str(at))).save(encoded, "JPEG", quality=85)
+            if encoded.getvalue() == stored:
                 fits.append((entity, value))
         assert fits == [(row["entity_name"], row["entity_value"])]
 
@@ -210,12 +199,10 @@ def test_copies_have_the_bytes_of_an_earlier_row_under_another_url_and_one_leaks
 
 @pytest.mark.usefixtures("served")
 class TestServer:
-    def test_a_picture_comes_whole_and_by_its_etag_only_once(self, folder, port, rows):
+    def test_a_picture_comes_whole(self, folder, port, rows):
         row = rows["photo"][0]
-        status, headers, body = get(port, path_of(row))
+        status, _, body = get(port, path_of(row))
         assert (status, body) == (200, (folder / "pictures" / row.url.rpartition("/")[2]).read_bytes())
-        status, _, body = get(port, path_of(row), If_None_Match=headers["ETag"])
-        assert (status, body) == (304, b"")
 
     def test_two_hundred_pictures_a_second_on_one_connection(self, port, rows):
         line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -244,19 +231,11 @@ class TestServer:
         assert status == 200 and time.monotonic() - began >= 1
         Image.open(io.BytesIO(body)).load()
 
-    def test_redirects(self, port, rows):
-        with urllib.request.urlopen(rows["moved"][0].url) as answer:
-            assert "/photo/" in answer.url
-            Image.open(answer).load()
-        loop = path_of(rows["loop"][0])
-        assert get(port, loop)[1]["Location"] == loop
-        assert get(port, path_of(rows["metadata"][0]))[1]["Location"].startswith("http://169.254.169.254/")
-
     def test_rotated_pictures_are_upright_by_their_exif(self, port, rows):
         row = rows["rotated"][0]
         lying = Image.open(io.BytesIO(get(port, path_of(row))[2]))
-        assert lying.getexif()[0x0112] in (3, 6, 8)
-        upright = packshot.draw(row.product, row.entity, row.value, seed=f"{SEED}-{row.drawing}")
+        assert lying.getexif()[0x0112] == 6
+        upright = packshot.draw(row.product, row.entity, row.value, seed=str(row.drawing))
         shown = np.asarray(ImageOps.exif_transpose(lying))
         assert np.corrcoef(shown.ravel(), upright.ravel())[0, 1] > 0.98
         assert np.corrcoef(shown[::-1, ::-1].ravel(), upright.ravel())[0, 1] < 0.9
@@ -267,24 +246,9 @@ class TestServer:
         with pytest.raises(OSError, match="truncated"):
             Image.open(io.BytesIO(body)).load()
 
-    def test_short_ends_before_its_content_length(self, port, rows):
-        with pytest.raises(http.client.IncompleteRead):
-            get(port, path_of(rows["short"][0]))
-
     def test_html_says_it_is_a_jpeg(self, port, rows):
         _, headers, body = get(port, path_of(rows["html"][0]))
         assert headers["Content-Type"] == "image/jpeg" and body.startswith(b"<!doctype html>")
-
-    def test_noai_is_a_picture_with_a_wish(self, port, rows):
-        _, headers, body = get(port, path_of(rows["noai"][0]))
-        assert headers["X-Robots-Tag"] == "noai"
-        Image.open(io.BytesIO(body)).load()
-
-    def test_the_bomb_is_small_and_has_900_megapixels(self, port, rows):
-        body = get(port, path_of(rows["bomb"][0]))[2]
-        assert len(body) < 200_000 and int.from_bytes(body[16:20]) * int.from_bytes(body[20:24]) == 900_000_000
-        with pytest.raises(Image.DecompressionBombError):
-            Image.open(io.BytesIO(body))
 
     def test_endless_and_dripping_do_not_end(self, port, rows):
         for kind, least, most in (("endless", 50_000_000, 50_000_000), ("dripping", 1, 10)):
@@ -314,11 +278,6 @@ def test_what_is_fetched_and_decoded_is_what_was_expected(folder):
     assert reasons == Counter({"": truth["ok"], **truth["reasons"]})
 
 
-def test_the_bomb_of_a_small_side_is_a_valid_png():
-    pixels = cv2.imdecode(np.frombuffer(sample._bomb(200), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert pixels.shape == (200, 200) and not pixels.any()
-
-
 # ---- who serves, and for how long ----
 
 
@@ -326,45 +285,28 @@ def test_the_bomb_of_a_small_side_is_a_valid_png():
 def own(tmp_path) -> tuple[Path, int]:
     """A sample of its own on a free port; the server needs no more than this file."""
     port = free_port()
-    (tmp_path / "sample.json").write_text(f'{{"format": {sample.FORMAT}, "rows": 60, "seed": 7, "port": {port}}}')
+    (tmp_path / "sample.json").write_text(f'{{"format": {sample.FORMAT}, "rows": 60, "port": {port}}}')
     return tmp_path, port
 
 
-def holder(folder: Path) -> subprocess.Popen:
-    """Another process that serves `folder` and then waits."""
-    code = f"from imgprep import sample; sample.serve({str(folder)!r}); print('serving', flush=True); input()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code.replace("sample.serve", "handle = sample.serve")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(sample.__file__).parents[1],
-    )  # fmt: skip
-    assert process.stdout.readline() == b"serving\n"
-    return process
-
-
-def test_the_server_ends_with_its_handle(own):
+def test_the_server_ends_with_its_block(own):
     folder, port = own
     with sample.serve(folder):
-        assert get(port, sample_server.IDENTITY)[2].decode() == sample_server.identity(folder)
-    assert ends_within(port, 3)
+        assert get(port, "/")[2] == (folder / "sample.json").read_bytes()
+    assert not is_listening(port)
 
 
-def test_the_server_dies_with_a_parent_that_is_killed(own):
+def test_the_server_of_another_process_is_used_and_dies_with_it(own):
     folder, port = own
-    with holder(folder) as process:
+    code = f"from imgprep import sample; sample.serve({str(folder)!r}); print('serving', flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"serving\n"
+        with sample.serve(folder):
+            pass
         assert is_listening(port)
-        process.send_signal(signal.SIGKILL)
-    assert ends_within(port, 5)
-
-
-def test_a_server_of_the_same_sample_is_shared_and_outlives_the_process_that_started_it(own):
-    folder, port = own
-    with holder(folder) as process:
-        handle = sample.serve(folder)
-        process.send_signal(signal.SIGKILL)
-    time.sleep(0.5)
-    assert is_listening(port)
-    handle.close()
-    assert ends_within(port, 3)
+        other.kill()
+    assert not is_listening(port)
 
 
 def test_a_port_that_somebody_else_has_is_refused_in_one_sentence(own, tmp_path_factory):
@@ -385,12 +327,9 @@ def test_ready_serves_the_projects_own_sample_and_nothing_else(tmp_path, monkeyp
     (tmp_path / "environment.yml").write_text("name: imgprep\n")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    monkeypatch.setattr(sample, "_handles", {})
     sample.ready("data/mine.csv", "s3://bucket/data/sample/train.csv", "", None)
-    assert not home.exists() and not sample._handles
+    assert not home.exists() and not is_listening(port)
     sample.make(home, rows=60, port=port)
     sample.ready("data/sample/train.csv", "data/sample/test.csv")
     sample.ready(home / "train.csv")
-    assert is_listening(port) and len(sample._handles) == 1
-    sample._handles[home].close()
-    assert ends_within(port, 3)
+    assert is_listening(port)
