@@ -41,8 +41,8 @@ def thumbnail(picture: bytes | np.ndarray | None, px: int) -> str:
 def every_row(ds: Dataset, split: str | None = None) -> tuple[pa.Table, pd.DataFrame]:
     """All rows of one split or of all, in order, and where each stands: its `split`, its number there as `row`."""
     tables = {s: ds.table(s) for s in ([split] if split else ds.splits)}
-    places = [(s, i) for s, table in tables.items() for i in range(table.num_rows)]
-    return pa.concat_tables(tables.values()), pd.DataFrame(places, columns=["split", "row"])
+    places = [pd.DataFrame({"split": s, "row": range(table.num_rows)}) for s, table in tables.items()]
+    return pa.concat_tables(tables.values()), pd.concat(places, ignore_index=True)
 
 
 def label_column(table: pa.Table) -> str | None:
@@ -96,11 +96,8 @@ def meaning(word: str) -> str:
     >>> meaning("http_404")
     'the server answered 404 Not Found'
     """
-    if word.startswith("http_"):
-        status = word.removeprefix("http_")
-        phrase = {str(s.value): s.phrase for s in HTTPStatus}.get(status, "")
-        return f"the server answered {status} {phrase}".rstrip()
-    return REASONS[word]
+    phrases = {f"http_{status.value}": f" {status.phrase}" for status in HTTPStatus}
+    return REASONS.get(word) or f"the server answered {word.removeprefix('http_')}{phrases.get(word, '')}"
 
 
 def public(value: Any) -> str:
