@@ -79,33 +79,19 @@ def parse(value: str | None, entity: str, units: dict[str, list[str]] = UNITS) -
     return {"values": values, "unit": ", ".join(names), "allowed": not problem, "problem": problem}
 
 
-def check(
+def problems(
     table: pa.Table,
     value_column: str = "entity_value",
     entity_column: str = "entity_name",
-    *,
     units: dict[str, list[str]] = UNITS,
-) -> pa.Table:
-    """`parse` of every row, in order: values, unit, allowed, problem. ValueError for a column that the table lacks."""
-    for name in (value_column, entity_column):
-        if name not in table.column_names:
-            raise ValueError(f"no column {name!r}; this table has: {', '.join(table.column_names)}")
-    pairs = list(zip(table[value_column].to_pylist(), table[entity_column].to_pylist(), strict=True))
-    known = {pair: parse(*pair, units) for pair in dict.fromkeys(pairs)}  # labels repeat
-    schema = pa.schema(
-        [("values", pa.list_(pa.float64())), ("unit", pa.string()), ("allowed", pa.bool_()), ("problem", pa.string())]
-    )
-    return pa.Table.from_pylist([known[pair] for pair in pairs], schema)
-
-
-def problems(table: pa.Table, value_column: str = "entity_value", entity_column: str = "entity_name") -> pd.DataFrame:
-    """The rows (from 0) that `check` does not allow, to look at. Empty where the table has no such columns."""
+) -> pd.DataFrame:
+    """The rows (from 0) whose value is not allowed, and why. Empty where the table has no such columns."""
     if not {value_column, entity_column} <= set(table.column_names):
         return pd.DataFrame()
-    columns = {"entity": table[entity_column], "value": table[value_column]}
-    found = pd.DataFrame({name: column.to_pandas() for name, column in columns.items()}).rename_axis("row")
-    found["why"] = check(table, value_column, entity_column)["problem"].to_pandas()
-    return found[found["why"] != ""].reset_index()
+    pairs = list(zip(table[entity_column].to_pylist(), table[value_column].to_pylist(), strict=True))
+    why = {(entity, value): parse(value, entity, units)["problem"] for entity, value in set(pairs)}  # labels repeat
+    found = [(row, *pair, why[pair]) for row, pair in enumerate(pairs) if why[pair]]
+    return pd.DataFrame(found, columns=["row", "entity", "value", "why"])
 
 
 def _plain(text: str) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.implementations.local import LocalFileSystem
 
 from imgprep import dataset, tables, uris
 
@@ -113,8 +112,7 @@ def _open(where: str, split: str, url_column: str | None) -> _Input:
     columns = {"file_name": pictures}
     if pc.any(pc.match_substring(pictures, "/")).as_py():
         columns["label"] = pc.replace_substring_regex(pictures, r"^([^/]*)/.*|^.*", r"\1")
-    base = uris.absolute(where) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path)
-    source = pc.binary_join_element_wise(base, pictures, "/")
+    source = pc.binary_join_element_wise(uris.absolute(where), pictures, "/")
     return _Input(where, _filled(where, pa.table(columns), "pictures in it"), source=source, name=pictures)
 
 
