@@ -252,12 +252,20 @@ def _on_ray(row: dict, blob: bytes) -> dict:
 _jobs: dict[bytes, Job] = {}  # the newest one: unpickled once per worker, not once per task
 
 
-def _work(task: bytes, blob: bytes) -> dict:
+def _job(blob: bytes) -> Job:
     if blob not in _jobs:
         _jobs.clear()
         _jobs[blob] = pickle.loads(blob)
         _pin_threads()
-    return _guarded(pickle.loads(task), _jobs[blob])
+    return _jobs[blob]
+
+
+def _work(task: bytes, blob: bytes) -> dict:
+    return _guarded(pickle.loads(task), _job(blob))
+
+
+def _alone(piece: bytes, blob: bytes) -> dict:
+    return _attempt(pickle.loads(piece), _job(blob))
 
 
 def _start_worker(parent: int) -> None:
@@ -317,32 +325,23 @@ def sentence(error: BaseException) -> str:
 
 def _piece_by_piece(task: Task, job: Job) -> dict:
     """The poison rule: every row in turn in a child that may die; the one it dies on is the culprit."""
+    import loky
+
     total: dict[str, Any] = {}
-    child: subprocess.Popen | None = None
+    blob, child = _dumps(job), None
     try:
         for piece in job.split(task):
-            if child is None:
-                child = subprocess.Popen(
-                    [sys.executable, "-c", "from imgprep.engine import _serve; _serve()"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                )
-                _send(child.stdin, _dumps(job))
+            child = child or loky.ProcessPoolExecutor(1, initializer=_start_worker, initargs=(os.getpid(),))
             try:
-                _send(child.stdin, pickle.dumps(piece))
-                summary = pickle.loads(_receive(child.stdout))
-            except (EOFError, BrokenPipeError):
-                child.wait()
+                summary = child.submit(_alone, pickle.dumps(piece), blob).result()
+            except loky.process_executor.BrokenProcessPool:
                 child, summary = None, job.failed(piece)
             if summary.get("fatal"):
                 return summary
             total = merge(total, summary)
     finally:
         if child is not None:
-            child.kill()
-            child.wait()
+            child.shutdown(kill_workers=True)
     return total
 
 
@@ -357,29 +356,6 @@ def merge(a: dict, b: dict) -> dict:
         else:
             out[key] = value
     return out
-
-
-def _serve() -> None:
-    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what the function prints must not get into the answers
-    _start_worker(os.getppid())
-    job = pickle.loads(_receive(stdin))
-    with contextlib.suppress(EOFError):
-        while True:
-            _send(stdout, pickle.dumps(_attempt(pickle.loads(_receive(stdin)), job)))
-
-
-def _send(pipe: Any, data: bytes) -> None:
-    pipe.write(len(data).to_bytes(8, "big") + data)
-    pipe.flush()
-
-
-def _receive(pipe: Any) -> bytes:
-    head = pipe.read(8)
-    data = pipe.read(int.from_bytes(head, "big"))
-    if len(head) < 8 or len(data) < int.from_bytes(head, "big"):
-        raise EOFError
-    return data
 
 
 # Ray -----------------------------------------------------------------------------------------------------------------
