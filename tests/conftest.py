@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ os.environ["PYTHONPATH"] = str(ROOT)  # for kernels, workers and commands, also 
 for _name in [*os.environ]:
     if _name.startswith(("IMGPREP_", "RAY_")) or _name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
         del os.environ[_name]
+
+# A shell without a terminal starts its background jobs with the interrupt ignored, and their children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing(what: str) -> None:
