@@ -92,14 +92,16 @@ def histograms(ok: pd.DataFrame, splits: list[str], bins: int = 24) -> list[dict
 def _ticks(low: float, high: float) -> list[float]:
     """Up to five round numbers from low to high: even steps, or 1-2-5 where the range spans a factor of more than 8.
 
-    >>> _ticks(75, 1500), _ticks(0.5, 2)
-    ([100, 200, 500, 1000], [0.5, 1.0, 1.5, 2.0])
+    >>> _ticks(75, 1500), _ticks(0.5, 2), _ticks(24, 24)
+    ([100, 200, 500, 1000], [0.5, 1.0, 1.5, 2.0], [24])
     """
+    if low == high:
+        return [low]
     rounds = [m * 10**e if e >= 0 else m / 10**-e for e in range(-3, 12) for m in (1, 2, 5)]
     if high / low > 8:
         inside = [r for r in rounds if low <= r <= high]
         return inside[:: -(-len(inside) // 5)]
-    step = next((r for r in rounds if (high - low) / r <= 4), 1)
+    step = next(r for r in rounds if (high - low) / r <= 4)
     return [round(i * step, 3) for i in range(int(np.ceil(low / step)), int(high // step) + 1)]
 
 
