@@ -3,13 +3,13 @@
 import functools
 import ipaddress
 import re
-import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, unquote
 
 import idna
+import pycurl
 
 AZURES_WIRE_SERVER = ipaddress.ip_address("168.63.129.16")  # public by its number, answers only inside their machines
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -35,89 +35,51 @@ class UrlError(ValueError):
 
 
 class Url(NamedTuple):
-    """A URL as it is asked for: ASCII, percent-encoded, without fragment, host in lower case, IPv4 as four numbers."""
+    """A URL as curl reads it: ASCII, percent-encoded, host in lower case, an IPv4 address as four numbers."""
 
+    text: str
     scheme: str
-    userinfo: str  # with its "@", or ""
     host: str  # a name, or an IP address without brackets
     port: int
-    path: str  # with its query
 
     @property
     def site(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def text(self) -> str:
-        usual = self.port == {"http": 80, "https": 443}[self.scheme]
-        return f"{self.scheme}://{self.userinfo}{self.site.rpartition(':')[0] if usual else self.site}{self.path}"
-
-    @property
-    def ip(self) -> str | None:
-        """The host, where that is an address."""
-        return self.host if ":" in self.host or self.host.replace(".", "").isdigit() else None
-
-    def joined(self, location: str) -> "Url":
-        """Where a redirect to `location` leads. Raises UrlError."""
-        try:
-            return parse(urljoin(self.text, location.strip()))
-        except ValueError as e:
-            raise e if isinstance(e, UrlError) else UrlError("bad_url", "the redirect leads to no URL") from None
+    def is_address(self) -> bool:
+        return _is_address(self.host)
 
 
 def parse(text: str | None) -> Url:
-    """Read a URL as browsers do (the WHATWG standard). Raises UrlError.
+    """Read a URL. Raises UrlError. What checks a URL and what asks for it is one parser, curl's.
 
     What must be is percent-encoded, "+" stays, a foreign host becomes punycode, "127.1" is 127.0.0.1.
 
-    >>> parse("http://Bücher.example/a b+c/é.jpg?q=[x] y#top").text
+    >>> parse("http://Bücher.example/a b+c/é.jpg?q=[x] y").text
     'http://xn--bcher-kva.example/a%20b+c/%C3%A9.jpg?q=[x]%20y'
     """
     if not isinstance(text, str) or not text.strip():
         raise UrlError("bad_url", "there is no URL")
-    text = re.sub(r"[\t\r\n]", "", text.strip("".join(map(chr, range(33)))))
-    scheme, colon, rest = text.partition(":")
-    scheme = scheme.lower()
-    if not colon or not re.fullmatch(r"[a-z][a-z0-9+-]*", scheme):
+    scheme = re.match(r"[a-z][a-z0-9+-]*(?=:)", text.strip().lower())
+    if not scheme:
         raise UrlError("bad_url", "the URL does not begin with http:// or https://")
-    if scheme not in ("http", "https"):
-        raise UrlError("unsupported_scheme", f"only http and https are fetched, not {scheme}")
-    rest, _, _ = rest.partition("#")
-    rest, mark, query = rest.partition("?")
-    slashes, authority, path = re.fullmatch(r"(/*)([^/]*)(.*)", rest.replace("\\", "/"), re.S).groups()
-    if len(slashes) not in (1, 2):  # one slash is a slip that browsers mend, three are an empty host
-        raise UrlError("bad_url", "the URL names no host")
-    userinfo, at, hostport = authority.rpartition("@")
-    host, port = re.fullmatch(r"(\[[^]]*\]|[^:]*)(.*)", hostport, re.S).groups()
-    if not re.fullmatch(r"(:[0-9]{0,5})?", port) or (port[1:] and not 0 < int(port[1:]) < 65536):
-        raise UrlError("bad_url", "the URL's port is no number from 1 to 65535")
+    if scheme[0] not in ("http", "https"):
+        raise UrlError("unsupported_scheme", f"only http and https are fetched, not {scheme[0]}")
     try:
-        path = quote(path or "/", safe="%/:@!$&'()*+,;=~[]|")
-        query = quote(query, safe="%/:@!$&()*+,;=~[]|^\\{}`?")
-        userinfo = quote(userinfo, safe="%:!$&'()*+,;=~")
-    except UnicodeEncodeError:
-        raise UrlError("bad_url", "the URL holds half a character") from None
-    number = int(port[1:] or {"http": 80, "https": 443}[scheme])
-    return Url(scheme, userinfo + at, _host(host), number, path + mark + query)
-
-
-def _host(text: str) -> str:
-    try:
-        if text.startswith("[") and "%" not in text:
-            return str(ipaddress.IPv6Address(text[1:-1]))
-        host = unquote(text, errors="strict")
-        host = (host if host.isascii() else idna.encode(host, uts46=True).decode()).lower().removesuffix(".")
-    except (ValueError, UnicodeError):  # idna.IDNAError is a UnicodeError
-        raise UrlError("bad_url", "the URL's host is no name and no address") from None
-    labels = host.split(".")
-    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):  # 0x7f.1, 2130706433 and 0177.0.0.1 are addresses too
-        try:
-            return socket.inet_ntoa(socket.inet_aton(host))
-        except OSError:
-            raise UrlError("bad_url", "the URL's host is no address") from None
-    if len(host) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in labels):
-        raise UrlError("bad_url", "the URL's host is no name and no address" if host else "the URL names no host")
-    return host
+        url = pycurl.CurlUrl(quote(text.strip(), safe="%/:@!$&'()*+,;=~[]|?#"))
+        if not url.host.isascii():
+            url.host = idna.encode(url.host, uts46=True).decode()
+            return parse(url.url)
+        url.host = url.host.lower().rstrip(".")
+        port = int(url.getpart(pycurl.UPART_PORT, pycurl.U_DEFAULT_PORT))
+        text = url.getpart(pycurl.UPART_URL, pycurl.U_NO_DEFAULT_PORT)
+    except (pycurl.error, UnicodeError) as e:  # idna's error is a UnicodeError
+        raise UrlError("bad_url", f"the URL cannot be read: {e.args[-1]}") from None
+    host = url.host.strip("[]")
+    if re.fullmatch(r"[0-9.]+", host) and not _is_address(host):
+        raise UrlError("bad_url", "the URL's host is no name and no address")
+    return Url(text, scheme[0], host, port)
 
 
 def redact(url: str) -> str:
@@ -159,52 +121,47 @@ def is_public(ip: str) -> bool:
     >>> [is_public(ip) for ip in ("93.184.215.14", "10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "100.64.0.1")]
     [True, False, False, False, False]
     """
-    try:
-        address = ipaddress.ip_address(ip.partition("%")[0])
-    except ValueError:
+    if not _is_address(ip):
         return False
+    address = ipaddress.ip_address(ip)
     if address.version == 6:
-        hidden = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if address in NAT64:
-            hidden = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if address.is_site_local:
+        if address.is_site_local or address.sixtofour or address.teredo:
             return False
+        hidden = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address.ipv4_mapped
         address = hidden or address
     doubtful = address.is_multicast or address.is_reserved or address == AZURES_WIRE_SERVER
     return address.is_global and not doubtful
 
 
+def _is_address(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(text))
+    return False
+
+
 class Hosts:
-    """A list of hosts: names, "name:port", addresses, networks ("10.0.0.0/8"). Raises ValueError for anything else."""
+    """A list of hosts: names, addresses, networks ("10.0.0.0/8"). Raises ValueError for anything else."""
 
-    def __init__(self, entries: Iterable[str], option: str = "allow_hosts"):
+    def __init__(self, entries: Iterable[str]):
         if isinstance(entries, str):
-            raise ValueError(f"{option} is a list of hosts, not the text {entries!r}: write [{entries!r}]")
-        self._entries = [self._read(entry, option) for entry in entries]
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
-
-    def names(self, host: str, port: int, ip: str | None = None) -> bool:
-        """Whether the list names this host (lower case), or `ip`, the address that it has."""
-        addresses = []
-        for text in {host, ip or host}:
+            raise ValueError(f"allow_hosts is a list of hosts, not the text {entries!r}: write [{entries!r}]")
+        self._names: set[str] = set()
+        self._networks = []
+        for entry in entries:
+            text = str(entry).strip("[]").lower()
             with suppress(ValueError):
-                address = ipaddress.ip_address(text.partition("%")[0])
-                addresses.append(getattr(address, "ipv4_mapped", None) or address)
-        for entry, only_port in self._entries:
-            is_it = entry == host if isinstance(entry, str) else any(a in entry for a in addresses)
-            if is_it and only_port in (None, port):
-                return True
-        return False
+                self._networks.append(ipaddress.ip_network(text, strict=False))
+                continue
+            if not isinstance(entry, str) or not re.fullmatch(r"[a-z0-9_.-]+", text):
+                raise ValueError(f"allow_hosts: {entry!r} is no host; write a name, an address or a network")
+            self._names.add(text)
 
-    @staticmethod
-    def _read(entry: str, option: str) -> tuple:
-        with suppress(ValueError, AttributeError):
-            return ipaddress.ip_network(entry.strip("[]"), strict=False), None
-        with suppress(ValueError, TypeError):
-            if not re.search(r"[/@?#\\]", entry):
-                url = parse(f"http://{entry}")
-                port = url.port if re.search(r":[0-9]+$", entry) else None
-                return (ipaddress.ip_network(url.ip) if url.ip else url.host), port
-        raise ValueError(f"{option}: {entry!r} is no host; write a name, 'name:port', an address or a network")
+    def names(self, host: str, ip: str = "") -> bool:
+        """Whether the list names this host (lower case), or `ip`, the address that it has."""
+        for text in (host, ip):
+            with suppress(ValueError):
+                address = ipaddress.ip_address(text)
+                address = getattr(address, "ipv4_mapped", None) or address
+                if any(address in network for network in self._networks):
+                    return True
+        return host in self._names

@@ -1,5 +1,6 @@
 """The way to a host: which addresses may be asked, through which proxy, with which certificates."""
 
+import functools
 import os
 import re
 import socket
@@ -11,6 +12,8 @@ import certifi
 
 from imgprep.addresses import Hosts, Url, is_public
 
+LOOKUPS = ThreadPoolExecutor(4, "imgprep-dns")
+
 
 class Routes:
     """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as they are now, and the private hosts that are allowed."""
@@ -18,45 +21,42 @@ class Routes:
     def __init__(self, allow_hosts: Iterable[str]):
         self._allowed = Hosts(allow_hosts)
         self._proxies = getproxies_environment()
-        networks = re.findall(r"[0-9a-fA-F.:]+/[0-9]+", self._proxies.get("no", ""))  # urllib knows names only
-        self._direct = Hosts(networks, "NO_PROXY")
-        self._lookups: dict[str, Future] = {}
-        self._threads: ThreadPoolExecutor | None = None
 
     def may_connect(self, url: Url, ip: str) -> bool:
         """Whether this address may be asked for this URL."""
-        return is_public(ip) or self._allowed.names(url.host, url.port, ip)
+        return is_public(ip) or self._allowed.names(url.host, ip)
 
     def proxy(self, url: Url) -> str:
         """The proxy for this URL, or "". This machine itself is never asked through one (as in Go)."""
-        proxy = self._proxies.get(url.scheme) or self._proxies.get("all") or ""
-        if not proxy or re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host):
+        is_here = re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host)
+        if is_here or proxy_bypass_environment(url.site, self._proxies):
             return ""
-        direct = proxy_bypass_environment(url.site, self._proxies) or self._direct.names(url.host, url.port)
-        return "" if direct else proxy
+        return self._proxies.get(url.scheme) or self._proxies.get("all") or ""
 
     def addresses(self, url: Url, proxy: str) -> list[str] | None:
         """What to check before a request: an address in the URL; behind a proxy a name's, too. None: not known yet.
 
         Without a proxy a name's addresses are checked when curl connects. A proxy looks the name up once more, itself.
         """
-        if url.ip:
-            return [url.ip]
-        if not proxy or self._allowed.names(url.host, url.port):
+        if url.is_address:
+            return [url.host]
+        if not proxy or self._allowed.names(url.host):
             return []
-        if url.host not in self._lookups:
-            self._threads = self._threads or ThreadPoolExecutor(4, "imgprep-dns")
-            self._lookups[url.host] = self._threads.submit(_resolve, url.host)
-        lookup = self._lookups[url.host]
+        lookup = _lookup(url.host)
         return lookup.result() if lookup.done() else None
 
-    def forget(self) -> None:
-        """Look every name up anew."""
-        self._lookups.clear()
 
-    def close(self) -> None:
-        if self._threads:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+@functools.lru_cache(10_000)
+def _lookup(name: str) -> Future:
+    return LOOKUPS.submit(_resolve, name)
+
+
+def _resolve(name: str) -> list[str]:
+    """The addresses of a name; [] where only the proxy knows it."""
+    try:
+        return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    except OSError:
+        return []
 
 
 def ca_bundle() -> str:
@@ -79,11 +79,3 @@ def authorization(variable: str | None) -> str:
     if not re.fullmatch(r"[ -~]+", value):
         raise ValueError(f"authorization_env: set {variable} in the environment to one line, like 'Bearer …'")
     return value
-
-
-def _resolve(name: str) -> list[str]:
-    """The addresses of a name; [] where only the proxy knows it."""
-    try:
-        return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
-    except OSError:
-        return []

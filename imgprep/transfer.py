@@ -1,7 +1,6 @@
 """One HTTP request on a curl handle: what it sends, what it lets in, when it is late, and what came of it."""
 
 import socket
-import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -16,7 +15,7 @@ SPEED_WINDOW_S = 5.0  # the lowest speed is judged over this
 DRAIN_BYTES = 64 * 1024  # of an error page: reading it is cheaper than making another connection
 ROBOTS_BYTES = 500 * 1024  # RFC 9309
 DNS_CACHE_S = 300
-HEADERS = {b"location", b"retry-after", b"etag", b"x-robots-tag", b"tdm-reservation"}
+HEADERS = {b"retry-after", b"etag", b"x-robots-tag", b"tdm-reservation"}
 
 CURL = {
     pycurl.E_URL_MALFORMAT: ("bad_url", "curl reads no URL in it"),
@@ -24,15 +23,9 @@ CURL = {
     pycurl.E_COULDNT_CONNECT: ("refused", "{host} accepts no connection"),
     pycurl.E_PARTIAL_FILE: ("truncated", "the body ended before all of it had come"),
     pycurl.E_BAD_CONTENT_ENCODING: ("corrupt", "the body's Content-Encoding cannot be decoded"),
-    pycurl.E_PEER_FAILED_VERIFICATION: (
-        "tls",
-        "the certificate of {host} is not valid here; SSL_CERT_FILE can name a CA bundle",
-    ),
+    pycurl.E_PEER_FAILED_VERIFICATION: ("tls", "the certificate of {host} is not valid here; see SSL_CERT_FILE"),
+    pycurl.E_SSL_CACERT_BADFILE: ("tls", "the CA bundle that the environment names cannot be read"),
 }
-TLS = {
-    pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CIPHER, pycurl.E_SSL_INVALIDCERTSTATUS,
-    pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_ISSUER_ERROR,
-}  # fmt: skip
 TRANSIENT = {"reset", "truncated", "timeout", "too_slow", "dns", "http_408", "http_425"}  # and 5xx
 
 
@@ -45,10 +38,8 @@ class Response:
     error: str = ""
     http_status: int | None = None  # of the last answer; None without one
     attempts: int = 0  # requests, redirects and refusals among them
-    elapsed_s: float = 0.0  # spent in requests, not in waiting
     etag: str = ""
     not_modified: bool = False
-    final_url: str = ""  # redacted
     opt_out: str = ""  # the header that says so, also where it is not honoured
 
 
@@ -61,12 +52,9 @@ class Row:
     url: Url  # where the redirects of this attempt have led
     etag: str = ""
     requests: int = 0
-    failures: int = 0
-    refusals: int = 0
-    refused_at: float = 0.0
+    failures: float = 0  # a refusal (429) counts half: it asks to wait
     hops: int = 0
     spent_s: float = 0.0  # by this attempt's earlier hops
-    elapsed_s: float = 0.0
     outcome: Response | None = None  # of the last attempt that failed
 
 
@@ -95,7 +83,8 @@ class Transfer:
     def begin(self, row: Row, host, proxy: str, now: float) -> None:
         """Make the handle ready for the row's next request."""
         self.row, self.host, self.proxy = row, host, proxy
-        self.started = self.begun = self.window_at = now  # begun and window_at move on while the caller holds us up
+        self.started = now
+        self.begun = self.window_at = self.fetcher.clock_s()
         self.status: int | None = None
         self.lines: list[bytes] = []
         self.headers: dict[str, list[str]] = {}
@@ -111,7 +100,6 @@ class Transfer:
         self.curl.setopt(pycurl.URL, row.url.text)
         self.curl.setopt(pycurl.HTTPHEADER, self._headers())
         self.curl.setopt(pycurl.PROXY, proxy)
-        self.curl.setopt(pycurl.FRESH_CONNECT, row.failures > 0)  # else curl itself tries again where a kept one broke
         again = row.outcome is not None and row.outcome.reason == "dns"
         self.curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0 if again else DNS_CACHE_S)  # curl remembers failures too
 
@@ -145,26 +133,23 @@ class Transfer:
     def _on_head(self) -> int | None:
         """All headers have come: decide whether the body is wanted."""
         status = int((self.lines[0].split(None, 2) + [b"0"])[1])
-        if status < 200 and status != 101:
+        if status < 200:
             return None
         if self.tunnel and self.opened:  # the proxy's answer to CONNECT, on a new connection only
             self.tunnel = not 200 <= status < 300
             return None
-        self.status, self.window_at = status, time.monotonic()
-        if status == 101:  # nobody asked for another protocol; what follows is no HTTP
-            return -1
+        self.status, self.window_at = status, self.fetcher.clock_s()
         for line in self.lines[1:]:
             name, _, value = line.partition(b":")
             if (name := name.strip().lower()) in HEADERS:
-                self.headers.setdefault(name.decode(), []).append(_text(value))
+                text = "".join(filter(str.isprintable, value.strip().decode("utf-8", "replace")))
+                self.headers.setdefault(name.decode(), []).append(text)
         self.keep = 200 <= status < 300
         if (self.keep or status == 304) and self.row.index >= 0:
             tag = robots_tag(self.headers.get("x-robots-tag", []), self.fetcher.agent)
             reserved = self.header("tdm-reservation") == "1"
-            honoured = (tag and self.fetcher.opt_out) or (reserved and self.fetcher.tdm_reservation)
-            first = tag and (self.fetcher.opt_out or not honoured)
-            self.opt_out = f"X-Robots-Tag: {tag}" if first else "TDM-Reservation: 1" if reserved else ""
-            if honoured:
+            self.opt_out = f"X-Robots-Tag: {tag}" if tag else "TDM-Reservation: 1" if reserved else ""
+            if (tag and self.fetcher.opt_out) or (reserved and self.fetcher.tdm_reservation):
                 self.verdict = ("opted_out", f"{self.row.url.host} opts out: {self.opt_out}")
                 return -1
         return None
@@ -177,49 +162,49 @@ class Transfer:
             self.verdict = self._too_large()
             return -1
         if self.fetcher.held_bytes + len(chunk) > HELD_BYTES and not self.fetcher.is_oldest(self):
-            self.paused_at = time.monotonic()
+            self.paused_at = self.fetcher.clock_s()
             return pycurl.WRITEFUNC_PAUSE
         self.size += len(chunk)
         self.fetcher.held_bytes += len(chunk)
         self.chunks.append(chunk)
         return None
 
-    def held_up(self, seconds: float) -> None:
-        """No deadline runs while the caller is busy with something else."""
-        self.begun += seconds
-        self.window_at += seconds
-
-    def resume(self, now: float) -> None:
-        """Go on with a body that had to wait for room."""
+    def resume(self) -> None:
+        """Go on with a body that had to wait for room; that time does not count."""
         if self.paused_at is not None:
-            self.held_up(now - self.paused_at)
+            waited_s = self.fetcher.clock_s() - self.paused_at
+            self.begun += waited_s
+            self.window_at += waited_s
             self.paused_at = None
             self.curl.pause(pycurl.PAUSE_CONT)
 
-    def is_late(self, now: float) -> bool:
+    def spent_s(self) -> float:
+        return self.fetcher.clock_s() - self.begun
+
+    def is_late(self) -> bool:
         """Whether a deadline has passed. The one for the connection is curl's."""
-        f, spent_s = self.fetcher, now - self.begun
+        f, spent_s = self.fetcher, self.spent_s()
         if self.paused_at is not None:
             return False
         if spent_s > f.timeout_s - self.row.spent_s:
             self.verdict = ("timeout", f"the answer was not complete within timeout_s={f.timeout_s:g}")
         elif self.status is None:
-            sent_s = self.curl.getinfo(pycurl.PRETRANSFER_TIME) if spent_s > f.first_byte_timeout_s else 0
+            sent_s = self.curl.getinfo(pycurl.PRETRANSFER_TIME)
             if sent_s and spent_s - sent_s > f.first_byte_timeout_s:
                 sentence = f"{self.row.url.host} did not answer within first_byte_timeout_s={f.first_byte_timeout_s:g}"
                 self.verdict = ("timeout", sentence)
-        elif now - self.window_at > SPEED_WINDOW_S:
+        elif f.clock_s() - self.window_at > SPEED_WINDOW_S:
             if self.size - self.window_size < f.min_bytes_per_s * SPEED_WINDOW_S:
                 self.verdict = ("too_slow", f"the body came with less than min_bytes_per_s={f.min_bytes_per_s:g}")
-            self.window_at, self.window_size = now, self.size
+            self.window_at, self.window_size = f.clock_s(), self.size
         return self.verdict is not None
 
     def header(self, name: str) -> str:
         """The first value of a header, or ""."""
         return self.headers.get(name, [""])[0]
 
-    def response(self, code: int, text: str, now: float) -> tuple[Response | None, bool]:
-        """What came of it, and whether to try again. None: curl counted time in which the caller held us up."""
+    def response(self, code: int, text: str) -> tuple[Response, bool]:
+        """What came of it, and whether to try again."""
         status, host = self.status, self.row.url.host
         response = Response(http_status=status, opt_out=self.opt_out)
         if self.verdict:
@@ -233,8 +218,6 @@ class Transfer:
             response.reason, response.error = f"http_{status}", f"{host} answers {status}{phrase}"
         elif code == 0:
             response.body, response.etag = b"".join(self.chunks), self.header("etag")
-        elif code == pycurl.E_OPERATION_TIMEDOUT and now - self.begun < 0.9 * self.fetcher.connect_timeout_s:
-            return None, True
         else:
             response.reason, response.error = self._failure(code, text)
         is_5xx = 500 <= (status or self.curl.getinfo(pycurl.HTTP_CONNECTCODE)) <= 599 and not self.verdict
@@ -251,7 +234,7 @@ class Transfer:
             return self._too_large()
         if code == pycurl.E_COULDNT_CONNECT and self.blocked and not self.opened:
             return blocked(url, self.blocked)
-        if code in TLS and not self.curl.getinfo(pycurl.OS_ERRNO) and "eof" not in text:
+        if code == pycurl.E_SSL_CONNECT_ERROR and not self.curl.getinfo(pycurl.OS_ERRNO) and "eof" not in text:
             return "tls", f"{url.host} and this machine agree on no TLS connection"
         reason, sentence = CURL.get(code, ("reset", "{host} broke the answer off, or did not speak HTTP"))
         return reason, sentence.format(host=url.host)
@@ -263,13 +246,5 @@ class Transfer:
 def blocked(url: Url, addresses: list[str]) -> tuple[str, str]:
     """The reason and the sentence for a host that may not be asked."""
     address = min(addresses)  # the order in which they are tried is chance
-    who = address if url.ip else f"{url.host} has the address {address}, which"
+    who = address if url.is_address else f"{url.host} has the address {address}, which"
     return "blocked_address", f"{who} is not public; name it in allow_hosts if it may be asked"
-
-
-def _text(value: bytes) -> str:
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    return "".join(c for c in text.strip() if c.isprintable())[: 64 * 1024]

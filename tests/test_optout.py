@@ -1,10 +1,8 @@
 """Owners' wishes are read as they were meant."""
 
-import time
-
 import pytest
 
-from imgprep.optout import Robots, robots_tag
+from imgprep.optout import robots_tag
 
 
 @pytest.mark.parametrize(
@@ -31,54 +29,3 @@ from imgprep.optout import Robots, robots_tag
 )
 def test_an_x_robots_tag_binds_whom_it_names(value, binds):
     assert robots_tag([value], "imgprep") == (value if binds else "")
-
-
-RULES = """
-# a comment
-User-agent: otherbot
-Disallow: /
-
-User-agent: ImgPrep/1.0
-User-agent: thirdbot
-Disallow: /private/   # all of it
-Allow: /private/open/
-Disallow: /*.gif$
-Disallow: /a%20b
-Disallow: /q?x=
-Disallow:
-Sitemap: http://example.org/
-
-User-agent: *
-Disallow: /
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "may"),
-    [
-        ("/", True),
-        ("/private/1.jpg", False),
-        ("/private/open/1.jpg", True),
-        ("/x/1.gif", False),
-        ("/x/1.gif?v=2", True),
-        ("/a b", False),
-        ("/a%20b/c", False),
-        ("/q?x=1", False),
-        ("/q?y=1", True),
-    ],
-)
-def test_the_group_that_names_us_counts_and_its_longest_rule(path, may):
-    assert Robots(RULES, "imgprep").allow(path) is may
-
-
-def test_who_is_not_named_follows_the_star_group_and_no_rules_allow_all():
-    assert not Robots(RULES, "unnamed").allow("/")
-    assert Robots("User-agent: otherbot\nDisallow: /", "imgprep").allow("/")
-    assert Robots("<html>not found</html>", "imgprep").allow("/")
-
-
-def test_a_rule_full_of_stars_takes_no_time():
-    rules = Robots("User-agent: *\nDisallow: " + "/*a" * 500 + "$", "imgprep")
-    started = time.perf_counter()
-    assert rules.allow("/a" * 5000 + "b")
-    assert time.perf_counter() - started < 1
