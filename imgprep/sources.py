@@ -201,21 +201,18 @@ def _image_ids(one: _Input, id_column: str | None) -> pa.Array | pa.ChunkedArray
         empty = pc.index(ids, "").as_py()
         if empty >= 0:
             raise ValueError(f"row {empty + 1} of {one.where} has no {id_column!r}, which id_column names")
-        twice = pd.Series(ids).pipe(lambda s: s[s.duplicated()].unique())
-        if len(twice):
-            some = ", ".join(map(repr, twice[:3]))
-            raise ValueError(f"{len(twice)} ids of {one.where} appear more than once in {id_column!r}: {some} …")
+        again = ids.to_pandas()[lambda ids: ids.duplicated()].unique()
+        if len(again):
+            some = ", ".join(map(repr, again[:3]))
+            raise ValueError(f"{len(again)} ids of {one.where} appear more than once in {id_column!r}: {some} …")
         return ids
     if one.ids is not None:
         return one.ids
-    known = pa.chunked_array(one.name).combine_chunks().dictionary_encode()
-    hashes = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in known.dictionary.to_pylist()]
-    codes = known.indices.to_pandas()
-    again = pa.array(codes.groupby(codes).cumcount())
-    suffix = pc.if_else(
-        pc.greater(again, 0), pc.binary_join_element_wise("-", pc.add(again, 1).cast(pa.string()), ""), ""
-    )
-    return pc.binary_join_element_wise(pa.array(hashes).take(known.indices), suffix, "")
+    names = one.name.to_pandas()
+    again = names.groupby(names).cumcount()
+    ids = names.map(lambda name: hashlib.sha256(name.encode()).hexdigest()[:16])
+    ids[again > 0] += "-" + (again[again > 0] + 1).astype(str)
+    return pa.array(ids, pa.string())
 
 
 def _table(one: _Input, types: dict[str, pa.DataType], id_column: str | None) -> pa.Table:
