@@ -13,7 +13,7 @@ from made import folder, picture, table, tree
 from test_stage import alive, children_of, load, wait_for
 
 import imgprep
-from imgprep import codec, dataset, engine, images
+from imgprep import codec, dataset, engine, images, ocr
 from imgprep.folder import Folder
 
 ENGINES = [pytest.param("local", id="local"), pytest.param("ray", id="ray", marks=pytest.mark.ray)]
@@ -125,10 +125,10 @@ def test_ray_opens_a_dataset_folder_runs_its_functions_and_writes_one(raw, tmp_p
     engine.start_ray()
     ds = ray.data.read_parquet(dataset.open(raw).data_files(split="train"))
     assert ds.count() == 60
-    mapped = ds.select_columns(["image_id", "image"]).map_batches(imgprep.batch(small, n=4), batch_size=16)
+    mapped = ds.select_columns(["image_id", "image"]).map_batches(imgprep.batch(ocr.prepare, size_wh=[4, 4]), batch_size=16)
     first = {row["image_id"]: codec.decode(row["image"]).tolist() for row in mapped.take_all()}
     ids = dataset.open(raw).table("train")["image_id"].to_pylist()
-    assert first[ids[9]] == picture(9)[:4, :4].tolist()
+    assert first[ids[9]] == ocr.prepare(picture(9), [4, 4]).tolist()
     out = images.write(mapped, str(tmp_path / "out"), id_column="image_id")
     assert out.counts()["ok"] == 60 and set(out.table("train")["image_id"].to_pylist()) == set(ids)
     assert load(out.folder)["train"][0]["image"].size == (4, 4)
