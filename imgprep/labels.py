@@ -48,8 +48,7 @@ def write_csv(
         cells = cells.append_column(f"{name}_2" if name in cells.column_names else name, column)
     folder, name = os.path.split(out_csv)
     with Folder(folder).create(lambda _: name) as sink:
-        for chunk in tables.to_csv(cells):
-            sink.write(chunk)
+        sink.write(tables.to_csv(cells))
     return out_csv
 
 
@@ -74,7 +73,7 @@ def export_imagefolder(ds: Dataset, split: str, folder: str) -> str:
     # `datasets` takes every column called *_file_name for pictures.
     names = [re.sub(r"(^|_)file_(names?)$", r"\1file\2", name) for name in table.column_names]
     table = table.rename_columns(names).drop_columns(["file", "row"]).add_column(0, "file_name", [files])
-    target.put("metadata.csv", b"".join(tables.to_csv(table)))
+    target.put("metadata.csv", tables.to_csv(table))
     return folder
 
 

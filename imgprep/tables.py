@@ -3,21 +3,18 @@
 The cells of a CSV are read as text: "NA" and "007" are what they are, an empty cell is "".
 """
 
-import csv
 import difflib
 import io
 import json
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import Any
 
 import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
@@ -70,26 +67,19 @@ def line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def to_csv(table: pa.Table) -> Iterator[bytes]:
-    """The table as CSV in chunks: UTF-8, lines end with \\n, null is an empty cell, lists and dicts are JSON.
-
-    Columns of bytes are left out. Cells are not altered.
-    """
-    table = table.select([f.name for f in table.schema if "binary" not in str(f.type)])
-    text = io.StringIO(newline="")
-    # Only with its own \r\n does the module quote a cell with a lone \r; what goes out is \n.
-    out = csv.writer(SimpleNamespace(write=lambda row: text.write(row[:-2] + "\n")))
-    out.writerow(table.column_names)
-    for batch in table.to_batches(10_000):
-        out.writerows(zip(*(map(_cell, column.to_pylist()) for column in batch.columns), strict=True))
-        yield text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+def to_csv(table: pa.Table) -> bytes:
+    """The table as CSV: UTF-8, text in quotes, null is an empty cell, lists and dicts are JSON. No columns of bytes."""
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if "binary" in str(column.type):
+            continue
+        if pa.types.is_nested(column.type):
+            values = column.to_pylist()
+            column = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in values]
+        columns[name] = column
+    out = pa.BufferOutputStream()
+    pa.csv.write_csv(pa.table(columns), out)
+    return out.getvalue().to_pybytes()
 
 
 def unified(name: str, columns: list[pa.ChunkedArray], text: list[bool]) -> pa.DataType:

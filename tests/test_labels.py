@@ -68,7 +68,8 @@ def test_lines_end_with_a_line_feed_and_a_lone_carriage_return_is_quoted(home, d
     (home / "cr.csv").write_bytes(b'file_path,note\na/1.png,"x\ry"\n')
     made = download(home, "cr", "cr.csv")
     data = open(labels.write_csv(made, "train", home / "cr.csv", str(home / "cr_labeled.csv")), "rb").read()
-    assert data.startswith(b'file_path,note,image_id,path,status,reason,error,width,height\na/1.png,"x\ry",')
+    assert data.startswith(b'"file_path","note","image_id","path","status","reason","error","width","height"\n')
+    assert data.splitlines(keepends=True)[1].startswith(b'"a/1.png","x\r')
     assert data.count(b"\n") == 2
 
 

@@ -108,3 +108,8 @@ def test_an_empty_cell_is_null_in_a_number_and_empty_in_a_text():
     column = pa.chunked_array([["1", ""]])
     assert tables.typed(column, pa.int64()).to_pylist() == [1, None]
     assert tables.typed(column, pa.string()).to_pylist() == ["1", ""]
+
+
+def test_a_csv_has_quoted_text_empty_nulls_and_json_and_no_bytes():
+    columns = {"a": ["1", None], "n": [1, None], "box": [[1, 2], None], "of": [{"k": "é"}, None], "raw": [b"x", None]}
+    assert tables.to_csv(pa.table(columns)) == ('"a","n","box","of"\n"1",1,"[1, 2]","{""k"": ""é""}"\n,,,\n'.encode())
