@@ -125,7 +125,8 @@ def test_ray_opens_a_dataset_folder_runs_its_functions_and_writes_one(raw, tmp_p
     engine.start_ray()
     ds = ray.data.read_parquet(dataset.open(raw).data_files(split="train"))
     assert ds.count() == 60
-    mapped = ds.select_columns(["image_id", "image"]).map_batches(imgprep.batch(ocr.prepare, size_wh=[4, 4]), batch_size=16)
+    tiny = imgprep.batch(ocr.prepare, size_wh=[4, 4])
+    mapped = ds.select_columns(["image_id", "image"]).map_batches(tiny, batch_size=16)
     first = {row["image_id"]: codec.decode(row["image"]).tolist() for row in mapped.take_all()}
     ids = dataset.open(raw).table("train")["image_id"].to_pylist()
     assert first[ids[9]] == ocr.prepare(picture(9), [4, 4]).tolist()
