@@ -3,8 +3,6 @@
 import functools
 import ipaddress
 import re
-from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -48,7 +46,7 @@ class Url(NamedTuple):
 
     @property
     def is_address(self) -> bool:
-        return _is_address(self.host)
+        return re.fullmatch(r"[0-9.]+|.*:.*", self.host) is not None
 
 
 def parse(text: str | None) -> Url:
@@ -73,13 +71,15 @@ def parse(text: str | None) -> Url:
             return parse(url.url)
         url.host = url.host.lower().rstrip(".")
         port = int(url.getpart(pycurl.UPART_PORT, pycurl.U_DEFAULT_PORT))
-        text = url.getpart(pycurl.UPART_URL, pycurl.U_NO_DEFAULT_PORT)
+        found = Url(url.getpart(pycurl.UPART_URL, pycurl.U_NO_DEFAULT_PORT), scheme[0], url.host.strip("[]"), port)
     except (pycurl.error, UnicodeError) as e:  # idna's error is a UnicodeError
         raise UrlError("bad_url", f"the URL cannot be read: {e.args[-1]}") from None
-    host = url.host.strip("[]")
-    if re.fullmatch(r"[0-9.]+", host) and not _is_address(host):
-        raise UrlError("bad_url", "the URL's host is no name and no address")
-    return Url(text, scheme[0], host, port)
+    if found.is_address:
+        try:
+            ipaddress.ip_address(found.host)
+        except ValueError:
+            raise UrlError("bad_url", "the URL's host is no name and no address") from None
+    return found
 
 
 def redact(url: str) -> str:
@@ -121,9 +121,10 @@ def is_public(ip: str) -> bool:
     >>> [is_public(ip) for ip in ("93.184.215.14", "10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "100.64.0.1")]
     [True, False, False, False, False]
     """
-    if not _is_address(ip):
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
         return False
-    address = ipaddress.ip_address(ip)
     if address.version == 6:
         if address.is_site_local or address.sixtofour or address.teredo:
             return False
@@ -131,37 +132,3 @@ def is_public(ip: str) -> bool:
         address = hidden or address
     doubtful = address.is_multicast or address.is_reserved or address == AZURES_WIRE_SERVER
     return address.is_global and not doubtful
-
-
-def _is_address(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(ipaddress.ip_address(text))
-    return False
-
-
-class Hosts:
-    """A list of hosts: names, addresses, networks ("10.0.0.0/8"). Raises ValueError for anything else."""
-
-    def __init__(self, entries: Iterable[str]):
-        if isinstance(entries, str):
-            raise ValueError(f"allow_hosts is a list of hosts, not the text {entries!r}: write [{entries!r}]")
-        self._names: set[str] = set()
-        self._networks = []
-        for entry in entries:
-            text = str(entry).strip("[]").lower()
-            with suppress(ValueError):
-                self._networks.append(ipaddress.ip_network(text, strict=False))
-                continue
-            if not isinstance(entry, str) or not re.fullmatch(r"[a-z0-9_.-]+", text):
-                raise ValueError(f"allow_hosts: {entry!r} is no host; write a name, an address or a network")
-            self._names.add(text)
-
-    def names(self, host: str, ip: str = "") -> bool:
-        """Whether the list names this host (lower case), or `ip`, the address that it has."""
-        for text in (host, ip):
-            with suppress(ValueError):
-                address = ipaddress.ip_address(text)
-                address = getattr(address, "ipv4_mapped", None) or address
-                if any(address in network for network in self._networks):
-                    return True
-        return host in self._names

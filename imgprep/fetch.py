@@ -11,7 +11,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 import pycurl
 from protego import Protego
@@ -29,7 +29,7 @@ HOSTS_KNOWN = 10_000
 SILENT = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, where there is no status either
 
 
-class Fetcher:
+class Fetcher(AbstractContextManager):
     """Fetches URLs politely. Keeps connections, DNS, TLS sessions and what it learned of each host until `close`.
 
     attempts: for what may pass: 408, 425, 5xx, resets, short bodies, timeouts, DNS. A 429 counts half: it asks to wait.
@@ -92,7 +92,6 @@ class Fetcher:
         self._done: deque[tuple[int, Response]] = deque()
         self._busy_s = 0.0  # the caller with what we gave
         self.held_bytes = 0  # in bodies under way
-        self._free: list[Transfer] = []
         self._active: dict[Transfer, None] = {}  # oldest first
         self._multi: pycurl.CurlMulti | None = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.in_flight)
@@ -126,13 +125,8 @@ class Fetcher:
     def close(self) -> None:
         """Close every connection. May be called twice."""
         if self._multi is not None:
-            for transfer in self._free:
-                transfer.curl.close()
             self._multi.close()
             self._multi = None
-
-    def __enter__(self) -> "Fetcher":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -175,8 +169,7 @@ class Fetcher:
                 self._robots[row.url.site] = [row]
                 url = parse(f"{row.url.scheme}://{row.url.site}/robots.txt")
                 row = Row(-1, url, url)
-            transfer = self._free.pop() if self._free else Transfer(self)
-            transfer.begin(row, host, proxy, now)
+            transfer = Transfer(self, row, host, proxy, now)
             host.started(now)
             row.requests += 1
             self._active[transfer] = None
@@ -239,8 +232,7 @@ class Fetcher:
         del self._active[transfer]
         transfer.host.ended()
         self.held_bytes -= sum(map(len, transfer.chunks))
-        transfer.chunks = []
-        self._free.append(transfer)
+        transfer.curl.close()
 
     # After a request
 

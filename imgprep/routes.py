@@ -1,16 +1,18 @@
 """The way to a host: which addresses may be asked, through which proxy, with which certificates."""
 
 import functools
+import ipaddress
 import os
 import re
 import socket
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from urllib.request import getproxies_environment, proxy_bypass_environment
 
 import certifi
 
-from imgprep.addresses import Hosts, Url, is_public
+from imgprep.addresses import Url, is_public
 
 LOOKUPS = ThreadPoolExecutor(4, "imgprep-dns")
 
@@ -19,12 +21,27 @@ class Routes:
     """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as they are now, and the private hosts that are allowed."""
 
     def __init__(self, allow_hosts: Iterable[str]):
-        self._allowed = Hosts(allow_hosts)
+        if isinstance(allow_hosts, str):
+            raise ValueError(f"allow_hosts is a list of hosts, not the text {allow_hosts!r}: write [{allow_hosts!r}]")
         self._proxies = getproxies_environment()
+        self._names: set[str] = set()
+        self._networks = []
+        for entry in allow_hosts:
+            text = str(entry).strip("[]").lower()
+            with suppress(ValueError):
+                self._networks.append(ipaddress.ip_network(text, strict=False))
+                continue
+            if not isinstance(entry, str) or not re.fullmatch(r"[a-z0-9_.-]+", text):
+                raise ValueError(f"allow_hosts: {entry!r} is no host; write a name, an address or a network")
+            self._names.add(text)
 
     def may_connect(self, url: Url, ip: str) -> bool:
         """Whether this address may be asked for this URL."""
-        return is_public(ip) or self._allowed.names(url.host, ip)
+        if is_public(ip) or url.host in self._names:
+            return True
+        address = ipaddress.ip_address(ip)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
 
     def proxy(self, url: Url) -> str:
         """The proxy for this URL, or "". This machine itself is never asked through one (as in Go)."""
@@ -40,7 +57,7 @@ class Routes:
         """
         if url.is_address:
             return [url.host]
-        if not proxy or self._allowed.names(url.host):
+        if not proxy or url.host in self._names:
             return []
         lookup = _lookup(url.host)
         return lookup.result() if lookup.done() else None

@@ -2,7 +2,7 @@
 
 import socket
 from dataclasses import dataclass
-from http import HTTPStatus
+from http.client import responses
 
 import pycurl
 
@@ -15,12 +15,12 @@ SPEED_WINDOW_S = 5.0  # the lowest speed is judged over this
 DRAIN_BYTES = 64 * 1024  # of an error page: reading it is cheaper than making another connection
 ROBOTS_BYTES = 500 * 1024  # RFC 9309
 DNS_CACHE_S = 300
-HEADERS = {b"retry-after", b"etag", b"x-robots-tag", b"tdm-reservation"}
 
 CURL = {
-    pycurl.E_URL_MALFORMAT: ("bad_url", "curl reads no URL in it"),
     pycurl.E_COULDNT_RESOLVE_HOST: ("dns", "the name {host} has no address"),
     pycurl.E_COULDNT_CONNECT: ("refused", "{host} accepts no connection"),
+    pycurl.E_OPERATION_TIMEDOUT: ("timeout", "{host} accepts no connection within connect_timeout_s={connect_s:g}"),
+    pycurl.E_FILESIZE_EXCEEDED: ("too_large", "the body is larger than max_bytes={limit}"),
     pycurl.E_PARTIAL_FILE: ("truncated", "the body ended before all of it had come"),
     pycurl.E_BAD_CONTENT_ENCODING: ("corrupt", "the body's Content-Encoding cannot be decoded"),
     pycurl.E_PEER_FAILED_VERIFICATION: ("tls", "the certificate of {host} is not valid here; see SSL_CERT_FILE"),
@@ -59,34 +59,14 @@ class Row:
 
 
 class Transfer:
-    """A curl handle and the state of its request. `fetcher`: the `fetch.Fetcher` that holds the options."""
+    """One request on a curl handle. `fetcher`: the `fetch.Fetcher` that holds the options."""
 
-    def __init__(self, fetcher):
-        self.fetcher = fetcher
-        self.curl = curl = pycurl.Curl()
-        curl.transfer = self
-        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # a picture that is given up ends only itself
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.BUFFERSIZE, 128 * 1024)
-        curl.setopt(pycurl.USERAGENT, fetcher.user_agent)
-        curl.setopt(pycurl.ACCEPT_ENCODING, "")  # decode what comes; what is asked for is in _headers
-        curl.setopt(pycurl.MAXFILESIZE_LARGE, fetcher.max_bytes)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(fetcher.connect_timeout_s * 1000)))
-        curl.setopt(pycurl.NOPROXY, "")  # PROXY alone decides
-        curl.setopt(pycurl.CAINFO, fetcher.ca_bundle)
-        curl.setopt(pycurl.PROXY_CAINFO, fetcher.ca_bundle)
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-        curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
-        curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
-
-    def begin(self, row: Row, host, proxy: str, now: float) -> None:
-        """Make the handle ready for the row's next request."""
-        self.row, self.host, self.proxy = row, host, proxy
+    def __init__(self, fetcher, row: Row, host, proxy: str, now: float):
+        self.fetcher, self.row, self.host, self.proxy = fetcher, row, host, proxy
         self.started = now
-        self.begun = self.window_at = self.fetcher.clock_s()
+        self.begun = self.window_at = fetcher.clock_s()
         self.status: int | None = None
-        self.lines: list[bytes] = []
+        self.status_line = b""
         self.headers: dict[str, list[str]] = {}
         self.chunks: list[bytes] = []
         self.size = self.window_size = 0
@@ -96,12 +76,28 @@ class Transfer:
         self.opt_out = ""
         self.opened, self.blocked = False, []
         self.tunnel = bool(proxy) and row.url.scheme == "https" and not proxy.lower().startswith("socks")
-        self.limit = self.fetcher.max_bytes if row.index >= 0 else min(ROBOTS_BYTES, self.fetcher.max_bytes)
-        self.curl.setopt(pycurl.URL, row.url.text)
-        self.curl.setopt(pycurl.HTTPHEADER, self._headers())
-        self.curl.setopt(pycurl.PROXY, proxy)
+        self.limit = fetcher.max_bytes if row.index >= 0 else min(ROBOTS_BYTES, fetcher.max_bytes)
+        self.curl = curl = pycurl.Curl()
+        curl.transfer = self
+        curl.setopt(pycurl.URL, row.url.text)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # a picture that is given up ends only itself
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.BUFFERSIZE, 128 * 1024)
+        curl.setopt(pycurl.USERAGENT, fetcher.user_agent)
+        curl.setopt(pycurl.HTTPHEADER, self._headers())
+        curl.setopt(pycurl.ACCEPT_ENCODING, "")  # decode what comes; what is asked for is in _headers
+        curl.setopt(pycurl.MAXFILESIZE_LARGE, fetcher.max_bytes)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(fetcher.connect_timeout_s * 1000)))
         again = row.outcome is not None and row.outcome.reason == "dns"
-        self.curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0 if again else DNS_CACHE_S)  # curl remembers failures too
+        curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0 if again else DNS_CACHE_S)  # curl remembers failures too
+        curl.setopt(pycurl.PROXY, proxy)
+        curl.setopt(pycurl.NOPROXY, "")  # PROXY alone decides
+        curl.setopt(pycurl.CAINFO, fetcher.ca_bundle)
+        curl.setopt(pycurl.PROXY_CAINFO, fetcher.ca_bundle)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
 
     def _headers(self) -> list[str]:
         row = self.row
@@ -122,28 +118,23 @@ class Transfer:
         return socket.socket(address.family, address.socktype, address.protocol)
 
     def _on_header(self, line: bytes) -> int | None:
-        if line[:5] == b"HTTP/":
-            self.lines = [line]
-        elif line.strip():
-            self.lines.append(line)
-        elif self.status is None:  # else the trailers of a chunked body
+        if line.startswith(b"HTTP/"):
+            self.status_line, self.headers = line, {}
+        elif not line.strip() and self.status is None:  # else the trailers of a chunked body
             return self._on_head()
+        name, _, value = line.decode("utf-8", "replace").partition(":")
+        self.headers.setdefault(name.strip().lower(), []).append("".join(filter(str.isprintable, value.strip())))
         return None
 
     def _on_head(self) -> int | None:
         """All headers have come: decide whether the body is wanted."""
-        status = int((self.lines[0].split(None, 2) + [b"0"])[1])
+        status = int((self.status_line.split(None, 2) + [b"0"])[1])
         if status < 200:
             return None
         if self.tunnel and self.opened:  # the proxy's answer to CONNECT, on a new connection only
             self.tunnel = not 200 <= status < 300
             return None
         self.status, self.window_at = status, self.fetcher.clock_s()
-        for line in self.lines[1:]:
-            name, _, value = line.partition(b":")
-            if (name := name.strip().lower()) in HEADERS:
-                text = "".join(filter(str.isprintable, value.strip().decode("utf-8", "replace")))
-                self.headers.setdefault(name.decode(), []).append(text)
         self.keep = 200 <= status < 300
         if (self.keep or status == 304) and self.row.index >= 0:
             tag = robots_tag(self.headers.get("x-robots-tag", []), self.fetcher.agent)
@@ -159,7 +150,7 @@ class Transfer:
             self.size += len(chunk)
             return None if self.size <= DRAIN_BYTES else -1
         if self.size + len(chunk) > self.limit:  # decompressed; curl itself counts what comes over the wire
-            self.verdict = self._too_large()
+            self.verdict = self._failure(pycurl.E_FILESIZE_EXCEEDED, "")
             return -1
         if self.fetcher.held_bytes + len(chunk) > HELD_BYTES and not self.fetcher.is_oldest(self):
             self.paused_at = self.fetcher.clock_s()
@@ -214,8 +205,8 @@ class Transfer:
         elif status == 304 and self.row.etag:
             response.not_modified, response.etag = True, self.header("etag") or self.row.etag
         elif status is not None and not self.keep:
-            phrase = f" {HTTPStatus(status).phrase}" if status in HTTPStatus._value2member_map_ else ""
-            response.reason, response.error = f"http_{status}", f"{host} answers {status}{phrase}"
+            response.reason = f"http_{status}"
+            response.error = f"{host} answers {status} {responses.get(status, '')}".rstrip()
         elif code == 0:
             response.body, response.etag = b"".join(self.chunks), self.header("etag")
         else:
@@ -224,23 +215,16 @@ class Transfer:
         return response, is_5xx or response.reason in TRANSIENT
 
     def _failure(self, code: int, text: str) -> tuple[str, str]:
-        url, f = self.row.url, self.fetcher
+        url = self.row.url
         if self.proxy and (code in (pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT) or "CONNECT" in text):
             status = self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
             return "proxy", f"the proxy answers {status}" if status else "the proxy cannot be reached"
-        if code == pycurl.E_OPERATION_TIMEDOUT:
-            return "timeout", f"{url.host} accepts no connection within connect_timeout_s={f.connect_timeout_s:g}"
-        if code == pycurl.E_FILESIZE_EXCEEDED:
-            return self._too_large()
         if code == pycurl.E_COULDNT_CONNECT and self.blocked and not self.opened:
             return blocked(url, self.blocked)
         if code == pycurl.E_SSL_CONNECT_ERROR and not self.curl.getinfo(pycurl.OS_ERRNO) and "eof" not in text:
             return "tls", f"{url.host} and this machine agree on no TLS connection"
         reason, sentence = CURL.get(code, ("reset", "{host} broke the answer off, or did not speak HTTP"))
-        return reason, sentence.format(host=url.host)
-
-    def _too_large(self) -> tuple[str, str]:
-        return "too_large", f"the body is larger than max_bytes={self.limit}"
+        return reason, sentence.format(host=url.host, limit=self.limit, connect_s=self.fetcher.connect_timeout_s)
 
 
 def blocked(url: Url, addresses: list[str]) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from imgprep.addresses import Hosts, UrlError, identity, is_public, parse, redact
+from imgprep.addresses import UrlError, identity, is_public, parse, redact
+from imgprep.routes import Routes
 
 
 @pytest.mark.parametrize(
@@ -73,18 +74,28 @@ def test_public_addresses_are_public(ip):
     assert is_public(ip)
 
 
-def test_hosts_are_named_by_name_address_or_network():
-    hosts = Hosts(["Intranet", "10.0.0.0/8", "192.168.1.7", "[::1]"])
-    assert hosts.names("intranet") and hosts.names("intranet", "172.16.0.1") and not hosts.names("sub.intranet")
-    assert hosts.names("any.example", "10.255.0.1") and hosts.names("any.example", "::ffff:10.255.0.1")
-    assert not hosts.names("any.example", "11.0.0.1") and not hosts.names("10.example")
-    assert hosts.names("192.168.1.7") and not hosts.names("192.168.1.8") and hosts.names("::1")
+@pytest.mark.parametrize(
+    ("url", "ip", "may"),
+    [
+        ("http://intranet/", "172.16.0.1", True),
+        ("http://sub.intranet/", "172.16.0.1", False),
+        ("http://any.example/", "10.255.0.1", True),
+        ("http://any.example/", "::ffff:10.255.0.1", True),
+        ("http://any.example/", "11.0.0.1", True),
+        ("http://any.example/", "192.168.1.8", False),
+        ("http://any.example/", "192.168.1.7", True),
+        ("http://[::1]/", "::1", True),
+        ("http://[::2]/", "::2", False),
+    ],
+)
+def test_private_hosts_are_allowed_by_name_address_or_network(url, ip, may):
+    assert Routes(["Intranet", "10.0.0.0/8", "192.168.1.7", "[::1]"]).may_connect(parse(url), ip) is may
 
 
 @pytest.mark.parametrize("entries", NO_HOSTS)
 def test_what_is_no_host_is_refused_by_name(entries):
     with pytest.raises(ValueError, match="allow_hosts"):
-        Hosts(entries)
+        Routes(entries)
 
 
 def test_no_secret_is_shown():
