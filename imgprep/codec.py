@@ -119,8 +119,14 @@ def encode(image: np.ndarray, format: str = "PNG", *, quality: int | None = 95) 
         raise ValueError(f"no format {format!r}; the formats are {', '.join(options)}; did you mean {near!r}?")
     if (format != "PNG" and quality is not None and not 1 <= quality <= 100) or (format, quality) == ("JPEG", None):
         raise ValueError(f"quality must be from 1 to 100 (or None: lossless WEBP), not {quality!r}")
+    size = f"{image.shape[1]} x {image.shape[0]}"
+    if not image.size:
+        raise ValueError(f"a picture of {size} has no pixels")
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(f".{format.lower()}", bgr, options[format])[1].tobytes()
+    is_done, data = cv2.imencode(f".{format.lower()}", bgr, options[format])
+    if not is_done:
+        raise ValueError(f"a picture of {size} is too large for {format}")
+    return data.tobytes()
 
 
 def placeholder(size_wh: tuple[int, int] = (128, 128), color: tuple[int, int, int] = (200, 200, 200)) -> bytes:

@@ -143,6 +143,10 @@ class Original:
                 yield failed(one, e.reason, str(e), original=original, nbytes=len(original or b""))
 
 
+class _Unencodable(Exception):
+    """What a function made of one picture has no pixels, or too many for the format."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """Decode, run the function, encode: rows of results for each picture."""
@@ -199,10 +203,17 @@ class Picture:
     def _call(self, image: Any, columns: dict[str, Any]) -> tuple[Any, str]:
         try:
             return self.fn(image, **columns), ""
-        except Exception as e:
-            # An address in a message would make two runs differ.
-            text = re.sub(r" at 0x[0-9a-f]+", "", f"{self.name}: {type(e).__name__}: {e}")
-            return None, text[:300]
+        except (Exception, SystemExit) as e:
+            return None, self._said(e)
+
+    def _said(self, error: BaseException) -> str:
+        """One line. An address in it would make two runs differ."""
+        try:
+            text = str(error)
+        except Exception:
+            text = "(its message cannot be read)"
+        text = re.sub(r" at 0x[0-9a-f]+", "", f"{self.name}: {type(error).__name__}: {text}")
+        return " ".join(text.encode("utf-8", "replace").decode().split())[:300]
 
     def _batch(self, waiting: list[tuple[Loaded, np.ndarray]]) -> Iterator[dict[str, Any]]:
         columns = {c: [one.columns[c] for one, _ in waiting] for c in self.columns}
@@ -219,15 +230,18 @@ class Picture:
     def _rows(self, one: Loaded, result: Any, error: str) -> Iterator[dict[str, Any]]:
         if error:
             yield failed(one, "error", error)
-        elif isinstance(result, list):
-            if not self.children:
-                raise ValueError(f"{self.name} returned a list: say children=True to make a row of each item")
-            if not result:
-                yield failed(one, "empty", f"{self.name} returned no rows for this picture")
-            for child, item in enumerate(result):
-                yield self._row(one, item, child)
-        else:
-            yield self._row(one, result, -1)
+            return
+        many = isinstance(result, list)
+        if many and not self.children:
+            raise ValueError(f"{self.name} returned a list: say children=True to make a row of each item")
+        if many and not result:
+            yield failed(one, "empty", f"{self.name} returned no rows for this picture")
+        items = enumerate(result) if many else [(-1, result)]
+        try:
+            rows = [self._row(one, item, child) for child, item in items]
+        except _Unencodable as e:  # also where it is one of many: a picture fails as one row
+            rows = [failed(one, "error", f"{self.name}: {e}")]
+        yield from rows
 
     def _row(self, one: Loaded, result: Any, child: int) -> dict[str, Any]:
         values = result if isinstance(result, dict) else {"image": result}
@@ -240,10 +254,14 @@ class Picture:
         if image is None:
             h = codec.probe(one.data, max_pixels=None)
             return picture_row(one.key, one.data, (h.width, h.height, h.format), child=child, **more)
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
+        is_array = isinstance(image, np.ndarray) and image.ndim in (2, 3)
+        if not is_array or image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
             what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise ValueError(f"{self.name} returned {what}: a picture is uint8 of shape (H, W, 3), a mask (H, W)")
-        data = codec.encode(image, self.format, quality=95 if self.format == "JPEG" else None)
+        try:
+            data = codec.encode(image, self.format, quality=95 if self.format == "JPEG" else None)
+        except ValueError as e:
+            raise _Unencodable(str(e)) from None
         return picture_row(one.key, data, (image.shape[1], image.shape[0], self.format), child=child, **more)
 
 
