@@ -26,6 +26,7 @@ __all__ = ["Fetcher", "Response", "identity", "redact"]
 
 USER_AGENT = f"imgprep/{imgprep.__version__} (no contact given)"
 HOSTS_KNOWN = 10_000
+TICK_S = 0.05  # how late a deadline may be kept
 SILENT = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, where there is no status either
 
 
@@ -145,9 +146,9 @@ class Fetcher(AbstractContextManager):
             url = parse(text)
         except UrlError as e:
             self._done.append((index, Response(reason=e.reason, error=str(e))))
-            return
-        etag = etag if isinstance(etag, str) and re.fullmatch(r"[!-~]+", etag) else ""
-        self._queue.add(Row(index, url, url, etag), self._host(url))
+        else:
+            etag = etag if re.fullmatch(r"[!-~]+", etag or "") else ""
+            self._queue.add(Row(index, url, url, etag), self._host(url))
 
     def _host(self, url: Url) -> Host:
         if url.site not in self._hosts:
@@ -202,16 +203,13 @@ class Fetcher(AbstractContextManager):
     def _drive(self) -> None:
         """Wait until something comes, let curl work on it, and see who has ended or is late."""
         queue_s = self._queue.wait_s(time.monotonic()) if len(self._active) < self.in_flight else math.inf
-        tick_s = 0.05 if self._active else 1.0  # how late a deadline may be kept
         curl_ms = self._multi.timeout()
-        wait_s = min(queue_s, tick_s, curl_ms / 1000 if curl_ms >= 0 else tick_s)
-        select.select(*self._multi.fdset(), wait_s)
+        select.select(*self._multi.fdset(), min(queue_s, TICK_S, curl_ms / 1000 if curl_ms >= 0 else TICK_S))
         self._multi.perform()
-        now, left = time.monotonic(), 1
-        while left:
-            left, good, bad = self._multi.info_read()
-            for curl, code, text in [*((curl, 0, "") for curl in good), *bad]:
-                self._ended(curl.transfer, code, text, now)
+        now = time.monotonic()
+        _, good, bad = self._multi.info_read()
+        for curl, code, text in [*((curl, 0, "") for curl in good), *bad]:
+            self._ended(curl.transfer, code, text, now)
         for transfer in [t for t in self._active if t.is_late()]:
             self._ended(transfer, 0, "", now)
         for n, transfer in enumerate(self._active):

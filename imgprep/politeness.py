@@ -27,11 +27,8 @@ def retry_after_s(text: str, unix_s: float) -> float | None:
     >>> retry_after_s("120", 0), retry_after_s("Thu, 01 Jan 1970 00:00:30 GMT", 10), retry_after_s("soon", 0)
     (120.0, 20.0, None)
     """
-    try:
-        seconds = float(text)
-        return max(seconds, 0.0) if math.isfinite(seconds) else None
-    except ValueError:
-        pass
+    if text.isdecimal():
+        return float(text)
     try:
         return max(parsedate_to_datetime(text).timestamp() - unix_s, 0.0)
     except (ValueError, OverflowError):

@@ -71,7 +71,7 @@ class Transfer:
         self.chunks: list[bytes] = []
         self.size = self.window_size = 0
         self.keep = False  # whether the body is wanted
-        self.paused_at: float | None = None
+        self.is_paused = False
         self.verdict: tuple[str, str] | None = None
         self.opt_out = ""
         self.opened, self.blocked = False, []
@@ -153,7 +153,7 @@ class Transfer:
             self.verdict = self._failure(pycurl.E_FILESIZE_EXCEEDED, "")
             return -1
         if self.fetcher.held_bytes + len(chunk) > HELD_BYTES and not self.fetcher.is_oldest(self):
-            self.paused_at = self.fetcher.clock_s()
+            self.is_paused = True
             return pycurl.WRITEFUNC_PAUSE
         self.size += len(chunk)
         self.fetcher.held_bytes += len(chunk)
@@ -161,12 +161,10 @@ class Transfer:
         return None
 
     def resume(self) -> None:
-        """Go on with a body that had to wait for room; that time does not count."""
-        if self.paused_at is not None:
-            waited_s = self.fetcher.clock_s() - self.paused_at
-            self.begun += waited_s
-            self.window_at += waited_s
-            self.paused_at = None
+        """Go on with a body that had to wait for room; its deadlines begin anew."""
+        if self.is_paused:
+            self.is_paused = False
+            self.begun = self.window_at = self.fetcher.clock_s()
             self.curl.pause(pycurl.PAUSE_CONT)
 
     def spent_s(self) -> float:
@@ -175,7 +173,7 @@ class Transfer:
     def is_late(self) -> bool:
         """Whether a deadline has passed. The one for the connection is curl's."""
         f, spent_s = self.fetcher, self.spent_s()
-        if self.paused_at is not None:
+        if self.is_paused:
             return False
         if spent_s > f.timeout_s - self.row.spent_s:
             self.verdict = ("timeout", f"the answer was not complete within timeout_s={f.timeout_s:g}")
