@@ -220,6 +220,9 @@ def _dumps(job: Job) -> bytes:
         cloudpickle.register_pickle_by_value(module)
     try:
         return cloudpickle.dumps(job)
+    except Exception as e:
+        told = f"the function cannot be sent to the workers ({e})"
+        raise ValueError(f"{told}: make what it uses inside it, or in the __init__ of a class") from e
     finally:
         for module in own:
             cloudpickle.unregister_pickle_by_value(module)

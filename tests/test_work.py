@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -138,6 +139,17 @@ def test_a_function_may_change_its_picture_and_its_process(tables, tmp_path, mon
     assert (tmp_path / "out" / "README.md").exists()
 
 
+@pytest.mark.parametrize("held", [threading.Lock(), (n for n in "ab")])
+def test_what_cannot_be_sent_to_a_worker_is_told_before_any_work(tables, tmp_path, held):
+    def fn(image):
+        return image if held else image
+
+    told = "cannot be sent to the workers.*__init__"
+    with imgprep.session("local", workers=2), pytest.raises(ValueError, match=told):
+        images.transform(tables, str(tmp_path / "out"), fn)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def test_a_function_that_returns_only_columns_keeps_the_original_bytes(tables, tmp_path):
     def spoil(image):
         image[:] = 0
@@ -165,8 +177,6 @@ def test_what_is_read_ahead_is_bounded(monkeypatch):
 
 
 def test_a_reader_that_goes_away_ends_the_thread_and_closes_the_source():
-    import threading
-
     closed = []
 
     def items():
