@@ -15,6 +15,7 @@ SPEED_WINDOW_S = 5.0  # the lowest speed is judged over this
 DRAIN_BYTES = 64 * 1024  # of an error page: reading it is cheaper than making another connection
 ROBOTS_BYTES = 500 * 1024  # RFC 9309
 DNS_CACHE_S = 300
+SUPPRESS_CONNECT_HEADERS = 265  # CURLOPT_…, which pycurl does not name
 
 CURL = {
     pycurl.E_COULDNT_RESOLVE_HOST: ("dns", "the name {host} has no address"),
@@ -75,7 +76,6 @@ class Transfer:
         self.verdict: tuple[str, str] | None = None
         self.opt_out = ""
         self.opened, self.blocked = False, []
-        self.tunnel = bool(proxy) and row.url.scheme == "https" and not proxy.lower().startswith("socks")
         self.limit = fetcher.max_bytes if row.index >= 0 else min(ROBOTS_BYTES, fetcher.max_bytes)
         self.curl = curl = pycurl.Curl()
         curl.transfer = self
@@ -93,6 +93,7 @@ class Transfer:
         curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0 if again else DNS_CACHE_S)  # curl remembers failures too
         curl.setopt(pycurl.PROXY, proxy)
         curl.setopt(pycurl.NOPROXY, "")  # PROXY alone decides
+        curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
         curl.setopt(pycurl.CAINFO, fetcher.ca_bundle)
         curl.setopt(pycurl.PROXY_CAINFO, fetcher.ca_bundle)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
@@ -130,9 +131,6 @@ class Transfer:
         """All headers have come: decide whether the body is wanted."""
         status = int((self.status_line.split(None, 2) + [b"0"])[1])
         if status < 200:
-            return None
-        if self.tunnel and self.opened:  # the proxy's answer to CONNECT, on a new connection only
-            self.tunnel = not 200 <= status < 300
             return None
         self.status, self.window_at = status, self.fetcher.clock_s()
         self.keep = 200 <= status < 300

@@ -24,14 +24,6 @@ def picture(name: str) -> bytes:
     return (name.encode() * 50_000)[:50_000]
 
 
-def zstd_zeros() -> bytes:
-    """ZEROS zero bytes as a zstd frame of RLE blocks (RFC 8878)."""
-    block = 128 * 1024
-    count = ZEROS // block
-    blocks = (struct.pack("<I", (block << 3) | (1 << 1) | (n == count - 1))[:3] + b"\0" for n in range(count))
-    return struct.pack("<IBB", 0xFD2FB528, 0, 0x68) + b"".join(blocks)
-
-
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -166,7 +158,6 @@ class Handler(BaseHTTPRequestHandler):
         self.begin(Content_Length=length)
         with suppress(OSError):
             self.connection.recv(1)
-            self.server.waited.append(self.path)
 
     def encoded(self, coding, name):
         body = picture(name)
@@ -174,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, encode(body), Content_Encoding=coding)
 
     def bomb(self, coding):
-        bodies = {"br": lambda: BROTLI_ZEROS, "zstd": zstd_zeros, "deflate": lambda: zlib.compress(bytes(ZEROS))}
+        bodies = {"br": lambda: BROTLI_ZEROS, "deflate": lambda: zlib.compress(bytes(ZEROS))}
         self.answer(200, bodies.get(coding, lambda: gzip.compress(bytes(ZEROS), 1))(), Content_Encoding=coding)
 
     def short(self, times="99", name="x"):
@@ -271,7 +262,6 @@ class HostileServer(ThreadingHTTPServer):
         self.robots = (404, "")
         self.proxy_names: dict[str, tuple[str, int]] = {}
         self.proxy_says = 0
-        self.waited: list[str] = []
         self.patience: dict[str, float] = {}
         self.early: Counter[str] = Counter()
         self.recent: deque[float] = deque()
