@@ -68,17 +68,14 @@ def parse(text: str | None) -> Url:
         url = pycurl.CurlUrl(quote(text.strip(), safe="%/:@!$&'()*+,;=~[]|?#"))
         if not url.host.isascii():
             url.host = idna.encode(url.host, uts46=True).decode()
-            return parse(url.url)
+            url = pycurl.CurlUrl(url.url)  # once more: it may be a number now
         url.host = url.host.lower().rstrip(".")
         port = int(url.getpart(pycurl.UPART_PORT, pycurl.U_DEFAULT_PORT))
         found = Url(url.getpart(pycurl.UPART_URL, pycurl.U_NO_DEFAULT_PORT), scheme[0], url.host.strip("[]"), port)
-    except (pycurl.error, UnicodeError) as e:  # idna's error is a UnicodeError
-        raise UrlError("bad_url", f"the URL cannot be read: {e.args[-1]}") from None
-    if found.is_address:
-        try:
+        if found.is_address:
             ipaddress.ip_address(found.host)
-        except ValueError:
-            raise UrlError("bad_url", "the URL's host is no name and no address") from None
+    except (pycurl.error, ValueError) as e:  # idna's errors are ValueErrors
+        raise UrlError("bad_url", f"the URL cannot be read: {e.args[-1]}") from None
     return found
 
 

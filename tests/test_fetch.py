@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hostile_server import HostileServer, make_certificate, picture
 
+import imgprep
 from imgprep import politeness, transfer
 from imgprep.fetch import Fetcher
 from imgprep.reasons import REASONS
@@ -135,7 +136,9 @@ def test_what_is_no_url_is_a_row():
 
 def test_odd_urls_reach_the_server_as_browsers_send_them(server):
     (response,) = fetch([f" {server.url}/echo/a+b c/é/[1].jpg?x=[2]&y=a+b c#part "])
-    assert json.loads(response.body)["path"] == "/echo/a+b%20c/%C3%A9/[1].jpg?x=[2]&y=a+b%20c"
+    asked = json.loads(response.body)
+    assert asked["path"] == "/echo/a+b%20c/%C3%A9/[1].jpg?x=[2]&y=a+b%20c"
+    assert asked["headers"]["User-Agent"] == f"imgprep/{imgprep.__version__} (no contact given)"
 
 
 def test_a_known_etag_asks_whether_anything_changed(server):
