@@ -4,7 +4,7 @@ import functools
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def download(
         operation=operation,
         rows=tables,
         identities={s: _identities(t) for s, t in tables.items()},
-        inputs={s: _Rows(t["source"], {}) for s, t in tables.items()},
+        inputs={s: _Rows([t["source"]], {}) for s, t in tables.items()},
         nbytes=dict.fromkeys(tables),
         work=work.Work(writer, urls, picture if fit else work.Original(max_pixels, keep_truncated)),
         shape=Shape(pa.schema([]), placeholder=instead, keep_original=not size_wh),
@@ -201,7 +201,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
         operation={"stage": "write"},
         rows={split: pa.table(carried)},
         identities={split: whole["sha256"].to_pylist()},
-        inputs={split: _Rows(_Places(whole), {})},
+        inputs={split: _Rows([whole["file"], whole["row"]], {})},
         nbytes={split: whole["nbytes"].to_numpy()},
         work=work.Work(PartWriter(target, part_schema(pa.schema([]))), work.Stored(staged), work.Original(None, False)),
         shape=Shape(pa.schema([])),
@@ -238,22 +238,22 @@ def batch(fn: Callable, **options: Any) -> Callable[[dict[str, np.ndarray]], dic
 
 @dataclass
 class _Rows:
-    """What the work is given for row i: where its picture is, and the columns that the function asked for."""
+    """What the work is given for a row: where its picture is, and the columns that the function asked for."""
 
-    where: Any
-    columns: dict[str, Any]
+    where: list[pa.ChunkedArray]  # the source; or file and row
+    columns: dict[str, pa.ChunkedArray]
 
-    def __getitem__(self, i: int) -> tuple[Any, dict[str, Any]]:
-        where, columns = self.where[i], {c: v[i].as_py() for c, v in self.columns.items()}
-        return (where if isinstance(where, tuple) else where.as_py()), columns
+    def take(self, rows: list[int]) -> list[tuple[Any, dict[str, Any]]]:
+        """Of these rows, ascending and near each other: what lies between is looked at too."""
 
+        def cells(column: pa.ChunkedArray) -> list:
+            near = column.slice(rows[0], rows[-1] - rows[0] + 1).to_pylist()
+            return [near[row - rows[0]] for row in rows]
 
-class _Places:
-    def __init__(self, table: pa.Table):
-        self._file, self._row = table["file"], table["row"]
-
-    def __getitem__(self, i: int) -> tuple[str, int]:
-        return self._file[i].as_py(), self._row[i].as_py()
+        where = cells(self.where[0]) if len(self.where) == 1 else zip(*map(cells, self.where), strict=True)
+        values = zip(*map(cells, self.columns.values()), strict=True)
+        named = [dict(zip(self.columns, v, strict=True)) for v in values] if self.columns else [{}] * len(rows)
+        return list(zip(where, named, strict=True))
 
 
 def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
@@ -261,18 +261,18 @@ def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict,
     if not isinstance(source, Dataset):
         rows = dict(source)
         identities = {s: _identities(t) for s, t in rows.items()}
-        return rows, identities, {s: _Rows(t["source"], {}) for s, t in rows.items()}, dict.fromkeys(rows)
+        return rows, identities, {s: _Rows([t["source"]], {}) for s, t in rows.items()}, dict.fromkeys(rows)
     for split in source.splits:
         table = source.table(split)
         identities[split] = table["sha256"].to_pylist()  # null where there is no picture
-        inputs[split] = _Rows(_Places(table), {})
+        inputs[split] = _Rows([table["file"], table["row"]], {})
         nbytes[split] = table["nbytes"].fill_null(0).to_numpy()
         rows[split] = table.drop_columns([c for c in PICTURE if c in table.column_names])
     return rows, identities, inputs, nbytes
 
 
-def _identities(table: pa.Table) -> list[str]:
-    return [uris.identity(source or "") for source in table["source"].to_pylist()]
+def _identities(table: pa.Table) -> Iterator[str]:
+    return (uris.identity(source or "") for chunk in table["source"].chunks for source in chunk.to_pylist())
 
 
 def _read(path: str) -> dict[str, pa.Table]:

@@ -39,15 +39,18 @@ class Located:
     """Results by key: in which file, from which row, how many."""
 
     def __init__(self) -> None:
-        self._tables: list[pa.Table] = []
+        self._tables: dict[str, pa.Table] = {}
         self._merged: pa.Table | None = None
         self.files: list[str] = []
 
     def __bool__(self) -> bool:
         return bool(self.files)
 
-    def add(self, index: pa.Table) -> None:
-        self._tables.append(index)
+    def add(self, name: str, index: pa.Table) -> None:
+        self._tables[name], self._merged = index, None
+
+    def forget(self, name: str) -> None:
+        self._tables.pop(name, None)
         self._merged = None
 
     def add_part(self, folder: Folder, name: str, *, verify: bool = False) -> None:
@@ -71,18 +74,18 @@ class Located:
         first = table.take(pa.array(starts))
         columns = [first["key"], pa.array([name] * len(starts)), starts, counts.astype(np.int32), first["done"]]
         columns += [total, first["etag"]]
-        self.add(pa.table(columns, schema=INDEX))
+        self.add(name, pa.table(columns, schema=INDEX))
         self.files.append(name)
 
     def forget_failures(self) -> None:
-        self._tables, self._merged = [t.filter(pc.field("done")) for t in self._tables], None
+        self._tables = {name: t.filter(pc.field("done")) for name, t in self._tables.items()}
+        self._merged = None
 
     @property
     def table(self) -> pa.Table:
         if self._merged is None:
             # The newest first: `find` takes the first of equal keys.
-            self._merged = pa.concat_tables(self._tables[::-1]) if self._tables else INDEX.empty_table()
-            self._tables = [self._merged]
+            self._merged = pa.concat_tables([INDEX.empty_table(), *reversed(self._tables.values())])
         return self._merged
 
     def find(self, keys: pa.Array) -> np.ndarray:
@@ -91,16 +94,19 @@ class Located:
         return hit.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     @staticmethod
-    def locate(keys: pa.Array, fresh: np.ndarray, parts: "Located", committed: "Located") -> dict[str, np.ndarray]:
-        """Columns of INDEX for each key as arrays; file "" and count 1 where a row has no result of its own."""
-        old = committed.find(keys)
+    def locate(fresh: np.ndarray, parts: "Located", old: np.ndarray, committed: "Located") -> dict[str, np.ndarray]:
+        """Columns of INDEX for each row as arrays; file "" and count 1 where a row has no result of its own.
+
+        fresh, old: what `find` gives for the rows' keys in parts and in committed; fresh comes first.
+        """
+        n = len(fresh)
         out = {
-            "file": np.full(len(keys), "", object),
-            "start": np.zeros(len(keys), np.int64),
-            "count": np.ones(len(keys), np.int64),
-            "done": np.zeros(len(keys), bool),
-            "nbytes": np.zeros(len(keys), np.int64),
-            "etag": np.full(len(keys), "", object),
+            "file": np.full(n, "", object),
+            "start": np.zeros(n, np.int64),
+            "count": np.ones(n, np.int64),
+            "done": np.zeros(n, bool),
+            "nbytes": np.zeros(n, np.int64),
+            "etag": np.full(n, "", object),
         }
         for located, hits in ((committed, np.where(fresh >= 0, -1, old)), (parts, fresh)):
             where = np.flatnonzero(hits >= 0)

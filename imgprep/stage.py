@@ -33,7 +33,7 @@ class Stage:
     picture's bytes, with the words that `why` shows when one of them changed. rows: per split the columns that are
     carried through, in input order, beginning with image_id; may hold `status`, `reason`, `error` of earlier stages.
     identities: per split one string per row, or None for a row that has no picture to compute from. inputs: per
-    split what the work is given for a row (a list, or anything indexable). nbytes: known size of the inputs, or None.
+    split what the work is given for rows, by `take(rows)`. nbytes: known size of the inputs, or None.
     work: the picklable function of a unit. reusable: why results may not be reused, or "".
     """
 
@@ -174,44 +174,48 @@ class _Run:
             if refresh:
                 known = index.filter(pc.field("etag") != "")
                 self.etags |= dict(zip(known["key"].to_pylist(), known["etag"].to_pylist(), strict=True))
-            self.committed.add(index)
+            self.committed.add(split, index)
 
     def _plan_units(self, refresh: bool) -> None:
-        stage, seen, self.units, self.batches = self.stage, set(), [], []
-        todo: list[tuple[int, int, str]] = []
+        self.units, self.batches, self.old = [], [], {}
+        todo: dict[str, np.ndarray] = {}
+        seen = pa.array([], KEY)
         for split, keys in self.keys.items():
-            found = self.parts.find(keys) >= 0
-            if not refresh:
-                found |= self.committed.find(keys) >= 0
-            wanted = np.flatnonzero(~found & keys.is_valid().to_numpy(zero_copy_only=False))
             for start in range(0, max(len(keys), 1), self.batch_size):
                 stop = min(len(keys), start + self.batch_size)
                 self.batches.append(_Batch(split, start // self.batch_size, start, stop))
-            taken = keys.take(wanted).to_pylist()
-            for row, key in zip(wanted.tolist(), taken, strict=True):
-                if key not in seen:
-                    seen.add(key)
-                    todo.append((row, row // self.batch_size, split))
-        self.missing = len(todo)
+            found, self.old[split] = self.parts.find(keys) >= 0, self.committed.find(keys)
+            if not refresh:
+                found |= self.old[split] >= 0
+            found |= pc.or_(keys.is_null(), pc.is_in(keys, seen)).to_numpy(zero_copy_only=False)
+            rows = np.flatnonzero(~found)
+            wanted = keys.take(pa.array(rows))
+            # Equal keys are computed once, where they stand first.
+            first = np.unique(wanted.dictionary_encode().indices.to_numpy(), return_index=True)[1]
+            todo[split] = rows[np.sort(first)]
+            seen = pa.concat_arrays([seen, wanted])
+        self.missing = sum(map(len, todo.values()))
         # Enough units for every worker to have a share, so that the last one does not keep the others waiting.
         limit = int(np.clip(self.missing // (8 * max(1, engine.workers())), 8, UNIT_ROWS))
-        unit: list[int] = []
-        size, last = 0, None
-        for row, batch, split in todo:
-            sizes = stage.nbytes[split]
-            nbytes = int(sizes[row]) if sizes is not None else 0
-            if unit and (len(unit) >= limit or size + nbytes > UNIT_BYTES or last != (split, batch)):
-                self._add_unit(last[0], unit)
-                unit, size = [], 0
-            unit.append(row)
-            size, last = size + nbytes, (split, batch)
-        if unit:
-            self._add_unit(last[0], unit)
+        for split, rows in todo.items():
+            sizes = self.stage.nbytes[split]
+            unit: list[int] = []
+            size = 0
+            for row in rows.tolist():
+                nbytes = 0 if sizes is None else int(sizes[row])
+                is_next = unit and row // self.batch_size != unit[-1] // self.batch_size
+                if is_next or len(unit) >= limit or (unit and size + nbytes > UNIT_BYTES):
+                    self._add_unit(split, unit)
+                    unit, size = [], 0
+                unit.append(row)
+                size += nbytes
+            if unit:
+                self._add_unit(split, unit)
 
     def _add_unit(self, split: str, rows: list[int]) -> None:
         keys = self.keys[split].take(pa.array(rows)).to_pylist()
-        inputs = self.stage.inputs[split]
-        payload = [(k, inputs[r], self.etags.get(k, "")) for k, r in zip(keys, rows, strict=True)]
+        inputs = self.stage.inputs[split].take(rows)
+        payload = [(k, given, self.etags.get(k, "")) for k, given in zip(keys, inputs, strict=True)]
         # The run's id is in the name: a refresh of the same rows must not find the part of an earlier one.
         name = hashlib.blake2b(b"".join(keys) + self.id.encode(), digest_size=12).hexdigest()
         self.units.append(engine.Task(name, payload))
@@ -271,16 +275,15 @@ class _Run:
 
     def _waiting(self) -> dict[str, list["_Batch"]]:
         """Which batches wait for a unit: the one of its rows, and those where equal keys stand again."""
-        unit_of = {key: task.key for task in self.units for key, *_ in task.payload}
         waiting: dict[str, list[_Batch]] = {task.key: [] for task in self.units}
-        if unit_of:
-            wanted = pa.array(list(unit_of), KEY)
-            for batch in self.batches:
-                keys = self.keys[batch.split].slice(batch.start, batch.stop - batch.start)
-                hits = keys.filter(pc.is_in(keys, wanted)).to_pylist()
-                for unit in {unit_of[k] for k in hits}:
-                    waiting[unit].append(batch)
-                    self.left[id(batch)] += 1
+        wanted = pa.array([key for task in self.units for key, *_ in task.payload], KEY)
+        unit_of = np.repeat(np.arange(len(self.units)), [len(task.payload) for task in self.units])
+        hits = {s: pc.index_in(keys, wanted, skip_nulls=True).fill_null(-1).to_numpy() for s, keys in self.keys.items()}
+        for batch in self.batches:
+            mine = hits[batch.split][batch.start : batch.stop]
+            for unit in np.unique(unit_of[mine[mine >= 0]]):
+                waiting[self.units[unit].key].append(batch)
+                self.left[id(batch)] += 1
         return waiting
 
     def _stop_early(self) -> None:
@@ -307,12 +310,14 @@ class _Run:
         listed = {f["file"] for f in (self.before.files if self.before else [])}
         if not ready or len(self.done) == len(self.batches):
             return
+        finished = {id(b) for b in self.done}
+        units = [u for u in self.parts_of if all(id(b) in finished for b in self.waiting[u])]
+        for name in [n for u in units for n in self.parts_of[u]]:
+            self.parts.forget(f"{PARTS}/{name}")  # looking up the others takes no longer at the end than at the start
         if listed <= {f["file"] for b in self.done for f in b.files}:
             self._publish(complete=False)
-            finished = {id(b) for b in self.done}
-            for unit in [u for u in self.parts_of if all(id(b) in finished for b in self.waiting[u])]:
-                for name in self.parts_of.pop(unit):  # its rows stand in listed files now
-                    self.folder.delete(f"{PARTS}/{name}")
+            for name in [n for u in units for n in self.parts_of.pop(u)]:
+                self.folder.delete(f"{PARTS}/{name}")  # its rows stand in listed files now
 
     def finish(self) -> Dataset:
         """Gather what is left, publish the whole, remove what is no longer needed, write the run's log."""
@@ -344,7 +349,8 @@ class _Run:
             if books and books[0]["digest"] == batch.digest and whole:
                 batch.files = same
                 return batch
-        places = Located.locate(keys, fresh, self.parts, self.committed)
+        old = self.old[batch.split][batch.start : batch.stop]
+        places = Located.locate(fresh, self.parts, old, self.committed)
         name = f"{batch.split}-{batch.number:05d}"
         files = gather(
             self.folder, self.stage.shape, self.schemas, name=name, carried=carried, keys=keys, places=places
