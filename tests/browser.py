@@ -152,7 +152,7 @@ class Page:
         middle = ("e.scrollIntoView({block: 'center', behavior: 'instant'}); const b = e.getBoundingClientRect();"
                   "return [b.x + b.width / 2, b.y + b.height / 2]")  # fmt: skip
         x, y = self.run(f"(e => {{ {middle} }})(document.querySelector({json.dumps(selector)}))")
-        for kind in ("mousePressed", "mouseReleased"):
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def resize(self, width: int, height: int) -> None:
