@@ -100,7 +100,7 @@ def check(data: bytes, *, max_pixels: int | None = MAX_PIXELS, keep_truncated: b
 
 
 def encode(image: np.ndarray, format: str = "PNG", *, quality: int | None = 95) -> bytes:
-    """(H, W, 3) uint8 RGB, or a mask (H, W), to PNG, JPEG or WEBP. The same pixels give the same bytes: no time, no metadata.
+    """(H, W, 3) uint8 RGB, or a mask (H, W), to PNG, JPEG or WEBP. The same pixels give the same bytes.
 
     quality: 1 to 100, of JPEG and WEBP; None is lossless WEBP. PNG is lossless whatever it says.
 

@@ -46,7 +46,7 @@ def download(
     status "placeholder" and a reason; it is not in the dataset's default config.
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     retry_failed: try the failures of earlier runs again. refresh: ask the servers (by ETag) for newer versions.
-    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent … None: its own.
+    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent …
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
     """
     background, fit = (255, 255, 255), None

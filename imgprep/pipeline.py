@@ -17,11 +17,10 @@ import yaml
 
 from imgprep import tables
 from imgprep.parameters import Parameter, cell_of, fit, nearest, read
-from imgprep.project import project_root, resolve
+from imgprep.project import project_root, resolve, resolve_input
 
 KEYS = ["description", "parameters", "steps", "report", "tables"]
 STEP_KEYS = ["name", "notebook", "inputs", "parameters"]
-HUB_NAME = re.compile(r"[\w.-]+/[\w-]+")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -247,7 +246,7 @@ def check_inputs(plan: Pipeline) -> None:
 
 def missing(path: str | None) -> bool:
     """Does this path name nothing on this machine? None, URIs and names on the Hub are left to the stage."""
-    if path is None or "://" in path or Path(resolve(path)).exists():
+    if path is None or "://" in path:
         return False
-    # As in sources.read: "data/pictures" could be a name on the Hub, but beside a folder "data" it is a typing error.
-    return not HUB_NAME.fullmatch(path) or Path(resolve(path)).parent.is_dir()
+    found = resolve_input(path)  # stays relative where it is a name on the Hub
+    return Path(found).is_absolute() and not Path(found).exists()

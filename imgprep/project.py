@@ -28,3 +28,13 @@ def resolve(path: str | Path) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(path)):
         return str(path)
     return str(project_root() / path)
+
+
+def resolve_input(path: str | Path) -> str:
+    """`resolve` for what is read: a Hugging Face name ("owner/name") stays, where there is no folder `owner` here.
+
+    >>> resolve_input("some-owner/some-dataset")
+    'some-owner/some-dataset'
+    """
+    hub = re.fullmatch(r"[\w.-]+/[\w-]+", str(path)) and not Path(resolve(path)).parent.is_dir()
+    return str(path) if hub else resolve(path)
