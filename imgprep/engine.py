@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imgprep import fingerprint
@@ -152,7 +152,7 @@ def run(tasks: Sequence[Task], job: Job) -> Iterator[tuple[Task, dict]]:
 
 def _run_inline(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
     for task in tasks:
-        yield task, _attempt(task, job)
+        yield task, _attempt(task, job.fn)
 
 
 def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
@@ -160,12 +160,12 @@ def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
 
     global _pool
     left = {t.key: t for t in tasks}
-    blob, barren = _dumps(job), 0
+    blobs, barren = _dumps(job), 0
     while left:
         pool = _pool = loky.get_reusable_executor(
             max_workers=min(workers(), len(tasks)), timeout=600, initializer=_start_worker, initargs=(os.getpid(),)
         )
-        futures = {pool.submit(_work, pickle.dumps(t), blob): t for t in left.values()}
+        futures = {pool.submit(_work, pickle.dumps(t), *blobs): t for t in left.values()}
         before = len(left)
         try:
             for future in loky.as_completed(futures):
@@ -189,14 +189,14 @@ def _run_ray(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
     if not job.folder.remote and any(not _is_here(n) for n in ray.nodes() if n["Alive"]):
         raise ValueError(f"{job.folder.path} is a path of this machine, but the Ray cluster has others: use a URI")
     by_key = {t.key: t for t in tasks}
-    blob = _dumps(job)
+    blobs = _dumps(job)
     # One row = one task = one block: more than two rows in a block would wait for one another.
     rows = ray.data.from_items([{"task": pickle.dumps(t)} for t in tasks], override_num_blocks=len(tasks))
     if job.once:
         size = max(1, int(ray.cluster_resources().get("GPU", 0) / job.num_gpus)) if job.num_gpus else workers()
         pool = ray.data.ActorPoolStrategy(size=min(size, len(tasks)))
         done = rows.map(
-            _Actor, fn_constructor_args=(blob,), compute=pool, num_cpus=0 if job.num_gpus else 1, num_gpus=job.num_gpus
+            _Actor, fn_constructor_args=blobs, compute=pool, num_cpus=0 if job.num_gpus else 1, num_gpus=job.num_gpus
         )
     else:
         compute = None
@@ -205,13 +205,16 @@ def _run_ray(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
             # and it lets each of them wait for its next task, where a task may as well wait for a worker.
             rows.context.op_resource_reservation_enabled = False
             compute = ray.data.TaskPoolStrategy(size=min(2 * workers(), len(tasks)))
-        done = rows.map(_on_ray, fn_args=(blob,), num_cpus=1, compute=compute)
+        done = rows.map(_on_ray, fn_args=blobs, num_cpus=1, compute=compute)
     for row in done.iter_rows():
         yield by_key[row["key"]], pickle.loads(row["summary"])
 
 
-def _dumps(job: Job) -> bytes:
-    """The job with the user's own modules in it: a worker that lives on would keep the code it has imported once."""
+def _dumps(job: Job) -> tuple[bytes, bytes]:
+    """The job without its function, and the function: to unpickle that, and import what it needs, may kill a worker.
+
+    The user's own modules are in it: a worker that lives on would keep the code it has imported once.
+    """
     import cloudpickle
 
     named = [(n, m) for n, m in list(sys.modules.items()) if getattr(m, "__name__", "") == n and n != "__main__"]
@@ -219,7 +222,7 @@ def _dumps(job: Job) -> bytes:
     for module in own:
         cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps(job)
+        return cloudpickle.dumps(replace(job, fn=None)), cloudpickle.dumps(job.fn)
     except Exception as e:
         told = f"the function cannot be sent to the workers ({e})"
         raise ValueError(f"{told}: make what it uses inside it, or in the __init__ of a class") from e
@@ -237,38 +240,38 @@ def _is_here(node: dict) -> bool:
 class _Actor:
     """A Ray actor that keeps the job (and with it a loaded model) from task to task."""
 
-    def __init__(self, blob: bytes):
-        self.blob = blob
+    def __init__(self, *blobs: bytes):
+        self.blobs = blobs
 
     def __call__(self, row: dict) -> dict:
-        return _on_ray(row, self.blob)
+        return _on_ray(row, *self.blobs)
 
 
-def _on_ray(row: dict, blob: bytes) -> dict:
-    summary = _work(row["task"], blob)
+def _on_ray(row: dict, *blobs: bytes) -> dict:
+    summary = _work(row["task"], *blobs)
     return {"key": pickle.loads(row["task"]).key, "summary": pickle.dumps(summary)}
 
 
 # In a worker ---------------------------------------------------------------------------------------------------------
 
 
-_jobs: dict[bytes, Job] = {}  # the newest one: unpickled once per worker, not once per task
+_functions: dict[bytes, Callable] = {}  # the newest one: unpickled once per worker, not once per task
 
 
-def _job(blob: bytes) -> Job:
-    if blob not in _jobs:
-        _jobs.clear()
-        _jobs[blob] = pickle.loads(blob)
+def _function(blob: bytes) -> Callable[[Task], dict]:
+    if blob not in _functions:
+        _functions.clear()
+        _functions[blob] = pickle.loads(blob)
         _pin_threads()
-    return _jobs[blob]
+    return _functions[blob]
 
 
-def _work(task: bytes, blob: bytes) -> dict:
-    return _guarded(pickle.loads(task), _job(blob))
+def _work(task: bytes, job: bytes, fn: bytes) -> dict:
+    return _guarded(pickle.loads(task), pickle.loads(job), fn)
 
 
-def _alone(piece: bytes, blob: bytes) -> dict:
-    return _attempt(pickle.loads(piece), _job(blob))
+def _alone(piece: bytes, fn: bytes) -> dict:
+    return _attempt(pickle.loads(piece), fn)
 
 
 def _start_worker(parent: int) -> None:
@@ -292,23 +295,24 @@ def _pin_threads() -> None:
     pyarrow.set_cpu_count(1)
 
 
-def _guarded(task: Task, job: Job) -> dict:
+def _guarded(task: Task, job: Job, fn: bytes) -> dict:
     """Do a task; the mark it leaves while it runs is what counts the deaths of workers on it."""
     began = f"{job.run_id}.{task.key}"
     deaths = sum(m.startswith(began) for m in job.folder.list(STARTED))
     if deaths >= DEATHS:
-        return _piece_by_piece(task, job)
+        return _piece_by_piece(task, job, fn)
     mark = f"{STARTED}/{began}.{uuid.uuid4().hex[:8]}"
     job.folder.put(mark, b"")
-    summary = _attempt(task, job)
+    summary = _attempt(task, fn)
     job.folder.delete(mark)
     return summary
 
 
-def _attempt(task: Task, job: Job) -> dict:
+def _attempt(task: Task, fn: Callable[[Task], dict] | bytes) -> dict:
     began = time.monotonic()
     try:
-        return {**job.fn(task), "task_s": time.monotonic() - began}
+        fn = _function(fn) if isinstance(fn, bytes) else fn
+        return {**fn(task), "task_s": time.monotonic() - began}
     except ValueError as e:
         return {"fatal": str(e), "user": True}
     except Exception as e:
@@ -326,17 +330,17 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{at}"
 
 
-def _piece_by_piece(task: Task, job: Job) -> dict:
+def _piece_by_piece(task: Task, job: Job, fn: bytes) -> dict:
     """The poison rule: every row in turn in a child that may die; the one it dies on is the culprit."""
     import loky
 
     total: dict[str, Any] = {}
-    blob, child = _dumps(job), None
+    child = None
     try:
         for piece in job.split(task):
             child = child or loky.ProcessPoolExecutor(1, initializer=_start_worker, initargs=(os.getpid(),))
             try:
-                summary = child.submit(_alone, pickle.dumps(piece), blob).result()
+                summary = child.submit(_alone, pickle.dumps(piece), fn).result()
             except loky.process_executor.BrokenProcessPool:
                 child, summary = None, job.failed(piece)
             if summary.get("fatal"):

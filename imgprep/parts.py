@@ -165,12 +165,12 @@ def split_task(task: engine.Task) -> list[engine.Task]:
 class Crashed:
     """What a row that killed its process twice looks like."""
 
-    work: Any
+    parts: PartWriter
 
     def __call__(self, task: engine.Task) -> dict[str, Any]:
         error = "the process that worked on this picture died, twice"
         row = {"child": -1, "done": False, "reason": "crashed", "error": error, "etag": ""}
-        return self.work.parts.write(task, [{"key": key, **row} for key, *_ in task.payload])
+        return self.parts.write(task, [{"key": key, **row} for key, *_ in task.payload])
 
 
 def part_schema(extra: pa.Schema, *, keep_original: bool = False) -> pa.Schema:

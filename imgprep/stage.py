@@ -247,7 +247,7 @@ class _Run:
         job = engine.Job(
             fn=self.stage.work,
             split=split_task,
-            failed=Crashed(self.stage.work),
+            failed=Crashed(self.stage.work.parts),
             folder=self.folder,
             run_id=self.id,
             once=self.stage.once,

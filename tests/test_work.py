@@ -150,6 +150,23 @@ def test_what_cannot_be_sent_to_a_worker_is_told_before_any_work(tables, tmp_pat
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+class Deadly:
+    """What ends the process that unpickles it, as a module does that the processor is too old for."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_function_that_no_worker_survives_ends_the_run(tables, tmp_path):
+    deadly = Deadly()
+
+    def fn(image):
+        return image if deadly else image
+
+    with imgprep.session("local", workers=1), pytest.raises(imgprep.RunStopped, match="2 failed alike .crashed"):
+        images.transform({"train": tables["train"].slice(0, 2)}, str(tmp_path / "out"), fn)
+
+
 def test_a_function_that_returns_only_columns_keeps_the_original_bytes(tables, tmp_path):
     def spoil(image):
         image[:] = 0
