@@ -9,14 +9,15 @@ MARKS = ("pyproject.toml", "environment.yml")
 def project_root() -> Path:
     """The nearest folder, from the working directory upwards, whose pyproject.toml or environment.yml names imgprep.
 
-    Without one (an installed wheel, no clone) it is the working directory. Reads nothing else.
+    Without one (an installed wheel, no clone) it is the working directory, or what holds it if that is `notebooks`:
+    JupyterLab runs a notebook there, `imgprep run` beside it, and both mean the same data. Reads nothing else.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
         for mark in MARKS:
             if (folder / mark).is_file() and "imgprep" in (folder / mark).read_text("utf-8", "replace"):
                 return folder
-    return here
+    return here.parent if here.name == "notebooks" else here
 
 
 def resolve(path: str | Path) -> str:

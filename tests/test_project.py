@@ -21,6 +21,9 @@ def test_the_root_is_the_nearest_folder_that_names_imgprep(tmp_path, monkeypatch
 def test_without_a_project_the_root_is_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert project_root() == Path.cwd()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")  # where JupyterLab runs what `imgprep lab` has put there
+    assert project_root() == tmp_path
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/a.csv", "hf://datasets/a", "memory://a", "/somewhere/a.csv"])
