@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -80,7 +81,9 @@ class Progress:
             else:
                 self._display.update(shown, raw=True)
         elif self._tty:
-            sys.stderr.write("\r\x1b[2K" + self.line(final=final) + ("\n" if final else ""))
+            # A line that wraps could not be taken back: only its last part would be.
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write("\r\x1b[2K" + (self.line(final=True) + "\n" if final else self.line()[:width]))
             sys.stderr.flush()
         elif not os.environ.get("PYTEST_CURRENT_TEST"):
             print(self.line(final=final), file=sys.stderr, flush=True)
