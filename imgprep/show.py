@@ -31,7 +31,10 @@ class Cell:
 
 
 def sheet(ds: Dataset, n: int = 12, *, split: str | None = None) -> Cell:
-    """A contact sheet of n pictures (100 at most) spread evenly over the rows, each with its label and size below."""
+    """A contact sheet of n pictures (100 at most) spread evenly over the rows, each with its label and size below.
+
+    A placeholder has its reason there: its size is ours.
+    """
     if not 0 < n <= 100:
         raise ValueError(f"a sheet shows 1 to 100 pictures, not {n}")
     table, places = every_row(ds, split)
@@ -39,7 +42,7 @@ def sheet(ds: Dataset, n: int = 12, *, split: str | None = None) -> Cell:
     px = 160 if n <= 24 else 80  # a notebook with twenty such cells still opens at once
     figures, texts = [], []
     for row, picture in _with_pictures(ds, table, places, spread(len(places), n)):
-        size = f"{row['width']} × {row['height']}" if row["width"] else row["reason"]
+        size = row["reason"] or (f"{row['width']} × {row['height']}" if row["width"] else "")
         texts.append(" · ".join(caption(word, 40) for word in (row.get(label), size) if word not in (None, "")))
         figures.append(_figure(thumbnail(picture, px), texts[-1], f"max-width:{px}px"))
     return Cell("".join(figures), f"{len(texts)} pictures: {'; '.join(texts[:3])} …" if texts else "no pictures")
@@ -80,7 +83,7 @@ def rows(ds: Dataset, split: str | None = None, n: int = 5) -> Cell:
     split = split or ds.splits[0]
     cells = ds.table(split).slice(0, n).to_pylist()
     names = [c for c in (cells[0] if cells else {}) if c not in HIDDEN and any(r[c] not in (None, "") for r in cells)]
-    if any(all(r[c] == r["source"] for r in cells) for c in names if c != "source"):
+    if any(all(caption(r[c], 70) == caption(r["source"], 70) for r in cells) for c in names if c != "source"):
         names.remove("source")
     lines = []
     for row, picture in zip(cells, ds.pictures(split, range(len(cells))), strict=True):

@@ -38,6 +38,11 @@ def test_a_sheet_shows_rows_of_all_splits_with_label_and_size(ds):
     assert HOSTILE not in text and "&lt;img src=x onerror=alert(1)&gt;&#x27;&quot; · 40 × 30" in text
 
 
+def test_a_sheet_gives_the_reason_of_a_placeholder_not_the_size_we_gave_it(ds):
+    text = html(show.sheet(ds, 40))
+    assert " · missing_file</figcaption>" in text and "128 × 128" not in text
+
+
 def test_a_sheet_can_be_of_one_split(ds):
     assert html(show.sheet(ds, 20, split="test")).count("<figure") == 10
 
