@@ -24,7 +24,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike):
         text = os.fspath(path)
         self.remote = "://" in text and not text.startswith("file://")
-        self.path = text.rstrip("/") if self.remote else os.path.abspath(text.removeprefix("file://"))
+        self.path = text.rstrip("/") if self.remote else os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
 
     def __reduce__(self) -> tuple:
         return Folder, (self.path,)

@@ -68,22 +68,19 @@ def build(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is a number of rows, not {batch_size!r}")
     folder = Folder(out)
+    if os.path.isfile(folder.path):
+        raise ValueError(f"{folder.path} is a file: out names a folder")
     if dry_run or os.environ.get("IMGPREP_DRY_RUN"):
         _tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
         return None
-    with _lock(folder):
-        folder.sweep()
-        run = _Run(stage, folder, batch_size, retry_failed, refresh, max_failed)
-        say(f"{stage.name}: {run.why}")
-        try:
-            run.compute()
-            found = run.finish()
-        except OSError as e:
-            raise RuntimeError(engine.sentence(e)) from e
-        except KeyboardInterrupt:
-            done = run.totals.get("rows", 0)
-            text = f"{done:,} of {run.missing:,} rows are done and kept: run it again to go on"
-            raise Interrupted(text) from None
+    try:
+        with _lock(folder):
+            folder.sweep()
+            run = _Run(stage, folder, batch_size, retry_failed, refresh, max_failed)
+            say(f"{stage.name}: {run.why}")
+            found = run.execute()
+    except OSError as e:
+        raise RuntimeError(engine.sentence(e)) from e
     counts = found.counts()
     if counts["rows"] and (counts["rows"] - counts["ok"]) / counts["rows"] > max_failed:
         raise RunStopped(f"{dataset.summary(counts)}: more than max_failed={max_failed} of the rows, in {folder.path}")
@@ -238,6 +235,15 @@ class _Run:
         return f"{text}: {'new rows, and failures to try again' if retry_failed else 'new rows'}"
 
     # Computing -------------------------------------------------------------------------------------------------------
+
+    def execute(self) -> Dataset:
+        try:
+            self.compute()
+            return self.finish()
+        except KeyboardInterrupt:
+            done = self.totals.get("rows", 0)
+            text = f"{done:,} of {self.missing:,} rows are done and kept: run it again to go on"
+            raise Interrupted(text) from None
 
     def compute(self) -> None:
         """Do the missing units; commit each batch as soon as its last row is there."""
