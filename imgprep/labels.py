@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgprep import tables
+from imgprep import tables, uris
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 
@@ -83,6 +83,7 @@ def _rows_of(text: pa.Table, table: pa.Table, where: str) -> pa.Array:
 
     def joined(side: pa.Table) -> pa.ChunkedArray:
         typed = [tables.typed(side[name], table.schema.field(name).type) for name in text.column_names]
+        typed = [uris.without_secrets(c) if pa.types.is_string(c.type) else c for c in typed]  # as in the dataset
         return pc.binary_join_element_wise(*(pc.fill_null(c.cast(pa.string()), "") for c in typed), "\x1f")
 
     try:

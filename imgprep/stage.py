@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgprep import Interrupted, RunStopped, dataset, engine, fingerprint
+from imgprep import Interrupted, RunStopped, dataset, engine, fingerprint, uris
 from imgprep.dataset import COLUMNS, KEY, MANIFEST, Dataset
 from imgprep.folder import PRIVATE, Folder
 from imgprep.gather import Shape, gather
@@ -129,11 +129,15 @@ class _Run:
         return {"default": plain, "failures": dataset.with_original(plain) if shape.keep_original else plain}
 
     def _typed(self, rows: pa.Table) -> pa.Table:
-        """The carried columns as they will be written; null where a split lacks one that another has."""
+        """The carried columns as they are written: without passwords, null where a split lacks what another has."""
         known = dict.fromkeys(n for t in self.stage.rows.values() for n in t.column_names)
         schema = pa.schema([self.schemas["default"].field(n) for n in known])
         columns = {f.name: rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema}
-        return pa.table(columns).cast(schema)
+        table = pa.table(columns).cast(schema)
+        for i, f in enumerate(schema):  # a dataset is made to be passed on
+            if pa.types.is_string(f.type):
+                table = table.set_column(i, f, uris.without_secrets(table[f.name], tokens=f.name == "source"))
+        return table
 
     def _keys(self, split: str) -> pa.Array:
         base = hashlib.blake2b(self.operation.encode(), digest_size=16)

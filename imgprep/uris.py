@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgprep import addresses
-from imgprep.addresses import SIGNED
+from imgprep.addresses import SECRET, SIGNED, redact
 from imgprep.tables import line
 
 STORES = "s3 s3a az abfs abfss gs gcs memory hf".split()  # what fsspec opens; never file:// (a table must not name it)
@@ -78,6 +78,20 @@ def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
     return source, _replaced(name, may_be_secret, urls)
 
 
+def without_secrets(cells: pa.ChunkedArray, *, tokens: bool = False) -> pa.ChunkedArray:
+    """The cells; where one is a URL with a password or a signature, that URL redacted.
+
+    tokens: also where it has a parameter that may be a secret (`token`, `key` …).
+    """
+    secret = f"{SIGNED.pattern}|[?&#;]({SECRET.pattern})=" if tokens else SIGNED.pattern
+    is_secret = pc.match_substring_regex(cells, f"{SCHEME}(//[^/?#]*@|.*({secret}))", ignore_case=True)
+    is_secret = pc.fill_null(is_secret, False).combine_chunks()
+    if not pc.any(is_secret).as_py():
+        return cells
+    cells = cells.combine_chunks()
+    return pa.chunked_array([_replaced(cells, is_secret, list(map(redact, cells.filter(is_secret).to_pylist())))])
+
+
 def _replaced(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.array(values, pa.string()))
 
@@ -101,7 +115,7 @@ def identity(source: str) -> str:
         with contextlib.suppress(OSError, ValueError):
             info = os.stat(source)
             return f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
-    return addresses.identity(source) if kind in ("http", "store") else source
+    return source if kind in ("path", "hf") else addresses.identity(source)
 
 
 def read_bytes(uri: str, *, max_bytes: int) -> bytes:
@@ -109,7 +123,7 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
 
     Raises SourceError with .reason missing_file, no_permission, too_large, unsupported_scheme, empty or error.
     """
-    kind = scheme(uri)
+    kind, shown = scheme(uri), redact(uri)
     try:
         if uri.startswith(OUTSIDE):
             raise SourceError("no_permission", f"{uri.removeprefix(OUTSIDE)!r} is outside the folder that root names")
@@ -122,18 +136,19 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
         elif kind == "hf":
             data = _hf_bytes(uri, max_bytes)
         else:
-            raise SourceError("unsupported_scheme", f"{uri!r} is neither a path nor one of {', '.join(STORES)}")
+            raise SourceError("unsupported_scheme", f"{shown!r} is neither a path nor one of {', '.join(STORES)}")
     except SourceError:
         raise
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:
-        raise SourceError("missing_file", f"there is no {uri!r}") from e
+        raise SourceError("missing_file", f"there is no {shown!r}") from e
     except PermissionError as e:
-        raise SourceError("no_permission", f"{uri!r} may not be read") from e
+        raise SourceError("no_permission", f"{shown!r} may not be read") from e
     except Exception as e:  # every store has errors of its own
         reason = "no_permission" if "Credential" in type(e).__name__ else "error"
-        raise SourceError(reason, f"{uri!r} cannot be read: {type(e).__name__}: {line(e)}") from e
+        said = line(e).replace(uri.partition("://")[2] or uri, shown.partition("://")[2] or uri)
+        raise SourceError(reason, f"{shown!r} cannot be read: {type(e).__name__}: {said}") from e
     if len(data) > max_bytes:
-        raise SourceError("too_large", f"{uri!r} has more than {max_bytes:,} bytes")
+        raise SourceError("too_large", f"{shown!r} has more than {max_bytes:,} bytes")
     return data
 
 

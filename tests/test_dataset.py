@@ -2,6 +2,8 @@
 
 import datetime
 import decimal
+import http.server
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 from made import folder, picture, table
 
 import imgprep
-from imgprep import codec, dataset, images
+from imgprep import codec, dataset, images, labels, sources
 
 
 @pytest.fixture(autouse=True)
@@ -312,3 +314,61 @@ def test_a_wrong_question_gets_a_sentence(paths, tmp_path, call, sentence):
     ds = images.download({"train": table(paths)}, str(tmp_path / "out"))
     with pytest.raises(ValueError, match=sentence):
         call(ds)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """http://user:password@host of a server on loopback that has every picture but those called "gone"."""
+
+    class Pictures(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802 - the library's name
+            body = b"" if "gone" in self.path else codec.encode(picture(len(self.path.split("?")[0])))
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:hunter2@127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_no_password_and_no_signature_gets_into_a_dataset_or_onto_the_screen(address, tmp_path, capsys):
+    def run(secret):
+        signed = f"X-Amz-Credential={secret}&X-Amz-Signature={secret}"
+        urls = [f"{address}/a.png?v=1&{signed}", f"{address}/bb.png?token=TOKEN1".replace("me:hunter2@", "")]
+        urls += [f"{address}/gone.png?{signed}", f"memory://me:hunter2@b/x.png?{signed}"]
+        urls += [f"ftp://me:hunter2@b/x?{signed}", f"http://me:hunter2@[bad/?{signed}", "", f"{address}/ccc.png"]
+        (tmp_path / "t.csv").write_text("url,also\n" + "".join(f'"{u}","{u}"\n' for u in urls if "token" not in u))
+        tables = sources.read({"train": str(tmp_path / "t.csv")}, url_column="url")
+        tables["more"] = table(urls[1:2])
+        raw = images.download(tables, str(tmp_path / "raw"), allow_hosts=["127.0.0.1"], attempts=1, max_failed=1.0)
+        return raw, images.transform(raw, str(tmp_path / "out"), np.flipud, max_failed=1.0)
+
+    raw, out = run("SECRET1")
+    assert raw.counts()["ok"] == 3 and raw.counts()["rows"] == 8 and raw.counts()["reasons"]["http_404"] == 1
+    before = [(f, f.stat().st_mtime_ns) for f in sorted(tmp_path.rglob("*.parquet"))]
+    raw, out = run("SECRET2")  # a signature is new every day
+    assert [(f, f.stat().st_mtime_ns) for f in sorted(tmp_path.rglob("*.parquet"))] == before
+    assert len(raw.runs()) == len(out.runs()) == 1
+    said = capsys.readouterr()
+    shown = [said.out, said.err, repr(raw), repr(raw.table("train").to_pylist())]
+    files = [f for name in ("raw", "out") for f in (tmp_path / name).rglob("*") if f.is_file()]
+    shown += [f.read_bytes().decode("latin1") for f in files]
+    assert len(files) > 10 and not [t for t in shown if "hunter2" in t or "SECRET" in t or "TOKEN1" in t]
+    assert out.table("train")["source"][0].as_py().endswith("/a.png?v=1&X-Amz-Credential=***&X-Amz-Signature=***")
+    assert out.table("more")["source"][0].as_py().endswith("/bb.png?token=***")
+    # The labelled table is the user's own, with the cells as they were.
+    labels.write_csv(raw, "train", str(tmp_path / "t.csv"), str(tmp_path / "labeled.csv"))
+    own = [line.split('",')[0] for line in (tmp_path / "t.csv").read_text().splitlines()]
+    assert [line.split('",')[0] for line in (tmp_path / "labeled.csv").read_text().splitlines()][1:] == own[1:]
+
+
+def test_what_only_looks_like_a_secret_stays(tmp_path, paths):
+    cells = ["me@b.c", "key=1&token=2", "https://shop.example/x?key=1", "https://a.example/?to=me@b.c", None, ""]
+    rows = {"train": table(paths, cell=cells)}
+    assert images.download(rows, str(tmp_path / "out")).table("train")["cell"].to_pylist() == cells
