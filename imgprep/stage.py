@@ -23,8 +23,12 @@ from imgprep.gather import Shape, gather
 from imgprep.parts import PARTS, PICTURE, Crashed, Located, split_task
 from imgprep.progress import Progress, say
 
+# One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
+NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
 UNIT_ROWS = 200
 UNIT_BYTES = 64 << 20
+
+
 @dataclass
 class Stage:
     """What `build` needs to know of a stage.
@@ -301,15 +305,17 @@ class _Run:
         done, reasons = self.totals["rows"], self.totals["reasons"]
         if not reasons or done < min(50, self.missing) or self.max_failed >= 1:
             return
-        reason, failed = max(reasons.items(), key=lambda kv: kv[1])
+        alike = [{r} for r in reasons if r not in NO_ANSWER] + [NO_ANSWER & reasons.keys()]
+        failed, words = max((sum(reasons[r] for r in words), sorted(words)) for words in alike)
         reused = sum(len(k) for k in self.keys.values()) - self.missing
         if failed < 0.95 * (done + reused):
             return
         # Their parts would be taken for results when the cause is mended and the run goes on.
         for name in self.parts.files:
             self.folder.delete(name)
+        reason = max(words, key=lambda r: (r != "host_unavailable", reasons[r]))  # that one only follows from others
         example = self.totals["examples"][reason][0]
-        what = f"{failed:,} failed alike ({reason}: {example})"
+        what = f"{failed:,} failed alike ({', '.join(words)}: {example})"
         raise RunStopped(f"stopped after {done:,} of {self.missing:,} rows: {what}")
 
     # Gathering -------------------------------------------------------------------------------------------------------

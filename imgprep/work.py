@@ -64,6 +64,8 @@ class Urls:
     options: tuple
     max_bytes: int
     share: float  # this worker's part of what one host is asked at once
+    # A client is kept for one run: a host that was given up is asked again by the next.
+    _unique: str = field(default_factory=lambda: os.urandom(8).hex())
 
     @staticmethod
     def of(options: dict[str, Any]) -> "Urls":
@@ -77,7 +79,7 @@ class Urls:
         kinds = [uris.scheme(source or "") for source in where]
         web = [i for i, kind in enumerate(kinds) if kind not in ("path", "store", "hf")]
         if web:
-            client = _once(("fetcher", repr(self.options)), self._client)
+            client = _once(("fetcher", self._unique), self._client)
             answers = client.fetch([where[i] for i in web], [rows[i].etag for i in web])
             with contextlib.closing(_ahead(answers, lambda a: len(a[1].body or b""))) as waiting:
                 for i, answer in waiting:

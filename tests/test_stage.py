@@ -213,6 +213,30 @@ def test_nearly_everything_failing_alike_stops_early_and_is_tried_again(tmp_path
     assert not dataset.exists(out) and not Folder(out).list(".imgprep/parts")
 
 
+@pytest.mark.parametrize("rows", [1, 49, 60, 900])
+def test_a_network_that_is_away_stops_the_run_whatever_it_looks_like_from_row_to_row(tmp_path, rows):
+    """The first rows are refused, then the host is left alone: two reasons of one cause."""
+    urls, out = [f"http://127.0.0.1:1/{i}.png" for i in range(rows)], str(tmp_path / "out")
+    with pytest.raises(RunStopped, match="failed alike .*refused: 127.0.0.1 accepts no connection"):
+        images.download({"train": table(urls)}, out, allow_hosts=["127.0.0.1"], attempts=1)
+    assert not dataset.exists(out) and not Folder(out).list(".imgprep/parts")
+
+
+def test_max_failed_of_one_stops_nothing(tmp_path):
+    urls = [f"http://127.0.0.1:1/{i}.png" for i in range(60)]
+    out = images.download({"train": table(urls)}, str(tmp_path / "out"), allow_hosts=["127.0.0.1"], attempts=1,
+                          max_failed=1.0)  # fmt: skip
+    assert out.counts()["placeholder"] == 60 and set(out.counts()["reasons"]) == {"refused", "host_unavailable"}
+
+
+def test_failures_that_are_tried_again_are_no_reason_to_stop(tmp_path):
+    paths, out = folder(tmp_path / "in", 70), str(tmp_path / "out")
+    rows = {"train": table([*paths, *(str(tmp_path / f"gone{i}") for i in range(60))])}
+    for retry in (False, True, True):
+        found = images.download(rows, out, retry_failed=retry)
+    assert found.counts()["ok"] == 70 and computed(out) == 60
+
+
 def test_more_failures_than_max_failed_stop_after_the_commit(tmp_path):
     paths, out = folder(tmp_path / "in", 4), str(tmp_path / "out")
     half = {"train": table([*paths, *(str(tmp_path / f"gone{i}") for i in range(5))])}

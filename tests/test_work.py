@@ -1,5 +1,6 @@
 """Facts about the work on one unit: what a function may do to a picture, to its process, and to its row."""
 
+import http.server
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ import imgprep
 from imgprep import codec, images, work
 
 THIRD = picture(3).tolist()
+PNG = codec.encode(picture(1))
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +177,46 @@ def test_a_function_that_returns_only_columns_keeps_the_original_bytes(tables, t
     out = images.transform(tables, str(tmp_path / "out"), spoil, features={"mean": "float32"}, format="JPEG")
     with open(tables["train"]["source"][1].as_py(), "rb") as file:
         assert out.pictures("train", [1]) == [file.read()]
+
+
+def test_a_host_that_was_given_up_is_asked_again_by_the_next_run(tmp_path):
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802 - the library's name
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(PNG)))
+            self.end_headers()
+            self.wfile.write(PNG)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer, bind_and_activate=False)
+    server.server_bind()  # but does not listen yet: connections are refused
+    urls = [f"http://127.0.0.1:{server.server_address[1]}/{i}" for i in range(60)]
+    options = {"allow_hosts": ["127.0.0.1"], "attempts": 1}
+    with pytest.raises(imgprep.RunStopped, match="host_unavailable"):
+        images.download({"train": table(urls)}, str(tmp_path / "out"), **options)
+    server.server_activate()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert images.download({"train": table(urls)}, str(tmp_path / "out"), **options).counts()["ok"] == 60
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_two_threads_may_download_at_once(tmp_path):
+    urls, ends = [f"http://127.0.0.1:1/{i}" for i in range(20)], []
+
+    def download(n):
+        out = str(tmp_path / str(n))
+        images.download({"train": table(urls)}, out, allow_hosts=["127.0.0.1"], attempts=1, max_failed=1.0)
+        ends.append(n)
+
+    both = [threading.Thread(target=download, args=(n,)) for n in range(2)]
+    [t.start() for t in both]
+    [t.join() for t in both]
+    assert sorted(ends) == [0, 1]
 
 
 def test_what_is_read_ahead_is_bounded(monkeypatch):
