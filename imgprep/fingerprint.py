@@ -1,6 +1,7 @@
 """What a result depends on, as a hash: so that an edited function recomputes, and an upgrade does not."""
 
 import contextlib
+import difflib
 import dis
 import functools
 import hashlib
@@ -213,14 +214,7 @@ def check_options(fn: Callable, options: dict[str, Any], columns: list[str]) -> 
         raise ValueError(f"{where} takes no picture: its first parameter is the image")
     first, known = (positional[0].name if positional else ""), {p.name for p in parameters}
     if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-        for option in options:
-            if option not in known or option == first:
-                import difflib
-
-                near = difflib.get_close_matches(option, known - {first}, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                has = ", ".join(sorted(known - {first}))
-                raise ValueError(f"{where} has no option {option!r}; it has: {has}{hint}")
+        check_known(where, options, sorted(known - {first}))
     asked = []
     for p in parameters[1:]:
         if p.name in options or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
@@ -230,3 +224,12 @@ def check_options(fn: Callable, options: dict[str, Any], columns: list[str]) -> 
         elif p.default is p.empty:
             raise ValueError(f"{where} needs {p.name!r}: it is neither an option given nor a column of this dataset")
     return asked
+
+
+def check_known(where: str, options: dict[str, Any], known: list[str]) -> None:
+    """ValueError when one of the options is none of these."""
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{where} has no option {option!r}; it has: {', '.join(known)}{hint}")

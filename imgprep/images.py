@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgprep import codec, dataset, fingerprint, geometry, sources, stage, uris, work
+from imgprep import codec, dataset, fetch, fingerprint, geometry, sources, stage, uris, work
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 from imgprep.gather import Shape
@@ -49,15 +50,21 @@ def download(
     fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent …
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
     """
+    _check_flags(keep_truncated=keep_truncated, retry_failed=retry_failed, refresh=refresh)
+    _check_max_pixels(max_pixels)
+    size_wh = size_wh if size_wh is None else _pair("size_wh", size_wh)
     background, fit = (255, 255, 255), None
     options: dict[str, Any] = {"size_wh": list(size_wh) if size_wh else None}
     options |= {"max_pixels": max_pixels, "keep_truncated": keep_truncated}
     operation: dict[str, Any] = {"stage": "download"}
     if size_wh:
-        fit = functools.partial(work.fit, size_wh=_pair("size_wh", size_wh))
+        fit = functools.partial(work.fit, size_wh=size_wh)
         operation |= {"size_wh": list(size_wh), "version": geometry.fit_pad.version}
+    fetching = [n for n in inspect.signature(fetch.Fetcher).parameters if n != "share"]
+    fingerprint.check_known("download", fetch_options, fetching)
+    _check_tables(tables)
     urls = work.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
-    stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), tuple(placeholder_color))
+    stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), _color(placeholder_color))
     h = codec.probe(stand_in)
     instead = work.picture_row(b"", stand_in, (h.width, h.height, h.format))
     writer = PartWriter(Folder(out), part_schema(pa.schema([]), keep_original=not size_wh))
@@ -109,11 +116,17 @@ def transform(
     Placeholders go through and stay placeholders; rows without a picture keep their outcome.
     Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's `error`.
     """
+    if not callable(fn):
+        raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
+    _check_flags(children=children, retry_failed=retry_failed)
+    _check_max_pixels(max_pixels)
     extra = _features(features or {})
     if format not in ("PNG", "WEBP", "JPEG"):
         raise ValueError(f"format is 'PNG', 'WEBP' or 'JPEG', not {format!r}")
     if batch is not None and (not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch is a number of pictures, not {batch!r}")
+    if not isinstance(num_gpus, int | float) or num_gpus < 0:
+        raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
     if isinstance(source, str | os.PathLike):
         source = Dataset(os.fspath(source)) if dataset.exists(os.fspath(source)) else _read(os.fspath(source))
     if isinstance(source, Dataset) and Folder(out).path == source.folder:
@@ -259,6 +272,7 @@ class _Rows:
 def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
     rows, identities, inputs, nbytes = {}, {}, {}, {}
     if not isinstance(source, Dataset):
+        _check_tables(source)
         rows = dict(source)
         identities = {s: _identities(t) for s, t in rows.items()}
         return rows, identities, {s: _Rows([t["source"]], {}) for s, t in rows.items()}, dict.fromkeys(rows)
@@ -280,6 +294,8 @@ def _read(path: str) -> dict[str, pa.Table]:
 
 
 def _features(declared: dict[str, Any]) -> pa.Schema:
+    if not isinstance(declared, dict):
+        raise ValueError(f"features is {{name: feature or dtype}}, not {declared!r}")
     if not declared:
         return pa.schema([])
     from datasets import Features, Value
@@ -294,13 +310,38 @@ def _split_options(fn: Callable, options: dict[str, Any]) -> tuple[dict[str, Any
     """A class takes its options in __init__ where it has such parameters, the others when it is called."""
     if not isinstance(fn, type):
         return {}, options
-    import inspect
-
     taken = {p for p in inspect.signature(fn).parameters if p in options}
     return {k: v for k, v in options.items() if k in taken}, {k: v for k, v in options.items() if k not in taken}
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
-    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(v, int) and v > 0 for v in value):
+    if not isinstance(value, list | tuple) or [type(v) for v in value] != [int, int] or min(value) < 1:
         raise ValueError(f"{name} is [width, height] in pixels, not {value!r}")
     return tuple(value)
+
+
+def _color(value: Any) -> tuple[int, int, int]:
+    if not isinstance(value, list | tuple) or [type(v) for v in value] != [int] * 3 or not set(value) <= {*range(256)}:
+        raise ValueError(f"placeholder_color is [red, green, blue], each from 0 to 255, not {value!r}")
+    return tuple(value)
+
+
+def _check_flags(**flags: Any) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is true or false, not {value!r}")
+
+
+def _check_max_pixels(value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(f"max_pixels is a number of pixels, or None for no limit, not {value!r}")
+
+
+def _check_tables(tables: Any) -> None:
+    if not isinstance(tables, dict) or not tables or not all(isinstance(t, pa.Table) for t in tables.values()):
+        raise ValueError(f"give what sources.read gives, {{split: table}}, not {str(tables)[:100]!r}")
+    for split, table in tables.items():
+        for name in ("image_id", "source"):
+            kind = str(table.schema.field(name).type) if name in table.column_names else "missing"
+            if kind not in ("string", "large_string", "string_view", "null"):
+                raise ValueError(f"the column {name!r} of {split!r} is {kind}; sources.read makes it, as text")

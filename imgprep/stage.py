@@ -71,6 +71,10 @@ def build(
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is a number of rows, not {batch_size!r}")
+    if isinstance(max_failed, bool) or not isinstance(max_failed, int | float) or not 0 <= max_failed <= 1:
+        raise ValueError(f"max_failed is a share of the rows, from 0 to 1, not {max_failed!r}")
+    if not isinstance(out, str | os.PathLike) or not os.fspath(out):
+        raise ValueError(f"out names a folder, not {out!r}")
     folder = Folder(out)
     if os.path.isfile(folder.path):
         raise ValueError(f"{folder.path} is a file: out names a folder")
