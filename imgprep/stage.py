@@ -352,6 +352,7 @@ class _Run:
                     self.folder.delete(f"{prefix}/{name}")
         for name in self.folder.list(PARTS):
             self.folder.delete(f"{PARTS}/{name}")
+        self.folder.sweep()
         found = Dataset(self.folder)
         if changed or self.missing:
             self._log(found)

@@ -62,6 +62,7 @@ def test_a_picture_that_kills_its_process_is_one_crashed_row(raw, tmp_path, sess
     rows = out.table("train")
     assert out.counts() == {"rows": 60, "ok": 59, "placeholder": 0, "failed": 1, "reasons": {"crashed": 1}}
     assert rows["reason"].to_pylist()[17] == "crashed" and len(load(out.folder)["train"]) == 59
+    assert not Folder(out.folder).list(".imgprep/started")  # the marks of the dead
 
 
 class Model:
