@@ -51,7 +51,7 @@ class Folder:
                 return Path(self.full(name)).read_bytes()
             fs, root = self._fs()
             return fs.cat_file(f"{root}/{name}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def size(self, name: str) -> int | None:
@@ -61,7 +61,7 @@ class Folder:
                 return os.path.getsize(self.full(name))
             fs, root = self._fs()
             return fs.info(f"{root}/{name}")["size"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def list(self, prefix: str) -> list[str]:

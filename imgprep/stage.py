@@ -25,6 +25,7 @@ from imgprep.progress import Progress, say
 
 # One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
 NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
+OURS = re.compile(r".+-[0-9]{5}(\.[0-9]+)?-[0-9a-f]{12}\.parquet")  # the names of data files; nothing else is removed
 UNIT_ROWS = 200
 UNIT_BYTES = 64 << 20
 
@@ -78,6 +79,8 @@ def build(
     folder = Folder(out)
     if os.path.isfile(folder.path):
         raise ValueError(f"{folder.path} is a file: out names a folder")
+    if folder.size(MANIFEST) is None and b"of imgprep:" not in (folder.get("README.md") or b"of imgprep:"):
+        raise ValueError(f"{folder.path} has a README.md that imgprep did not write: name another folder")
     if dry_run or os.environ.get("IMGPREP_DRY_RUN"):
         _tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
         return None
@@ -348,7 +351,7 @@ class _Run:
         keep |= {f["file"] for b in self.done for f in b.files}
         for prefix in ("data", "failures", f"{PRIVATE}/index"):
             for name in self.folder.list(prefix):  # readers of the version before this one may still be at it
-                if f"{prefix}/{name}" not in keep:
+                if f"{prefix}/{name}" not in keep and OURS.fullmatch(name):
                     self.folder.delete(f"{prefix}/{name}")
         for name in self.folder.list(PARTS):
             self.folder.delete(f"{PARTS}/{name}")

@@ -116,6 +116,27 @@ def test_an_edit_in_one_batch_leaves_the_files_of_the_others(tmp_path):
     assert [f["batch"] for f in after if f in before] == [0, 0, 2, 2]
 
 
+def test_nothing_is_removed_that_was_not_written_here(tmp_path):
+    paths = folder(tmp_path / "in", 4)
+    names = ("data/train.csv", "data/train-00000-of-00001.parquet", "failures/x.txt")
+    own = [tmp_path / "out" / name for name in names]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    for some in (paths, paths[:2], paths[1:]):
+        images.download({"train": table(some)}, str(tmp_path / "out"))
+    assert all(file.read_text() == "mine" for file in own)
+    assert len(list((tmp_path / "out" / "data").glob("*.parquet"))) == 1 + 2  # the newest, and those of the one before
+
+
+def test_a_folder_with_a_readme_of_its_own_is_refused(tmp_path):
+    paths = folder(tmp_path / "in", 2)
+    (tmp_path / "README.md").write_text("# My project")
+    with pytest.raises(ValueError, match="has a README.md that imgprep did not write: name another folder"):
+        images.download({"train": table(paths)}, str(tmp_path))
+    assert (tmp_path / "README.md").read_text() == "# My project" and not (tmp_path / "data").exists()
+
+
 class Killed(BaseException):
     """Ends a run wherever it is, as kill -9 does."""
 
