@@ -1,12 +1,15 @@
 """Facts about the verbs that a notebook calls: which mistakes they tell before any work, and what counts as new."""
 
+import http.server
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from made import folder, table
+from made import folder, picture, table
 
 import imgprep
-from imgprep import dataset, images
+from imgprep import codec, dataset, images, parts
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +156,74 @@ def test_a_dry_run_writes_nothing(tables, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir()) and "3 of 3 rows to compute: the first run" in capsys.readouterr().out
     monkeypatch.setenv("IMGPREP_DRY_RUN", "1")
     assert images.download(tables, str(tmp_path / "out")) is None and not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def site():
+    """Pictures by path ("/3": number 3) with ETags; site.answers[path] = (status, number) changes one."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802 - the library's name
+            status, n = self.server.answers.get(self.path, (200, int(self.path[1:])))
+            body, etag = codec.encode(picture(n)), f'"v{n}"'
+            if status == 200 and self.headers.get("If-None-Match") == etag:
+                status, body = 304, b""
+            self.server.asked.append((self.path, status))
+            self.send_response(status)
+            self.send_header("ETag", etag)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        server.answers, server.asked = {}, []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_refresh_takes_what_changed_and_keeps_what_did_not_or_cannot_be_had_now(site, tmp_path):
+    rows = {"train": table([f"http://127.0.0.1:{site.server_address[1]}/{i}" for i in range(20)])}
+    options = {"allow_hosts": ["127.0.0.1"], "attempts": 1, "batch_size": 8}
+    first = images.download(rows, str(tmp_path / "out"), **options)
+    images.download(rows, str(tmp_path / "out"), refresh=True, **options)
+    assert site.asked.count(("/7", 304)) == 1 and len(first.runs()) == 2
+    assert dataset.open(first.folder).files == first.files
+    site.answers = {"/3": (200, 33), "/9": (404, 9), "/11": (500, 11)}
+    again = images.download(rows, str(tmp_path / "out"), refresh=True, **options)
+    assert again.counts()["reasons"] == {"http_404": 1} and again.runs()[-1]["attempts"] == 20
+    expected = [33 if i == 3 else i for i in range(20)]
+    for i, data in enumerate(again.pictures("train", range(20))):
+        if i != 9:  # a picture that is gone is gone; one whose server has a bad day is kept
+            assert np.array_equal(codec.decode(data), picture(expected[i]))
+    site.answers["/11"] = (200, 11)
+    fresh = images.download(rows, str(tmp_path / "fresh"), **options)
+    assert [f["file"] for f in fresh.files] == [f["file"] for f in again.files]
+    site.asked.clear()
+    images.download(rows, str(tmp_path / "out"), **options)
+    assert site.asked == []
+
+
+def test_a_refresh_that_was_killed_goes_on(site, tmp_path, monkeypatch):
+    rows = {"train": table([f"http://127.0.0.1:{site.server_address[1]}/{i}" for i in range(20)])}
+    options = {"allow_hosts": ["127.0.0.1"], "attempts": 1}
+    images.download(rows, str(tmp_path / "out"), **options)
+    site.answers = {f"/{i}": (200, 20 + i) for i in range(0, 20, 2)}
+    add = parts.Located.add_part
+
+    def killed(self, folder, name, **more):
+        add(self, folder, name, **more)
+        monkeypatch.undo()
+        raise SystemError("killed")
+
+    monkeypatch.setattr(parts.Located, "add_part", killed)
+    with pytest.raises(SystemError):
+        images.download(rows, str(tmp_path / "out"), refresh=True, **options)
+    out = images.download(rows, str(tmp_path / "out"), **options)  # what it had is taken
+    assert out.runs()[-1]["computed"] == 0
+    out = images.download(rows, str(tmp_path / "out"), refresh=True, **options)
+    for i, data in enumerate(out.pictures("train", range(20))):
+        assert np.array_equal(codec.decode(data), picture(i if i % 2 else 20 + i))
