@@ -5,11 +5,13 @@ Nothing is cached here: a stage keeps what it has finished, so running a pipelin
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +29,6 @@ from imgprep.progress import clock
 from imgprep.project import project_root
 
 EXIT_CODES = {"RunStopped": 3, "ValueError": 2, "FileNotFoundError": 2, "KeyboardInterrupt": 130, "Interrupted": 130}
-GO_ON = "Run the same command again to go on: finished work is kept."
 
 
 class StepFailed(RuntimeError):
@@ -86,19 +87,22 @@ def dry_run(name: str | os.PathLike, given: dict[str, Any] | None = None) -> lis
     sentences = []
     with tempfile.TemporaryDirectory(prefix="imgprep-dry-") as folder:
         for number, step in enumerate(plan.steps):
+            later = f"{step.name}: shows after {plan.steps[number - 1].name}, which makes its input"
             if any(pipeline.missing(step.value(n)) for n in step.inputs):
-                sentences.append(f"{step.name}: shows after {plan.steps[number - 1].name}, which makes its input")
+                sentences.append(later)
                 continue
             told = Path(folder, f"{step.name}.jsonl")
             told.touch()
             try:
                 _execute(step, Path(folder, f"{step.name}.ipynb"), {"IMGPREP_DRY_RUN": "1", "IMGPREP_PLAN": str(told)})
-            except StepFailed:
-                if not told.stat().st_size:  # once the plan is told, the cells that show results have nothing to show
-                    raise
+            except StepFailed as e:
+                # Once the plan is told, the cells that show results have nothing to show. A later step fails where what
+                # an earlier one left is not whole.
+                if not told.stat().st_size and not (number and step.inputs):
+                    raise StepFailed(str(e).splitlines()[0], e.exit_code) from None  # its notebook is gone
             plans = [json.loads(line)["plan"] for line in told.read_text("utf-8").splitlines()]
             now = ", as things are now" if number else ""
-            sentences += [f"{step.name}{now}: {text}" for text in plans]
+            sentences += [f"{step.name}{now}: {text}" for text in plans] or [later]
     return sentences
 
 
@@ -106,12 +110,11 @@ def _run_folder(plan: Pipeline) -> Path:
     """A new folder; its name sorts by time."""
     about = json.dumps([plan.name, plan.values, [s.given for s in plan.steps]], sort_keys=True)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(about.encode()).hexdigest()[:6]}"
-    for again in ("", *(f"-{n}" for n in range(2, 1000))):
-        folder = project_root() / "reports" / plan.name / (name + again)
+    for again in itertools.count(1):  # the same run twice in a second
+        folder = project_root() / "reports" / plan.name / (name if again == 1 else f"{name}-{again}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
-    raise RuntimeError(f"a thousand runs in one second under {folder.parent}")
 
 
 def _execute(step: Step, output: Path, environment: dict[str, str]) -> None:
@@ -119,17 +122,18 @@ def _execute(step: Step, output: Path, environment: dict[str, str]) -> None:
     import papermill  # slow to import, and not needed to refuse a wrong parameter
     from nbclient.exceptions import DeadKernelError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    where = f"{step.name} stopped"
-    rest = f"The notebook as far as it ran: {_short(output)}\n{GO_ON}"
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    saved = f"The notebook as far as it ran: {_short(output)}"
+    go_on = "Run the same command again to go on: finished work is kept."
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (step.notebook, output)]  # it formats them
     try:
         papermill.execute_notebook(
-            *(str(path).replace("{", "{{").replace("}", "}}") for path in (step.notebook, output)),  # it formats paths
+            *paths,
             parameters=step.given,
             kernel_name="python3",  # this Python, whatever the notebook was last opened with
             language="python",
             kernel_manager_class=_kernel_manager(environment),
-            extra_arguments=["--log-level=CRITICAL"],  # no "running over TCP", no trace of an interrupt
+            extra_arguments=["--log-level=CRITICAL"],
             start_timeout=180,
             progress_bar=False,
             cwd=project_root(),
@@ -139,21 +143,26 @@ def _execute(step: Step, output: Path, environment: dict[str, str]) -> None:
         # A mistake of the user's is a sentence; for anything else the kind of error helps.
         why = ([line for line in e.evalue.splitlines() if line.strip()] or [""])[-1].strip()
         why = why if code in (2, 3) and why else f"{e.ename}: {why}"
-        raise StepFailed(f"{where} in cell [{e.exec_count}] of {step.notebook.name}: {why}\n{rest}", code) from None
+        go_on = go_on.replace("Run the same command", "Correct that and run") if code == 2 else go_on
+        where = f"{step.name} stopped in cell [{e.exec_count}] of {step.notebook.name}"
+        raise StepFailed(f"{where}: {why}\n{saved}\n{go_on}", code) from None
     except DeadKernelError:
-        raise StepFailed(f"{where}: its kernel died, perhaps for want of memory.\n{rest}", 1) from None
+        why = "its kernel died, perhaps for want of memory."
+        raise StepFailed(f"{step.name} stopped: {why}\n{saved}\n{go_on}", 1) from None
 
 
 def _kernel_manager(environment: dict[str, str]) -> type:
-    """A kernel manager that adds `environment`, and gives a kernel with a busy Ray the time to end by itself."""
+    """A kernel manager that adds `environment`, and keeps the terminal free of what a kernel says past its notebook."""
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):
         async def _async_pre_start_kernel(self, **options: Any) -> Any:
-            self.shutdown_wait_time = 30.0  # after half of the usual 5 s Ray is cut down, with a 40-line trace
-            # ipykernel's debugger warns of frozen modules in every notebook otherwise
+            # After half of it a kernel is cut down. 2.5 s are too few for a busy Ray; one kernel in a hundred hangs.
+            self.shutdown_wait_time = 12.0
+            # The debugger would warn of frozen modules, in every notebook.
             extra = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", **environment}
-            return await super()._async_pre_start_kernel(**{**options, "env": {**os.environ, **extra}})
+            options |= {"stderr": subprocess.DEVNULL, "env": {**os.environ, **extra}}
+            return await super()._async_pre_start_kernel(**options)
 
     return Manager
 

@@ -1,12 +1,16 @@
 """What all tests share: a clean environment, the test pictures, and parts of the machine that may be missing."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -47,6 +51,34 @@ def needs():
 def corpus() -> Path:
     """The folder of test pictures beside the repository."""
     return CORPUS
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server on loopback for the whole session, named by the environment as a user would; a filesystem on it.
+
+    One for all: fsspec keeps its filesystems, and with them the address of the server they first saw.
+    """
+    import fsspec
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    names = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(url, timeout=1)
+                break
+            time.sleep(0.1)
+        yield fsspec.filesystem("s3", skip_instance_cache=True)
+    server.terminate()
+    server.wait(10)
 
 
 class Project:
