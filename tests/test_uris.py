@@ -1,9 +1,4 @@
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import fsspec
 import pyarrow as pa
@@ -114,37 +109,15 @@ def test_bytes_of_an_object_in_memory():
 
 
 @pytest.fixture(scope="module")
-def s3():
-    """An S3 server on loopback, named by the environment as a user would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    names = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in names.items():
-            patch.setenv(name, value)
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(url, timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
-        fs = fsspec.filesystem("s3", skip_instance_cache=True)
-        fs.mkdir("pictures")
-        yield fs
-    server.terminate()
-    server.wait(10)
+def pictures(s3):
+    """A bucket `pictures`; the filesystem it is on."""
+    s3.mkdir("pictures")
+    return s3
 
 
 @pytest.mark.store
-def test_bytes_of_an_s3_object(s3):
-    s3.pipe_file("pictures/a b+1.jpg", b"12345")
+def test_bytes_of_an_s3_object(pictures):
+    pictures.pipe_file("pictures/a b+1.jpg", b"12345")
     assert read_bytes("s3://pictures/a b+1.jpg", max_bytes=1000) == b"12345"
     assert reason("s3://pictures/a b+1.jpg", max_bytes=4) == "too_large"
     assert reason("s3://pictures/none.jpg", max_bytes=4) == "missing_file"
@@ -152,11 +125,11 @@ def test_bytes_of_an_s3_object(s3):
 
 
 @pytest.mark.store
-def test_a_table_and_a_folder_on_s3(s3):
+def test_a_table_and_a_folder_on_s3(pictures):
     from imgprep import sources
 
-    s3.pipe_file("pictures/set/cat/1.jpg", b"1")
-    s3.pipe_file("pictures/set/train.csv", b"file_path,n\ncat/1.jpg,007\n../x.jpg,1\n")
+    pictures.pipe_file("pictures/set/cat/1.jpg", b"1")
+    pictures.pipe_file("pictures/set/train.csv", b"file_path,n\ncat/1.jpg,007\n../x.jpg,1\n")
     table = sources.read({"train": "s3://pictures/set/train.csv"}, url_column="file_path")["train"]
     assert table["source"].to_pylist() == ["s3://pictures/set/cat/1.jpg", "outside-root:../x.jpg"]
     folder = sources.read({"train": "s3://pictures/set"})["train"].to_pylist()

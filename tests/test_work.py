@@ -244,10 +244,11 @@ def test_a_reader_that_goes_away_ends_the_thread_and_closes_the_source():
         finally:
             closed.append(True)
 
+    before = threading.active_count()
     ahead = work._ahead(items(), lambda _: 0)
     assert next(ahead) == 0
     ahead.close()
-    assert closed == [True] and threading.active_count() == 1
+    assert closed == [True] and threading.active_count() == before
 
 
 def test_an_error_of_the_source_reaches_the_reader():
