@@ -5,11 +5,6 @@ import contextlib
 import hashlib
 import os
 import pickle
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import fsspec
 import numpy as np
@@ -141,26 +136,10 @@ def test_a_store_shows_a_whole_dataset_at_every_moment_and_ends_with_the_bytes_o
 
 
 @pytest.fixture(scope="module")
-def bucket():
-    """s3://bucket of a server on loopback, named by the environment as a user would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    names = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**names, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
-            patch.setenv(name, value)
-        for _ in range(200):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=1)
-                break
-            time.sleep(0.1)
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
-        yield "s3://bucket"
-    server.terminate()
-    server.wait(10)
+def bucket(s3):
+    """s3://bucket of a server on loopback."""
+    s3.mkdir("bucket")
+    return "s3://bucket"
 
 
 @pytest.mark.store
