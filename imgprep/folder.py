@@ -4,7 +4,10 @@ import contextlib
 import hashlib
 import io
 import os
+import socket
 import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import Any, BinaryIO
 PRIVATE = ".imgprep"
 TMP = f"{PRIVATE}/tmp"
 STARTED = f"{PRIVATE}/started"
+LEASE = f"{PRIVATE}/lock"
+LEASE_S = 120.0
 
 
 class Folder:
@@ -157,3 +162,63 @@ class Sink(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+class Lease:
+    """The right to work in a folder on a store: an object there, renewed while its run lives.
+
+    A run that died leaves it behind. It is taken over when it was not renewed for LEASE_S, at once where the process
+    was one of this machine. A store without conditional PUTs lets everyone in.
+    """
+
+    def __init__(self, folder: Folder):
+        self._folder, self._over, self._renewed = folder, threading.Event(), 0
+        self._mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """True when it is ours; False while another run has it and we are not to wait."""
+        seen, since = None, time.monotonic()
+        while not self._put(mode="create"):
+            there = self._folder.get(LEASE)
+            if there != seen:
+                seen, since = there, time.monotonic()
+            if there and (self._is_dead(there) or time.monotonic() - since > LEASE_S):
+                if self._folder.get(LEASE) == there:
+                    self._remove()
+            elif not wait:
+                return False
+            else:
+                time.sleep(1)
+        threading.Thread(target=self._renew, daemon=True).start()
+        return True
+
+    def release(self) -> None:
+        self._over.set()
+        with contextlib.suppress(Exception):  # where the store is away, it ends by itself
+            self._remove()
+
+    def _put(self, mode: str) -> bool:
+        fs, root = self._folder._fs()
+        try:
+            fs.pipe_file(f"{root}/{LEASE}", f"{self._mine} {self._renewed}".encode(), mode=mode)
+        except FileExistsError:
+            return False
+        return True
+
+    def _remove(self) -> None:
+        fs, root = self._folder._fs()
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(f"{root}/{LEASE}")
+
+    def _renew(self) -> None:
+        while not self._over.wait(LEASE_S / 4):
+            self._renewed += 1
+            with contextlib.suppress(Exception):  # a store that is away for a moment
+                self._put(mode="overwrite")
+
+    @staticmethod
+    def _is_dead(there: bytes) -> bool:
+        import psutil
+
+        host, pid = (there.decode("utf-8", "replace").split() + ["", ""])[:2]
+        return host == socket.gethostname() and pid.isdecimal() and not psutil.pid_exists(int(pid))

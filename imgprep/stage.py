@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgprep import Interrupted, RunStopped, dataset, engine, fingerprint, uris
 from imgprep.dataset import COLUMNS, KEY, MANIFEST, Dataset
-from imgprep.folder import PRIVATE, Folder
+from imgprep.folder import PRIVATE, Folder, Lease
 from imgprep.gather import Shape, gather
 from imgprep.parts import PARTS, PICTURE, Crashed, Located, split_task
 from imgprep.progress import Progress, say
@@ -455,17 +456,17 @@ class _Batch:
 
 @contextlib.contextmanager
 def _lock(folder: Folder) -> Iterator[None]:
-    """One run at a time in a local folder; a second one says that it waits. A store has no lock: the card is last."""
+    """One run at a time in a folder; a second one says that it waits."""
     if folder.remote:
-        yield
-        return
-    import filelock
-
-    os.makedirs(folder.full(PRIVATE), exist_ok=True)
-    lock = filelock.FileLock(folder.full(f"{PRIVATE}/lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
+        lock: Any = Lease(folder)
+        is_free = lock.acquire(wait=False)
+    else:
+        os.makedirs(folder.full(PRIVATE), exist_ok=True)
+        lock = filelock.FileLock(folder.full(f"{PRIVATE}/lock"))
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=0)
+        is_free = lock.is_locked
+    if not is_free:
         say(f"another run is working on {folder.path}: waiting for it")
         lock.acquire()
     try:

@@ -5,6 +5,9 @@ import contextlib
 import hashlib
 import os
 import pickle
+import socket
+import threading
+import time
 
 import fsspec
 import numpy as np
@@ -14,7 +17,7 @@ from made import folder, picture, table, tree
 
 import imgprep
 from imgprep import codec, dataset, images
-from imgprep.folder import Folder
+from imgprep.folder import Folder, Lease
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +191,64 @@ def test_workers_write_to_s3_and_an_edited_function_changes_all_of_it(bucket, tm
     files = {f["file"] for f in dataset.open(uri).files}
     assert files == {f["file"] for f in dataset.open(str(tmp_path / "here")).files}
     assert not Folder(uri).list(".imgprep/parts") and not Folder(uri).list(".imgprep/started")
+
+
+def two_runs(uri, tmp_path):
+    """Two processes would do; two threads show it as well. Returns the files that are listed while the first works."""
+    tables, inside, go = {"train": table(folder(tmp_path / "in", 9))}, threading.Event(), threading.Event()
+
+    def slow(image):
+        inside.set()
+        go.wait(20)
+        return image
+
+    first = threading.Thread(target=images.transform, args=(tables, uri, slow))
+    second = threading.Thread(target=images.transform, args=(tables, uri, np.flipud))
+    first.start()
+    assert inside.wait(20)
+    second.start()
+    time.sleep(0.5)
+    files = dataset.open(uri).files if dataset.exists(uri) else []
+    go.set()
+    first.join()
+    second.join()
+    return files
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("store", ["memory", "s3"])
+def test_two_runs_on_one_store_take_turns(bucket, tmp_path, capsys, store):
+    uri = f"{bucket}/turns" if store == "s3" else f"memory://{tmp_path.name}"
+    assert two_runs(uri, tmp_path) == []
+    assert "another run is working on" in capsys.readouterr().out
+    out = dataset.open(uri)
+    assert len(out.runs()) == 2 and np.array_equal(codec.decode(out.pictures("train", [3])[0]), picture(3)[::-1])
+    assert Folder(uri).get(".imgprep/lock") is None
+
+
+@pytest.mark.parametrize("owner", [f"{socket.gethostname()} 4194305 x 0", "elsewhere 1 x 0", "what is this"])
+def test_the_lease_of_a_run_that_died_is_taken_over(tmp_path, monkeypatch, owner):
+    monkeypatch.setattr("imgprep.folder.LEASE_S", 1.5)
+    place = Folder(f"memory://{tmp_path.name}")
+    place.put(".imgprep/lock", owner.encode())
+    lease, began = Lease(place), time.monotonic()
+    assert lease.acquire()
+    assert (time.monotonic() - began < 1) == owner.startswith(socket.gethostname())
+    lease.release()
+    assert place.get(".imgprep/lock") is None
+
+
+def test_a_lease_is_renewed_while_its_run_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr("imgprep.folder.LEASE_S", 0.4)
+    place = Folder(f"memory://{tmp_path.name}")
+    lease = Lease(place)
+    assert lease.acquire() and not Lease(place).acquire(wait=False)
+    first = place.get(".imgprep/lock")
+    time.sleep(1)
+    assert place.get(".imgprep/lock") not in (first, None) and not Lease(place).acquire(wait=False)
+    lease.release()
+    time.sleep(0.3)
+    assert place.get(".imgprep/lock") is None
 
 
 @pytest.mark.store
