@@ -80,7 +80,6 @@ def test_every_dependency_is_used():
     # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`, the sample's photographs (found
     # as files), and what the notebooks' users compose their own functions from.
     silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-image", "scikit-learn", "albumentations"}
-    silent |= {"psutil"}  # in the script of the process that watches over Ray
     used = {canonicalize_name(n) for m in imported("imgprep") for n in OWNERS.get(m, [])}
     assert {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]} - used == silent
 
