@@ -262,7 +262,7 @@ class Dataset:
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(s)}</th>"
             + "".join(f"<td>{c[k]:,}</td>" for k in ("rows", "ok", "placeholder", "failed"))
-            + f"<td style='text-align:left'>{escape(_words(c['reasons']))}</td></tr>"
+            + f"<td style='text-align:left'>{escape(words(c['reasons']))}</td></tr>"
             for s in self.splits
             for c in [self.counts(s)]
         )
@@ -286,10 +286,11 @@ def summary(counts: dict[str, Any]) -> str:
     text = f"{counts['ok']:,} of {counts['rows']:,} pictures ready"
     left = [(counts["placeholder"], "placeholder", "placeholders"), (counts["failed"], "failed", "failed")]
     bad = " and ".join(f"{n:,} {one if n == 1 else many}" for n, one, many in left if n)
-    return text + (f"; {bad}: {_words(counts['reasons'])}" if bad else "")
+    return text + (f"; {bad}: {words(counts['reasons'])}" if bad else "")
 
 
-def _words(reasons: dict[str, int]) -> str:
+def words(reasons: dict[str, int]) -> str:
+    """'http_404 9, timeout 5': the commonest first."""
     return ", ".join(f"{k} {n:,}" for k, n in sorted(reasons.items(), key=lambda kv: (-kv[1], kv[0])))
 
 
@@ -340,40 +341,3 @@ def with_original(schema: pa.Schema) -> pa.Schema:
 
     features = Features.from_arrow_schema(schema)
     return Features({**features, "original": Value("binary")}).arrow_schema
-
-
-def card(info: dict[str, Any], files: list[dict], schemas: dict[str, pa.Schema]) -> str:
-    """The dataset card: YAML that names every file of every config and split, then counts and how it was made."""
-    from datasets import Features
-    from huggingface_hub import DatasetCardData
-
-    configs, infos = [], []
-    for config, schema in schemas.items():
-        splits = {s: [f for f in files if f["config"] == config and f["split"] == s] for s in info["splits"]}
-        splits = {s: found for s, found in splits.items() if sum(f["rows"] for f in found)}
-        if not splits:  # `datasets` cannot load a config without rows, so the card does not offer one
-            continue
-        data_files = [{"split": s, "path": [f["file"] for f in found]} for s, found in splits.items()]
-        configs.append({"config_name": config, "data_files": data_files, **({"default": True} if not configs else {})})
-        sizes = [
-            {"name": s, "num_bytes": sum(f["bytes"] for f in found), "num_examples": sum(f["rows"] for f in found)}
-            for s, found in splits.items()
-        ]
-        features = Features.from_arrow_schema(schema)._to_yaml_list()
-        infos.append({"config_name": config, "features": features, "splits": sizes})
-    meta = DatasetCardData(configs=configs, dataset_info=infos).to_yaml() if configs else ""
-    lines = ["| split | rows | ok | placeholder | failed | reasons |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-    for split in info["splits"]:
-        counts = [f["counts"] for f in files if f["config"] == "index" and f["split"] == split]
-        n = [sum(c.get(k, 0) for c in counts) for k in ("ok", "placeholder", "failed")]
-        why: Counter = Counter()
-        for c in counts:
-            why.update(c["reasons"])
-        lines.append(f"| {split} | {' | '.join(map(str, [sum(n), *n]))} | {_words(why)} |")
-    made = json.dumps(info["options"], indent=2, ensure_ascii=False)
-    whole = "" if info["complete"] else "\nThe run that makes it has not finished: these are the batches done so far.\n"
-    return (
-        f"---\n{meta}\n---\n\n# Image dataset\n{whole}\n" + "\n".join(lines) + "\n\n"
-        "`default` holds the rows that are ok, `failures` the others with their reason; together they are every input "
-        f"row.\n\n## How it was made\n\nStage `{info['stage']}` of imgprep:\n\n```json\n{made}\n```\n"
-    )

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgprep import Interrupted, RunStopped, dataset, engine, fingerprint, uris
+from imgprep import Interrupted, RunStopped, card, dataset, engine, fingerprint, uris
 from imgprep.dataset import COLUMNS, KEY, MANIFEST, Dataset
 from imgprep.folder import PRIVATE, Folder, Lease
 from imgprep.gather import Shape, gather
@@ -80,7 +80,9 @@ def build(
     folder = Folder(out)
     if os.path.isfile(folder.path):
         raise ValueError(f"{folder.path} is a file: out names a folder")
-    if folder.size(MANIFEST) is None and b"of imgprep:" not in (folder.get("README.md") or b"of imgprep:"):
+    readme = (folder.get("README.md") or b"").decode("utf-8", "replace")
+    card.own_keys(readme)  # a person's; to be read now, not when the first batch is done
+    if folder.size(MANIFEST) is None and readme and not card.is_ours(readme):
         raise ValueError(f"{folder.path} has a README.md that imgprep did not write: name another folder")
     if dry_run or os.environ.get("IMGPREP_DRY_RUN"):
         _tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
@@ -417,7 +419,8 @@ class _Run:
         if self.before is not None and self.folder.get(MANIFEST) == manifest and self.folder.size("README.md"):
             return False
         # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
-        self.folder.put("README.md", dataset.card(info, files, self.schemas).encode())
+        before = (self.folder.get("README.md") or b"").decode("utf-8", "replace")
+        self.folder.put("README.md", card.write(info, files, self.schemas, before=before).encode())
         self.folder.put(MANIFEST, manifest)
         return True
 

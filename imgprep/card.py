@@ -1,0 +1,147 @@
+"""The dataset card: YAML that names every file of every config and split, then what the run knows of the dataset.
+
+What stands between two marks is ours and written anew each time. What a person writes above or below them, and what
+they add to the YAML, stays.
+"""
+
+import json
+import re
+from html import escape
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import yaml
+
+from imgprep.dataset import words
+
+BEGIN = "<!-- imgprep writes from here anew each time: write above -->"
+END = "<!-- to here: or below -->"
+TITLE = "# Image dataset"
+OURS = ("configs", "dataset_info", "size_categories")  # keys of the YAML that follow from the data
+ORDER = ["license", "pretty_name", "task_categories", "tags", "size_categories", "configs", "dataset_info"]
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
+
+
+def write(
+    info: dict[str, Any],
+    files: list[dict],
+    schemas: dict[str, pa.Schema],
+    *,
+    before: str = "",
+    keys: dict[str, Any] | None = None,
+    title: str = TITLE,
+    facts: dict[str, Any] | None = None,
+) -> str:
+    """The card of these files.
+
+    info, files: of the manifest. schemas: of each config, the one that is opened without a name first. before: the
+    card as it was, for what a person wrote into it. keys: of the YAML, where no person gave others. title: the heading
+    of a new card. facts: what `facts.gather` found; without, the card counts outcomes only.
+    """
+    configs, infos = [], []
+    for config, schema in schemas.items():
+        splits = {s: [f for f in files if f["config"] == config and f["split"] == s] for s in info["splits"]}
+        splits = {s: found for s, found in splits.items() if sum(f["rows"] for f in found)}
+        if splits:  # `datasets` cannot load a config without rows, so the card does not offer one
+            configs.append(_config(config, splits) | ({} if configs else {"default": True}))
+            infos.append(_info(config, splits, schema))
+    above, below = own_text(before)
+    meta = {**(keys or {}), **{k: v for k, v in own_keys(before).items() if k not in OURS}}
+    meta |= {"configs": configs, "dataset_info": infos} if configs else {}
+    template = _template("card.md" if facts else "outcome.md")
+    body = template.render(info=info, counts=_counts(info, files), configs=infos, **(facts or {}))
+    text = f"---\n{_yaml(meta)}---\n\n{above or title}\n\n{BEGIN}\n\n{body.strip()}\n\n{END}\n"
+    return text + (below and f"\n{below}\n")
+
+
+def is_ours(text: str) -> bool:
+    """Whether this card was begun by imgprep."""
+    return BEGIN in text or "of imgprep:" in text
+
+
+def own_text(text: str) -> tuple[str, str]:
+    """What a person wrote above and below our marks; "" where there is nothing but the heading we gave.
+
+    >>> own_text(f"---\\na: 1\\n---\\n\\n# Cats\\n\\n{BEGIN}\\nours\\n{END}\\n\\nWrite to me.\\n")
+    ('# Cats', 'Write to me.')
+    """
+    body = re.sub(r"\A---\n.*?^---$", "", text, count=1, flags=re.S | re.M)
+    above, mark, rest = body.partition(BEGIN)
+    if not mark:  # another's card, or one of the first version, which had no marks
+        return ("", "") if "of imgprep:" in text else (body.strip(), "")
+    above, below = above.strip(), rest.partition(END)[2].strip()
+    return "" if above == TITLE else above, below
+
+
+def own_keys(text: str) -> dict[str, Any]:
+    """The YAML of a card. ValueError when it cannot be read."""
+    found = re.match(r"---\n(.*?)^---$", text, flags=re.S | re.M)
+    try:
+        keys = yaml.safe_load(found[1]) if found else {}
+    except yaml.YAMLError as e:
+        raise ValueError(f"the YAML at the head of README.md cannot be read: {' '.join(str(e).split())}") from None
+    return keys if isinstance(keys, dict) else {}
+
+
+def size_category(rows: int) -> str:
+    """The Hub's word for so many rows.
+
+    >>> size_category(999), size_category(1000), size_category(2_000_000)
+    ('n<1K', '1K<n<10K', '1M<n<10M')
+    """
+    return SIZES[sum(rows >= 10**n for n in range(3, 10))]
+
+
+def cell(value: Any) -> str:
+    """Text of the data as it may stand in a table of Markdown: one line, no HTML, no links, no columns of its own.
+
+    >>> cell("<b>a|b</b>")
+    '&lt;b&gt;a\\\\|b&lt;/b&gt;'
+    """
+    text = escape(" ".join(str(value).split())[:80], quote=False)
+    return re.sub(r"([\\`*_{}\[\]|~!])", r"\\\1", text)
+
+
+def _config(name: str, splits: dict[str, list[dict]]) -> dict[str, Any]:
+    data_files = [{"split": s, "path": [f["file"] for f in found]} for s, found in splits.items()]
+    return {"config_name": name, "data_files": data_files}
+
+
+def _info(name: str, splits: dict[str, list[dict]], schema: pa.Schema) -> dict[str, Any]:
+    from datasets import Features
+
+    sizes = [
+        {"name": s, "num_bytes": sum(f["bytes"] for f in found), "num_examples": sum(f["rows"] for f in found)}
+        for s, found in splits.items()
+    ]
+    return {"config_name": name, "features": Features.from_arrow_schema(schema)._to_yaml_list(), "splits": sizes}
+
+
+def _counts(info: dict[str, Any], files: list[dict]) -> list[dict[str, Any]]:
+    """Rows by outcome, per split."""
+    counts = []
+    for split in info["splits"]:
+        total: dict[str, Any] = {"split": split, "ok": 0, "placeholder": 0, "failed": 0, "reasons": {}}
+        for one in [f["counts"] for f in files if f["config"] == "index" and f["split"] == split]:
+            for kind in ("ok", "placeholder", "failed"):
+                total[kind] += one.get(kind, 0)
+            for word, n in one["reasons"].items():
+                total["reasons"][word] = total["reasons"].get(word, 0) + n
+        counts.append(total | {"rows": total["ok"] + total["placeholder"] + total["failed"]})
+    return counts
+
+
+def _yaml(meta: dict[str, Any]) -> str:
+    from huggingface_hub import DatasetCardData
+
+    return DatasetCardData(**meta).to_yaml(original_order=ORDER) + "\n" if meta else ""
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("imgprep"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # not autoescape: Markdown is no HTML; `cell` is for what comes out of the data
+    made = {"num": "{:,}".format, "cell": cell, "words": words}
+    environment.filters.update(made, pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False))
+    return environment.get_template(name)

@@ -1,0 +1,52 @@
+"""The card: what is ours follows the data, what a person wrote stays."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from made import folder, table
+
+from imgprep import card, images
+
+
+def made(tmp_path: Path, n: int) -> str:
+    out = str(tmp_path / "out")
+    images.transform({"train": table(folder(tmp_path / "in", n))}, out, lambda image: image)
+    return out
+
+
+def test_what_a_person_writes_into_the_card_stays_and_the_rest_follows_the_data(tmp_path):
+    readme = Path(made(tmp_path, 2), "README.md")
+    text = readme.read_text().replace(card.TITLE, "# Cats\n\nMy cats.").replace("---\n", "---\nlicense: mit\n", 1)
+    readme.write_text(text + "\nWrite to me.\n")
+    made(tmp_path, 3)
+    after = readme.read_text()
+    assert card.own_text(after) == ("# Cats\n\nMy cats.", "Write to me.")
+    keys = card.own_keys(after)
+    assert keys["license"] == "mit" and keys["dataset_info"][0]["splits"][0]["num_examples"] == 3
+    assert "| train | 3 | 3 |" in after and after.count(card.BEGIN) == 1
+    made(tmp_path, 3)
+    assert readme.read_text() == after
+
+
+def test_a_head_that_cannot_be_read_is_told_before_any_work(tmp_path):
+    readme = Path(made(tmp_path, 2), "README.md")
+    readme.write_text("---\na: [\n---\n" + readme.read_text())
+    with pytest.raises(ValueError, match="YAML at the head of README.md"):
+        made(tmp_path, 3)
+
+
+@pytest.mark.parametrize("text", ["# Mine\n", "---\nlicense: mit\n---\n# Mine\n"])
+def test_anothers_card_is_all_its_own(text):
+    assert not card.is_ours(text) and card.own_text(text) == ("# Mine", "")
+
+
+def test_a_card_of_the_first_version_has_nothing_of_a_persons():
+    old = "---\nconfigs: []\n---\n\n# Image dataset\n\n## How it was made\n\nStage `download` of imgprep:\n"
+    assert card.is_ours(old) and card.own_text(old) == ("", "")
+
+
+def test_a_key_of_the_head_stays_valid_yaml():
+    info = {"splits": [], "stage": "x", "options": {}, "complete": True}
+    text = card.write(info, [], {}, keys={"pretty_name": "a: b"})
+    assert yaml.safe_load(text.split("---\n")[1]) == {"pretty_name": "a: b"}
