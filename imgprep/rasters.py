@@ -1,0 +1,262 @@
+"""Pictures that do not fit in memory, read window by window: GDAL's formats by rasterio, slides by openslide.
+
+GDAL speaks to servers itself. Only a raster that cannot be read by windows cheaply (strips, a PNG, a JPEG, a server
+without range requests) is converted once, streamed, to a tiled TIFF.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from imgprep import fingerprint, uris
+from imgprep.addresses import redact
+from imgprep.tables import line
+from imgprep.uris import SourceError
+
+DRIVERS = ["GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "Zarr", "GIF", "BMP"]  # and VRT, where it is a local file
+SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")  # openslide's, where it is installed
+VSI = {"s3": "/vsis3/", "s3a": "/vsis3/", "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/", "gs": "/vsigs/"}
+VSI |= {"gcs": "/vsigs/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
+# Not GDAL's default for its cache, which is 5 % of the machine's memory and reads like a leak.
+OPTIONS = {"GDAL_CACHEMAX": 64, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 3}
+OPTIONS |= {"GDAL_HTTP_RETRY_DELAY": 1, "GDAL_HTTP_CONNECTTIMEOUT": 20, "GDAL_HTTP_LOW_SPEED_TIME": 30}
+OPTIONS |= {"GDAL_HTTP_LOW_SPEED_LIMIT": 1000, "GDAL_MAX_DATASET_POOL_SIZE": 100}
+WHOLE_PX = 2048 * 2048  # what has fewer pixels may as well be decoded whole
+
+
+@contextlib.contextmanager
+def gdal() -> Iterator[Any]:
+    """rasterio with the options above, in this thread. ValueError where it is not installed."""
+    rasterio = _rasterio()
+    options, endpoint = dict(OPTIONS), urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    if endpoint.netloc:  # boto's name for it; GDAL has others
+        options |= {"AWS_S3_ENDPOINT": endpoint.netloc, "AWS_VIRTUAL_HOSTING": "FALSE"}
+        options["AWS_HTTPS"] = "YES" if endpoint.scheme == "https" else "NO"
+    with rasterio.Env(**options):
+        yield rasterio
+
+
+@functools.cache
+def _rasterio() -> Any:
+    try:
+        import rasterio.shutil
+    except ImportError:
+        raise ValueError("rasters need `pip install imgprep[tiles]`") from None
+    # Most pictures have no place on earth. (catch_warnings is not for threads.)
+    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    return rasterio
+
+
+def open(uri: str) -> "Raster":  # noqa: A001 - reads as rasters.open(uri)
+    """A raster by path or URI (s3:// az:// gs:// https://). Reads its header only; close it, or use `with`.
+
+    Raises SourceError (a ValueError) with .reason missing_file, no_permission, empty, not_an_image or error.
+    """
+    if urlsplit(uri).path.lower().endswith(SLIDES):
+        with contextlib.suppress(ImportError):  # GDAL reads some of them, too
+            from imgprep import slides
+
+            return slides.open(uri)
+    return Raster(uri)
+
+
+class Raster:
+    """One raster, open. Not for two threads at once: each opens its own.
+
+    width, height, bands: without an alpha band; a palette counts as 3 (it is read as RGB). dtype: numpy's name.
+    blocks: (width, height) of the file's own tiles or strips. levels: (width, height) of each, the whole first.
+    crs: WKT, or "". transform: the six numbers of GDAL's geotransform, or None. nodata: a number, or None.
+    """
+
+    def __init__(self, uri: str):
+        self.uri, path = uri, vsi_path(uri)
+        local = uris.scheme(uri) == "path"
+        if local and not os.path.exists(uri):
+            raise SourceError("missing_file", f"there is no {uri!r}")
+        if local and os.path.isfile(uri) and not os.path.getsize(uri):
+            raise SourceError("empty", f"{uri!r} has no bytes")
+        with gdal() as rasterio:
+            try:
+                self._levels = [top := rasterio.open(path)]
+                factors = top.overviews(1) if top.count else []
+                self._levels += [rasterio.open(path, overview_level=n) for n in range(len(factors))]
+            except rasterio.errors.RasterioError as e:
+                raise _unreadable(uri, str(e)) from None
+            # A VRT names other files, so none is taken from a server.
+            if not top.count or top.driver not in (*DRIVERS, "VRT" if local else ""):
+                raise SourceError("not_an_image", f"{redact(uri)!r}, as {top.driver}, has no pixels to read here")
+            kinds = [c.name for c in top.colorinterp]
+            self._palette = _palette(top) if kinds == ["palette"] else None
+        self._bands = [n + 1 for n, kind in enumerate(kinds) if kind != "alpha"] or [1]
+        self._masked = len(self._bands) < top.count or any(
+            flag.name != "all_valid" for flags in top.mask_flag_enums for flag in flags
+        )
+        self.width, self.height, self.dtype = top.width, top.height, top.dtypes[self._bands[0] - 1]
+        self.bands = 3 if self._palette is not None else len(self._bands)
+        self.blocks = top.block_shapes[0][::-1]
+        self.levels = [(d.width, d.height) for d in self._levels]
+        self.crs = top.crs.to_wkt() if top.crs else ""
+        self.transform = None if top.transform.is_identity else top.transform.to_gdal()
+        self.nodata, self.driver = top.nodata, top.driver
+
+    @property
+    def identity(self) -> str:
+        return identity(self.uri)
+
+    def read(self, window: tuple[int, int, int, int] | None = None, level: int = 0) -> np.ndarray:
+        """(h, w, bands) of the window (x, y, w, h) in pixels of that level; all of it without one.
+
+        SourceError with .reason corrupt where the file is damaged there.
+        """
+        x, y, w, h = window or (0, 0, *self.levels[level])
+        if min(x, y, w - 1, h - 1) < 0 or x + w > self.levels[level][0] or y + h > self.levels[level][1]:
+            raise ValueError(f"window {x, y, w, h} is not inside {self.levels[level]}")
+        out = np.empty((h, w, len(self._bands)), self.dtype)
+        with gdal() as rasterio:
+            place = rasterio.windows.Window(x, y, w, h)
+            try:  # GDAL writes pixel by pixel, as OpenCV wants it
+                self._levels[level].read(self._bands, window=place, out=out.transpose(2, 0, 1))
+            except rasterio.errors.RasterioError as e:
+                at = f"pixels {x}, {y} to {x + w}, {y + h}"
+                raise SourceError("corrupt", f"{at} cannot be read: {_said(e)}") from None
+        return out if self._palette is None else self._palette[out[..., 0]]
+
+    def valid(self, window: tuple[int, int, int, int]) -> np.ndarray | None:
+        """(h, w) bool: False where there is nodata, a zero alpha or a masked pixel. None: every pixel is valid."""
+        if not self._masked:
+            return None
+        with gdal() as rasterio:
+            try:
+                return self._levels[0].dataset_mask(window=rasterio.windows.Window(*window)) > 0
+            except rasterio.errors.RasterioError as e:
+                raise SourceError("corrupt", f"the mask cannot be read: {_said(e)}") from None
+
+    def close(self) -> None:
+        for dataset in self._levels:
+            dataset.close()
+
+    def __enter__(self) -> "Raster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def vsi_path(uri: str) -> str:
+    """What GDAL calls it.
+
+    >>> vsi_path("s3://bucket/a.tif"), vsi_path("https://example.org/a.tif"), vsi_path("a.tif")
+    ('/vsis3/bucket/a.tif', '/vsicurl/https://example.org/a.tif', 'a.tif')
+    """
+    scheme, colon, rest = uri.partition("://")
+    if not colon:
+        return uri
+    if scheme not in VSI:
+        raise SourceError("unsupported_scheme", f"{redact(uri)!r}: rasters are read from paths and {', '.join(VSI)}")
+    return VSI[scheme] + rest
+
+
+def identity(uri: str) -> str:
+    """What changes when the content does: size, time and the ends of a file; size and ETag of an object or a URL."""
+    if uris.scheme(uri) != "path":
+        fs, path = _fs(uri)
+        info = fs.info(path)
+        marks = ("etag", "last-modified", "last_modified", "lastmodified", "mtime", "updated")
+        known = {k.lower(): str(v) for k, v in info.items()}
+        return fingerprint.digest(info.get("size"), *(known.get(m, "") for m in marks))
+    if os.path.isdir(uri):  # Zarr
+        files = sorted(p for p in Path(uri).rglob("*") if p.is_file())
+        return fingerprint.digest([[str(p.relative_to(uri)), p.stat().st_size, p.stat().st_mtime_ns] for p in files])
+    with Path(uri).open("rb") as file:
+        info = os.fstat(file.fileno())
+        ends = hashlib.blake2b(file.read(1 << 20), digest_size=16)
+        file.seek(max(0, info.st_size - (1 << 20)))
+        ends.update(file.read(1 << 20))
+    return fingerprint.digest(info.st_size, info.st_mtime_ns, ends.hexdigest())
+
+
+def needs_copy(raster: Raster) -> bool:
+    """Would tiles of it be decoded again and again? So with strips, PNG and JPEG of more than WHOLE_PX pixels."""
+    untiled = raster.blocks[0] >= raster.width or raster.blocks[0] * raster.blocks[1] > WHOLE_PX
+    return untiled and raster.width * raster.height > WHOLE_PX
+
+
+def copy(uri: str, target: str) -> None:
+    """Write a file beside `target` and rename it: a local, tiled TIFF of the same pixels. Memory: a row of tiles.
+
+    A URL or an object is downloaded, in one request; what has strips is converted, streamed.
+    """
+    part, made = f"{target}.{os.getpid()}.part", f"{target}.{os.getpid()}.tif"
+    try:
+        if uris.scheme(uri) != "path":
+            fs, path = _fs(uri)
+            fs.get_file(path, part)
+            uri = part
+        with Raster(uri) as raster:
+            if needs_copy(raster):
+                _convert(raster, made)
+                os.replace(made, part)
+        os.replace(part, target)
+    finally:
+        for left in (part, made):
+            Path(left).unlink(missing_ok=True)
+
+
+def _convert(raster: Raster, target: str) -> None:
+    """By rows of tiles, full width: GDAL's own copy decodes a JPEG of 280 Mpx a hundred times."""
+    whole = raster._levels[0]
+    options = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "IF_SAFER"}
+    options |= {"compress": "zstd", "zstd_level": 1, "predictor": _predictor(whole.dtypes[0]), "nodata": whole.nodata}
+    options |= {"width": whole.width, "height": whole.height, "count": whole.count, "dtype": whole.dtypes[0]}
+    options |= {"crs": whole.crs, "transform": whole.transform}
+    with gdal() as rasterio, rasterio.open(target, "w", **options) as out:
+        out.colorinterp = whole.colorinterp
+        if raster._palette is not None:
+            out.write_colormap(1, whole.colormap(1))
+        for y in range(0, whole.height, 512):
+            rows = rasterio.windows.Window(0, y, whole.width, min(512, whole.height - y))
+            out.write(whole.read(window=rows), window=rows)
+            if rasterio.enums.MaskFlags.per_dataset in whole.mask_flag_enums[0]:
+                out.write_mask(whole.dataset_mask(window=rows), window=rows)
+
+
+def _predictor(dtype: str) -> int:
+    return 3 if dtype.startswith("float") else 2 if dtype in ("uint8", "uint16", "int16", "uint32", "int32") else 1
+
+
+def _fs(uri: str) -> tuple[Any, str]:
+    import fsspec
+
+    return fsspec.core.url_to_fs(uri, use_listings_cache=False)
+
+
+def _palette(dataset: Any) -> np.ndarray:
+    """(256 or 65536, 3) uint8."""
+    colours = dataset.colormap(1)
+    table = np.zeros((1 << 8 * np.dtype(dataset.dtypes[0]).itemsize, 3), np.uint8)
+    for value, colour in colours.items():
+        table[value] = colour[:3]
+    return table
+
+
+def _said(error: BaseException) -> str:
+    return line(error.__cause__ or error)[:200]
+
+
+def _unreadable(uri: str, message: str) -> SourceError:
+    shown, low = redact(uri), message.lower()
+    if "404" in low or "does not exist" in low or "no such" in low:
+        return SourceError("missing_file", f"there is no {shown!r}")
+    if "403" in low or "401" in low or "permission" in low or "credential" in low or "access denied" in low:
+        return SourceError("no_permission", f"{shown!r} may not be read")
+    if "range" in low:
+        return SourceError("error", f"the server of {shown!r} does not answer range requests: download it first")
+    return SourceError("not_an_image", f"{shown!r} is not a raster that can be read here")
