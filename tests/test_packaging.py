@@ -67,7 +67,8 @@ def test_conda_gets_the_same():
 
 
 def test_everything_imported_is_declared():
-    known = {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]}
+    extras = [r for name, more in PROJECT["optional-dependencies"].items() if name != "test" for r in more]
+    known = {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"] + extras}
     tests = known | {canonicalize_name(r.name) for r in declared()}
     here = {p.stem for p in (ROOT / "tests").glob("*.py")} | {"imgprep"}
     for folder, allowed in (("imgprep", known), ("tests", tests)):
@@ -77,9 +78,9 @@ def test_everything_imported_is_declared():
 
 
 def test_every_dependency_is_used():
-    # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`, the sample's photographs (found
-    # as files), and what the notebooks' users compose their own functions from.
-    silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-image", "scikit-learn", "albumentations"}
+    # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`, the sample's photos (found as
+    # files), and what the notebooks' users compose their own functions from.
+    silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-learn", "albumentations"}
     used = {canonicalize_name(n) for m in imported("imgprep") for n in OWNERS.get(m, [])}
     assert {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]} - used == silent
 
