@@ -206,23 +206,45 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
     names = whole[id_column or "sha256"].cast(pa.string()).to_pylist()
     seen: Counter = Counter()
     ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
-    kept = [c for c in whole.column_names if c not in ("image_id", id_column, *PICTURE)]
+    kept = [c for c in whole.column_names if c not in ("image_id", id_column)]
     carried = {"image_id": ids, **{c: whole[c] for c in kept}, "source": [""] * len(ids)}
-    plan = stage.Stage(
-        name="write",
-        options={},
-        operation={"stage": "write"},
-        rows={split: pa.table(carried)},
-        identities={split: whole["sha256"].to_pylist()},
-        inputs={split: _Rows([whole["file"], whole["row"]], {})},
-        nbytes={split: whole["nbytes"].to_numpy()},
-        work=work.Work(PartWriter(target, part_schema(pa.schema([]))), work.Stored(staged), work.Original(None, False)),
-        shape=Shape(pa.schema([])),
-    )
-    found = stage.build(plan, out, max_failed=1.0)
+    found = _rewrite("write", {split: pa.table(carried)}, staged, out, work.Original(None, False))
     for n in range(len(tables)):
         staged.delete(f"{n:05d}.parquet")
     return found
+
+
+def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Dataset:
+    """Rows of a dataset folder as another one: with other splits, labels or columns, fewer rows, another order.
+
+    tables: split -> rows of `source.table(…)`, with its columns. Pictures are copied as they are, and outcomes kept;
+    bytes of formats that cannot be opened (`original`) are not.
+    """
+    source = source if isinstance(source, Dataset) else Dataset(source)
+    _check_tables(tables)
+    if Folder(out).path == source.folder:
+        raise ValueError(f"{out!r} is the source itself: name another folder")
+    missing = [c for t in tables.values() for c in ("file", "row", "sha256", "nbytes") if c not in t.column_names]
+    if missing:
+        raise ValueError(f"the tables have no column {missing[0]!r}: give rows as Dataset.table gives them")
+    return _rewrite("copy", tables, Folder(source.folder), out, work.unchanged)
+
+
+def _rewrite(name: str, tables: dict[str, pa.Table], stored: Folder, out: str, make: Callable) -> Dataset:
+    rows, identities, inputs, nbytes = _plan_stored(tables)
+    writer = PartWriter(Folder(out), part_schema(pa.schema([])))
+    plan = stage.Stage(
+        name=name,
+        options={},
+        operation={"stage": name},
+        rows=rows,
+        identities=identities,
+        inputs=inputs,
+        nbytes=nbytes,
+        work=work.Work(writer, work.Stored(stored), make),
+        shape=Shape(pa.schema([])),
+    )
+    return stage.build(plan, out, max_failed=1.0)
 
 
 def batch(fn: Callable, **options: Any) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
@@ -270,14 +292,18 @@ class _Rows:
 
 
 def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
-    rows, identities, inputs, nbytes = {}, {}, {}, {}
     if not isinstance(source, Dataset):
         _check_tables(source)
         rows = dict(source)
         identities = {s: _identities(t) for s, t in rows.items()}
         return rows, identities, {s: _Rows([t["source"]], {}) for s, t in rows.items()}, dict.fromkeys(rows)
-    for split in source.splits:
-        table = source.table(split)
+    return _plan_stored({split: source.table(split) for split in source.splits})
+
+
+def _plan_stored(tables: dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
+    """rows, identities, inputs and nbytes of a `Stage` over rows that `Dataset.table` gave."""
+    rows, identities, inputs, nbytes = {}, {}, {}, {}
+    for split, table in tables.items():
         identities[split] = table["sha256"].to_pylist()  # null where there is no picture
         inputs[split] = _Rows([table["file"], table["row"]], {})
         nbytes[split] = table["nbytes"].fill_null(0).to_numpy()

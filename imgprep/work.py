@@ -145,6 +145,13 @@ class Original:
                 yield failed(one, e.reason, str(e), original=original, nbytes=len(original or b""))
 
 
+def unchanged(loaded: Iterator[Loaded]) -> Iterator[dict[str, Any]]:
+    """The pictures of a dataset folder as they are."""
+    for one in loaded:
+        h = codec.probe(one.data, max_pixels=None)
+        yield picture_row(one.key, one.data, (h.width, h.height, h.format))
+
+
 class _Unencodable(Exception):
     """What a function made of one picture has no pixels, or too many for the format."""
 

@@ -1,0 +1,131 @@
+"""Train, validation and test out of one table. A row's split follows from a hash of its key, so growth moves nobody."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgprep import codec, similar
+from imgprep.dataset import Dataset
+from imgprep.progress import say
+
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def split(
+    tables: Mapping[str, pa.Table],
+    shares: Mapping[str, float] = SHARES,
+    *,
+    key: str = "image_id",
+    seed: int = 0,
+    stratify: str | None = None,
+    group: str | None = None,
+    near_duplicates: str | None = None,
+) -> dict[str, pa.Table]:
+    """Deal the rows of all tables out to the splits of `shares`, keeping their order: for `images.download` or `copy`.
+
+    tables: what `sources.read` or `hashed` gives. key: the column whose hash decides, whatever other rows there are.
+    group: rows with one value of this column go together, and so do rows with one source or one picture.
+    near_duplicates: the column of `hashed`; rows that differ in 6 of 64 bits or fewer go together, to where the first
+        of them belongs. Only where a new picture is near two groups, the later group moves to the earlier one's split.
+    stratify: a column of classes. Exact quotas would move old rows when new ones come; by the hash a split with share p
+        gets n p +- 2 sqrt(n p (1 - p)) of a class's n rows, 19 times in 20. How far that is from exact is said, and
+        which of the first 32 seeds comes nearest: choose one at the start, then keep it.
+    Raises ValueError for a column that is not there, and for shares that do not add up to 1.
+    """
+    parts = np.array([*shares.values()], float)
+    if not len(parts) or parts.min() <= 0 or abs(parts.sum() - 1) > 1e-6:
+        raise ValueError(f"shares is {{split: share}}, all above 0 and 1 in sum, not {dict(shares)}")
+    table = _one(tables)
+    for name in filter(None, (key, stratify, group, near_duplicates)):
+        if name not in table.column_names:
+            raise ValueError(f"no column {name!r}; the table has: {', '.join(table.column_names)}")
+    frame = table.select([*{"source", key, group, "sha256", "status"} & {*table.column_names}]).to_pandas()
+    is_ok = frame.get("status", pd.Series("ok", frame.index)) == "ok"  # all placeholders are one picture
+    alike = [frame.source, frame.get(group), frame["sha256"].where(is_ok) if "sha256" in frame else None]
+    if near_duplicates:
+        near = similar.near(table[near_duplicates].fill_null(0).to_numpy() * is_ok.to_numpy())
+        alike.append(pd.Series({row: i for i, rows in enumerate(near) for row in rows}).reindex(frame.index))
+    words = table[key].cast(pa.string())  # not by pandas: there 1 becomes 1.0 as soon as a row has none
+    if group:
+        words = pc.coalesce(table[group].cast(pa.string()), words)
+    digests = [hashlib.blake2b((word or "").encode(), digest_size=8).digest() for word in words.to_pylist()]
+    drawn = np.frombuffer(b"".join(digests), np.uint64)[_first([a for a in alike if a is not None])]
+    places = _places(drawn, seed, parts)
+    if stratify:
+        classes = pd.factorize(table[stratify].to_pandas().astype(str))[0]
+        away = [_away(classes, _places(drawn, s, parts), parts) for s in range(32)]
+        text = f"{_away(classes, places, parts):.0f} of {len(table):,} rows are not where exact shares per {stratify}"
+        say(f"split: {text} would have them; nearest of 32 is seed={np.argmin(away)}, with {min(away):.0f}")
+    return {name: table.take(np.flatnonzero(places == i)) for i, name in enumerate(shares)}
+
+
+def balance(tables: Mapping[str, pa.Table], column: str) -> pd.DataFrame:
+    """Rows per class of a column (the largest first) and split."""
+    counts = {split: table[column].to_pandas().astype(str).value_counts() for split, table in tables.items()}
+    frame = pd.DataFrame(counts).fillna(0).astype(int)
+    return frame.loc[frame.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def hashed(ds: Dataset) -> dict[str, pa.Table]:
+    """The tables of a dataset folder, with `similar.phash` of each picture (0: there is none) as the column `phash`."""
+
+    def one(data: bytes | None) -> int:
+        try:
+            return similar.phash(codec.decode(data, min_wh=(64, 64), max_pixels=None)) if data else 0
+        except codec.DecodeError:  # kept although it is truncated
+            return 0
+
+    tables = {split: ds.table(split) for split in ds.splits}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for split, table in tables.items():
+            chunks = [range(start, min(len(table), start + 100)) for start in range(0, len(table), 100)]
+            values = [value for rows in chunks for value in pool.map(one, ds.pictures(split, rows))]
+            tables[split] = table.append_column("phash", pa.array(values, pa.uint64()))
+    return tables
+
+
+def _one(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """The tables as one. An id that an earlier table has, too, gets the name of its own behind it."""
+    seen: set[str] = set()
+    pieces = []
+    for split, table in tables.items():
+        ids = [f"{name}-{split}" if name in seen else name for name in table["image_id"].to_pylist()]
+        seen.update(ids)
+        pieces.append(table.set_column(table.column_names.index("image_id"), "image_id", pa.array(ids, pa.string())))
+    return pa.concat_tables(pieces, promote_options="default")
+
+
+def _first(alike: list[pd.Series]) -> np.ndarray:
+    """For each row the first of those that equal values connect it with, in however many steps; null is alone."""
+    rows = len(alike[0])
+    codes = [pd.factorize(column.where(column.astype(str) != ""))[0] for column in alike]
+    codes = [np.where(c < 0, rows + np.arange(rows), c) for c in codes]
+    first, before = np.arange(rows), None
+    while before is None or (first != before).any():
+        before = first
+        for c in codes:
+            lowest = np.full(2 * rows, rows)
+            np.minimum.at(lowest, c, first)
+            first = lowest[c]
+    return first
+
+
+def _places(drawn: np.ndarray, seed: int, shares: np.ndarray) -> np.ndarray:
+    """The number of each row's split: its hash, mixed with the seed (splitmix64, Steele 2014), as a share of 1."""
+    x = drawn + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.searchsorted(np.cumsum(shares)[:-1], (x ^ (x >> np.uint64(31))) / 2.0**64, side="right")
+
+
+def _away(classes: np.ndarray, places: np.ndarray, shares: np.ndarray) -> float:
+    """How many rows would have to move for every class to have exactly these shares."""
+    counts = np.zeros((classes.max(initial=0) + 1, len(shares)))
+    np.add.at(counts, (classes, places), 1)
+    return abs(counts - counts.sum(1, keepdims=True) * shares).sum() / 2
