@@ -387,7 +387,7 @@ def start_ray() -> str:
             address = "local"  # never join a stranger's cluster by accident
             options.update(num_cpus=workers(), include_dashboard=False, object_store_memory=256 << 20)
             say("starting Ray: about 10 s")
-            command = [sys.executable, "-c", _UNDERTAKER]
+            command = [sys.executable, "-c", _UNDERTAKER, os.path.dirname(ray.__file__)]
             _undertaker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         with _calm_stderr():
             try:
@@ -405,15 +405,21 @@ def start_ray() -> str:
 
 
 # After a kill -9 of this process Ray's agents would stay for a minute. A child of ours, which looks at what Ray starts
-# until Ray is up, ends them when the pipe to us closes, however that happens.
+# until Ray is up, ends them when the pipe to us closes, however that happens: Ray's programs, and no other child.
 _UNDERTAKER = """
 import os, select, sys, psutil
-us, kin = os.getppid(), {}
+us, kin = psutil.Process(os.getppid()), {}
+def is_of_ray(process):
+    return any(word.startswith((sys.argv[1], "ray::")) for word in process.cmdline())
+def look():
+    for process in us.children(recursive=True):
+        if process.pid != os.getpid() and is_of_ray(process):
+            kin[process.pid] = process.create_time()
 while not select.select([sys.stdin], [], [], 0.5)[0]:
     try:
-        kin |= {p.pid: p.create_time() for p in psutil.Process(us).children(recursive=True) if p.pid != os.getpid()}
+        look()
     except psutil.Error:
-        break
+        pass
 sys.stdin.read()
 for pid, born in kin.items():
     try:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from made import folder, picture, table, tree
 from test_stage import alive, children_of, load, wait_for
@@ -137,7 +138,7 @@ def test_ray_opens_a_dataset_folder_runs_its_functions_and_writes_one(raw, tmp_p
 
 
 SCRIPT = """
-import os, sys, time
+import os, subprocess, sys, time
 sys.path[:0] = {paths!r}
 import imgprep
 from imgprep import images
@@ -145,6 +146,7 @@ def slow(image):
     time.sleep(0.1)
     return image // 2
 if __name__ == "__main__":
+    subprocess.Popen(["sleep", "300"])
     imgprep.session({engine!r}, workers=2)
     images.transform({raw!r}, {out!r}, slow)
 """
@@ -173,8 +175,11 @@ def test_the_stop_button_ends_the_work_within_three_seconds(raw, tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_after_kill_9_of_the_driver_no_orphan_is_left(raw, tmp_path, name):
+def test_after_kill_9_of_the_driver_no_orphan_is_left_but_the_users_own(raw, tmp_path, name):
     job, workers = start(tmp_path, name, raw)
+    (users,) = (psutil.Process(pid) for pid in workers if psutil.Process(pid).name() == "sleep")
     job.kill()
-    job.communicate()
-    wait_for(lambda: not alive(workers), 60)
+    job.wait()
+    wait_for(lambda: not alive(workers - {users.pid}), 60)
+    assert users.is_running()
+    users.kill()
