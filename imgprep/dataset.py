@@ -35,7 +35,8 @@ COLUMNS = {
     "reason": pa.string(),
     "error": pa.string(),
 }
-# One line per input row, in input order: where its output rows stand, and what its computation gave.
+# In input order, where the output rows of each input row stand, and what their computation gave: one line per run of
+# rows in one file. `lines` is the number of an input row's lines on its first, 0 on the others.
 INDEX = pa.schema(
     [
         ("key", KEY),
@@ -45,6 +46,7 @@ INDEX = pa.schema(
         ("done", pa.bool_()),
         ("nbytes", pa.int64()),
         ("etag", pa.string()),
+        ("lines", pa.int32()),
     ]
 )
 
@@ -167,6 +169,11 @@ class Dataset:
     def splits(self) -> list[str]:
         return list(self.info["splits"])
 
+    @property
+    def configs(self) -> list[str]:
+        """What `load_dataset(folder, config)` knows, the default first; `failures` is the last."""
+        return list(self.info["configs"])
+
     def counts(self, split: str | None = None) -> dict[str, Any]:
         """Rows by outcome: {"rows", "ok", "placeholder", "failed", "reasons": {word: rows}}. No file is read."""
         total: Counter = Counter()
@@ -179,7 +186,7 @@ class Dataset:
         return {"rows": total.total(), "ok": 0, "placeholder": 0, "failed": 0, **total, "reasons": ordered}
 
     def index(self, split: str) -> pa.Table:
-        """The INDEX table of a split: one line per input row, in input order."""
+        """The INDEX table of a split, in input order."""
         if split not in self.info["splits"]:
             raise ValueError(f"no split {split!r}; {self.folder} has {', '.join(self.splits)}")
         if split not in self._index:
@@ -235,7 +242,7 @@ class Dataset:
 
     def example(self) -> bytes:
         """The encoded bytes of the first picture that is ok, to try a function on."""
-        files = [f["file"] for f in self.files if f["config"] == "default" and f["rows"]]
+        files = [f["file"] for f in self.files if f["config"] == self.configs[0] and f["rows"]]
         if not files:
             raise ValueError(f"{self.folder} has no picture that is ok")
         return Reader(self._folder).rows(files[0], np.array([0]), ["image"])["image"][0].as_py()["bytes"]
@@ -245,12 +252,12 @@ class Dataset:
         names = self._folder.list(f"{PRIVATE}/runs")
         return [json.loads(self._folder.get(f"{PRIVATE}/runs/{n}") or b"{}") for n in names if n.endswith(".json")]
 
-    def data_files(self, config: str = "default", split: str | None = None) -> list[str]:
-        """Full paths of the committed files of a config, in order."""
+    def data_files(self, config: str | None = None, split: str | None = None) -> list[str]:
+        """Full paths of the committed files of a config (None: the default one), in order."""
         return [
             self._folder.full(f["file"])
             for f in self.files
-            if f["config"] == config and split in (None, f["split"])
+            if f["config"] == (config or self.configs[0]) and split in (None, f["split"])
         ]
 
     def __repr__(self) -> str:

@@ -25,12 +25,14 @@ class Shape:
 
     extra: the stage's own columns. children: a picture may become many rows. placeholder: the RESULT columns that
     stand in for a failed picture. keep_original: `failures` has the bytes of formats that cannot be opened.
+    configs: of the ok rows; where there are several, the column `variant` of `extra` says which is a row's.
     """
 
     extra: pa.Schema
     children: bool = False
     placeholder: dict[str, Any] | None = None
     keep_original: bool = False
+    configs: tuple[str, ...] = ("default",)
 
 
 def gather(
@@ -41,24 +43,26 @@ def gather(
     name: str,
     carried: pa.Table,
     keys: pa.Array,
-    places: dict[str, np.ndarray],
+    places: pa.Table,
 ) -> list[dict[str, Any]]:
     """Write the files of one batch; returns their manifest entries, the index last.
 
-    name: "train-00003". carried, keys: the batch's rows. places: columns of INDEX, where each row's result stands.
+    name: "train-00003". carried, keys: the batch's rows. places: lines of INDEX, where each row's results stand.
     Reads results in input order, about CHUNK_BYTES at a time, whatever files they stand in.
     """
     reader = Reader(folder)
     with _Files(folder, shape, schemas, name) as files:
-        for lo, hi in chunks(places["nbytes"]):
-            here = {k: v[lo:hi] for k, v in places.items()}
+        firsts = np.flatnonzero(places["lines"].to_numpy())
+        ends = [*firsts, places.num_rows]
+        for lo, hi in chunks(np.add.reduceat(places["nbytes"].fill_null(0).to_numpy(), firsts)):
+            here = places.slice(ends[lo], ends[hi] - ends[lo])
             files.write(carried.slice(lo, hi - lo), _results(reader, shape, here), here, keys.slice(lo, hi - lo))
     return files.entries
 
 
-def _results(reader: Reader, shape: Shape, places: dict[str, np.ndarray]) -> pa.Table:
+def _results(reader: Reader, shape: Shape, places: pa.Table) -> pa.Table:
     """The RESULT rows of these places, in order; a row of nulls where there is none."""
-    files, starts, counts = places["file"], places["start"], places["count"]
+    files, starts, counts, was_done = (places[c].to_numpy() for c in ("file", "start", "count", "done"))
     schema = part_schema(shape.extra, keep_original=shape.keep_original)
     # Of a committed file only what was computed: a column of the user's may be called `done`, too.
     committed = [*PICTURE, "reason", "error", *shape.extra.names]
@@ -75,7 +79,8 @@ def _results(reader: Reader, shape: Shape, places: dict[str, np.ndarray]) -> pa.
     table = pa.concat_tables(pieces) if pieces else schema.empty_table()
     table = table.take(pa.array(positions, mask=positions < 0))
     # A committed row shows the outcome of all stages; what this one's computation gave is in the index.
-    done = pa.array(np.repeat(places["done"], counts), mask=np.repeat(files == "", counts))
+    known = pa.array(np.repeat(was_done, counts), mask=np.repeat(files == "", counts))
+    done = pc.coalesce(table["done"], known)
     table = table.set_column(schema.get_field_index("done"), "done", done)
     for column in ("reason", "error"):
         text = pc.if_else(pc.fill_null(done, False), "", table[column])
@@ -128,22 +133,30 @@ class _Files:
         counts["reasons"] = dict(sorted(self._reasons.items()))
         self.entries.append({**_entry("index", index.num_rows, sink), "counts": counts})
 
-    def write(self, carried: pa.Table, results: pa.Table, places: dict[str, np.ndarray], keys: pa.Array) -> None:
-        counts = places["count"]
-        rows = carried.take(pa.array(np.repeat(np.arange(carried.num_rows), counts)))
-        table = finish_rows(rows, results, self.shape)
-        ok = pc.equal(table["status"], "ok").to_numpy(zero_copy_only=False)
+    def write(self, carried: pa.Table, results: pa.Table, places: pa.Table, keys: pa.Array) -> None:
+        heads = np.flatnonzero(places["lines"].to_numpy())
+        counts = np.add.reduceat(places["count"].to_numpy(), heads)
+        parents = np.repeat(np.arange(carried.num_rows), counts)
+        table = finish_rows(carried.take(pa.array(parents)), results, self.shape)
+        ok = pc.equal(table["status"], "ok")
         self._counts.update(table["status"].to_pylist())
         self._reasons.update(r for r in table["reason"].to_pylist() if r)
-        starts, names = np.zeros(len(ok), np.int64), np.full(len(ok), "", object)
-        for config, mask in (("default", ok), ("failures", ~ok)):
+        several = len(self.shape.configs) > 1
+        configs = pc.if_else(ok, table["variant"] if several else self.shape.configs[0], "failures")
+        starts, names = np.zeros(table.num_rows, np.int64), np.full(table.num_rows, "", object)
+        for config in self.schemas:
+            mask = pc.equal(configs, config).to_numpy(zero_copy_only=False)
             if mask.any():
+                # A file has its name when it is closed; until then its mark stands in the index.
                 mark, at = self._append(config, table.filter(pa.array(mask)))
                 starts[mask], names[mask] = at + np.arange(mask.sum()), mark
-        first = np.cumsum(counts) - counts
-        # A file has its name when it is closed; until then its mark stands in the index.
-        columns = [keys, pa.array(names[first].astype(str)), starts[first], counts.astype(np.int32), places["done"]]
-        columns += [np.add.reduceat(sizes(table), first), pa.array(places["etag"].astype(str))]
+        first = np.flatnonzero(np.append(True, (parents[1:] != parents[:-1]) | (names[1:] != names[:-1])))
+        owners, runs = parents[first], np.diff(np.append(first, len(parents)))
+        done = np.logical_and.reduceat(pc.fill_null(results["done"], False).to_numpy(), first)
+        columns = [keys.take(pa.array(owners)), pa.array(names[first].astype(str)), starts[first]]
+        columns += [runs.astype(np.int32), done, np.add.reduceat(sizes(table), first)]
+        columns += [places["etag"].fill_null("").take(pa.array(heads[owners]))]
+        columns += [np.where(np.diff(owners, prepend=-1), np.bincount(owners)[owners], 0).astype(np.int32)]
         self._index.append(pa.table(columns, schema=INDEX))
 
     def _append(self, config: str, table: pa.Table) -> tuple[str, int]:

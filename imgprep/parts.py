@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgprep import engine
-from imgprep.dataset import INDEX, KEY, Writer, sizes
+from imgprep.dataset import INDEX, KEY, Writer, expand, sizes
 from imgprep.folder import PRIVATE, Folder
 
 PARTS = f"{PRIVATE}/parts"
@@ -71,9 +71,10 @@ class Located:
         starts = np.flatnonzero(new)
         counts = np.diff(np.append(starts, n))
         total = np.add.reduceat(sizes(table), starts)
+        done = np.logical_and.reduceat(table["done"].to_numpy(), starts)
         first = table.take(pa.array(starts))
-        columns = [first["key"], pa.array([name] * len(starts)), starts, counts.astype(np.int32), first["done"]]
-        columns += [total, first["etag"]]
+        columns = [first["key"], pa.array([name] * len(starts)), starts, counts.astype(np.int32), done]
+        columns += [total, first["etag"], np.ones(len(starts), np.int32)]
         self.add(name, pa.table(columns, schema=INDEX))
         self.files.append(name)
 
@@ -94,26 +95,15 @@ class Located:
         return hit.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     @staticmethod
-    def locate(fresh: np.ndarray, parts: "Located", old: np.ndarray, committed: "Located") -> dict[str, np.ndarray]:
-        """Columns of INDEX for each row as arrays; file "" and count 1 where a row has no result of its own.
+    def locate(fresh: np.ndarray, parts: "Located", old: np.ndarray, committed: "Located") -> pa.Table:
+        """The lines of INDEX for each row; one with file "" and count 1 where a row has no result of its own.
 
         fresh, old: what `find` gives for the rows' keys in parts and in committed; fresh comes first.
         """
-        n = len(fresh)
-        out = {
-            "file": np.full(n, "", object),
-            "start": np.zeros(n, np.int64),
-            "count": np.ones(n, np.int64),
-            "done": np.zeros(n, bool),
-            "nbytes": np.zeros(n, np.int64),
-            "etag": np.full(n, "", object),
-        }
-        for located, hits in ((committed, np.where(fresh >= 0, -1, old)), (parts, fresh)):
-            where = np.flatnonzero(hits >= 0)
-            rows = located.table.take(pa.array(hits[where]))
-            for name in out:
-                out[name][where] = rows[name].to_numpy(zero_copy_only=False)
-        return out
+        nowhere = pa.Table.from_pylist([{"file": "", "start": 0, "count": 1, "done": False, "lines": 1}], INDEX)
+        whole = pa.concat_tables([nowhere, committed.table, parts.table])
+        at = np.where(fresh >= 0, 1 + committed.table.num_rows + fresh, 1 + old)
+        return whole.take(pa.array(expand(at, whole["lines"].take(pa.array(at)).to_numpy())))
 
 
 @dataclass(frozen=True)

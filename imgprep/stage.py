@@ -140,12 +140,13 @@ class _Run:
         meta = next((t.schema.metadata for t in tables if t.schema.metadata), None)
         own = [f for f in user if f.name not in {"image_id", *COLUMNS, *shape.extra.names}]
         plain = dataset.schema_of(pa.schema(own, meta), shape.extra, children=shape.children)
-        return {"default": plain, "failures": dataset.with_original(plain) if shape.keep_original else plain}
+        failures = dataset.with_original(plain) if shape.keep_original else plain
+        return dict.fromkeys(shape.configs, plain) | {"failures": failures}
 
     def _typed(self, rows: pa.Table) -> pa.Table:
         """The carried columns as they are written: without passwords, null where a split lacks what another has."""
         known = dict.fromkeys(n for t in self.stage.rows.values() for n in t.column_names)
-        schema = pa.schema([self.schemas["default"].field(n) for n in known])
+        schema = pa.schema([self.schemas["failures"].field(n) for n in known])
         columns = {f.name: rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema}
         table = pa.table(columns).cast(schema)
         for i, f in enumerate(schema):  # a dataset is made to be passed on
@@ -182,10 +183,10 @@ class _Run:
             if any(f["file"] in gone for f in self.before.files if f["config"] == "index"):
                 continue  # a lost index costs a recomputation, never a wrong row
             index = self.before.index(split).filter(pc.field("key").is_valid())
-            if gone:
-                index = index.filter(pc.invert(pc.is_in(index["file"], pa.array(gone))))
+            lost = pc.is_in(index["file"], pa.array(gone, pa.string()))
             if retry_failed:
-                index = index.filter(pc.field("done"))
+                lost = pc.or_(lost, pc.invert(index["done"]))
+            index = index.filter(pc.invert(pc.is_in(index["key"], index["key"].filter(lost).combine_chunks())))
             if refresh:
                 known = index.filter(pc.field("etag") != "")
                 self.etags |= dict(zip(known["key"].to_pylist(), known["etag"].to_pylist(), strict=True))
@@ -352,7 +353,7 @@ class _Run:
         keep = {f["file"] for f in (self.before.files if self.before else [])}
         changed = self._publish(complete=True)
         keep |= {f["file"] for b in self.done for f in b.files}
-        for prefix in ("data", "failures", f"{PRIVATE}/index"):
+        for prefix in {"data", *self.schemas, f"{PRIVATE}/index", *(os.path.dirname(name) for name in keep)}:
             for name in self.folder.list(prefix):  # readers of the version before this one may still be at it
                 if f"{prefix}/{name}" not in keep and OURS.fullmatch(name):
                     self.folder.delete(f"{prefix}/{name}")
@@ -395,7 +396,7 @@ class _Run:
         with pa.ipc.new_stream(sink, table.schema) as out:
             out.write_table(table)
         h.update(sink.getvalue())
-        schema = self.schemas["default"]
+        schema = self.schemas["failures"]
         shape = self.stage.shape.placeholder, schema.to_string(), schema.metadata, self.batch_size
         h.update(repr(shape).encode())
         return h.hexdigest()
@@ -412,6 +413,7 @@ class _Run:
             "operation": self.operation,
             "why": {k: fingerprint.digest(v) for k, v in self.stage.operation.items()},
             "splits": list(self.stage.rows),
+            "configs": list(self.schemas),
             "batch_size": self.batch_size,
             "complete": complete,
         }
