@@ -36,7 +36,7 @@ COLUMNS = {
     "error": pa.string(),
 }
 # In input order, where the output rows of each input row stand, and what their computation gave: one line per run of
-# rows in one file. `lines` is the number of an input row's lines on its first, 0 on the others.
+# rows in one file with one outcome. `lines` is the number of an input row's lines on its first, 0 on the others.
 INDEX = pa.schema(
     [
         ("key", KEY),

@@ -150,11 +150,12 @@ class _Files:
                 # A file has its name when it is closed; until then its mark stands in the index.
                 mark, at = self._append(config, table.filter(pa.array(mask)))
                 starts[mask], names[mask] = at + np.arange(mask.sum()), mark
-        first = np.flatnonzero(np.append(True, (parents[1:] != parents[:-1]) | (names[1:] != names[:-1])))
+        done = pc.fill_null(results["done"], False).to_numpy()
+        alike = [values[1:] == values[:-1] for values in (parents, names, done)]
+        first = np.flatnonzero(np.append(True, ~np.logical_and.reduce(alike)))
         owners, runs = parents[first], np.diff(np.append(first, len(parents)))
-        done = np.logical_and.reduceat(pc.fill_null(results["done"], False).to_numpy(), first)
         columns = [keys.take(pa.array(owners)), pa.array(names[first].astype(str)), starts[first]]
-        columns += [runs.astype(np.int32), done, np.add.reduceat(sizes(table), first)]
+        columns += [runs.astype(np.int32), done[first], np.add.reduceat(sizes(table), first)]
         columns += [places["etag"].fill_null("").take(pa.array(heads[owners]))]
         columns += [np.where(np.diff(owners, prepend=-1), np.bincount(owners)[owners], 0).astype(np.int32)]
         self._index.append(pa.table(columns, schema=INDEX))

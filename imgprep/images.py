@@ -50,8 +50,8 @@ def download(
     fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent …
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
     """
-    _check_flags(keep_truncated=keep_truncated, retry_failed=retry_failed, refresh=refresh)
-    _check_max_pixels(max_pixels)
+    check_flags(keep_truncated=keep_truncated, retry_failed=retry_failed, refresh=refresh)
+    check_max_pixels(max_pixels)
     size_wh = size_wh if size_wh is None else _pair("size_wh", size_wh)
     background, fit = (255, 255, 255), None
     options: dict[str, Any] = {"size_wh": list(size_wh) if size_wh else None}
@@ -62,7 +62,7 @@ def download(
         operation |= {"size_wh": list(size_wh), "version": geometry.fit_pad.version}
     fetching = [n for n in inspect.signature(fetch.Fetcher).parameters if n != "share"]
     fingerprint.check_known("download", fetch_options, fetching)
-    _check_tables(tables)
+    check_tables(tables)
     urls = work.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
     stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), _color(placeholder_color))
     h = codec.probe(stand_in)
@@ -118,8 +118,8 @@ def transform(
     """
     if not callable(fn):
         raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
-    _check_flags(children=children, retry_failed=retry_failed)
-    _check_max_pixels(max_pixels)
+    check_flags(children=children, retry_failed=retry_failed)
+    check_max_pixels(max_pixels)
     extra = _features(features or {})
     if format not in ("PNG", "WEBP", "JPEG"):
         raise ValueError(f"format is 'PNG', 'WEBP' or 'JPEG', not {format!r}")
@@ -127,17 +127,12 @@ def transform(
         raise ValueError(f"batch is a number of pictures, not {batch!r}")
     if not isinstance(num_gpus, int | float) or num_gpus < 0:
         raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
-    if isinstance(source, str | os.PathLike):
-        source = Dataset(os.fspath(source)) if dataset.exists(os.fspath(source)) else _read(os.fspath(source))
-    if isinstance(source, Dataset) and Folder(out).path == source.folder:
-        raise ValueError(f"{out!r} is the source itself: name another folder")
-    rows, identities, inputs, nbytes = _plan_rows(source)
-    columns = list(dict.fromkeys(c for t in rows.values() for c in t.column_names))
     needed = {*RESULT.names, *sources.RESERVED, *(["index"] if children else [])}
-    clash = [c for c in extra.names if c in columns or c in needed]
-    clash += [c for c in ("parent_id", "index") if children and c in columns]
-    if clash:
+    if clash := [c for c in extra.names if c in needed]:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
+    load, planned = plan_source(source, out, new=[*extra.names, *(["parent_id", "index"] if children else [])])
+    rows, inputs, identities = planned["rows"], planned["inputs"], planned["identities"]
+    columns = list(dict.fromkeys(c for t in rows.values() for c in t.column_names))
     init, call = _split_options(fn, options)
     asked = fingerprint.check_options(fn, call, columns)
     for split, table in rows.items():
@@ -158,15 +153,11 @@ def transform(
         run = work.Function(fn, init, call, operation["function"])
     picture = work.Picture(run, format=format, columns=tuple(asked), extra=tuple(extra.names), children=children,
                        batch=batch, name=work.name_of(fn), max_pixels=max_pixels)  # fmt: skip
-    load = work.Stored(Folder(source.folder)) if isinstance(source, Dataset) else work.Urls.of({})
     plan = stage.Stage(
         name=work.name_of(fn),
         options={"function": work.name_of(fn), "options": options, "format": format},
         operation=operation,
-        rows=rows,
-        identities=identities,
-        inputs=inputs,
-        nbytes=nbytes,
+        **planned,
         work=work.Work(writer, load, picture),
         shape=Shape(extra, children=children),
         once=isinstance(fn, type),
@@ -221,7 +212,7 @@ def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Datase
     bytes of formats that cannot be opened (`original`) are not.
     """
     source = source if isinstance(source, Dataset) else Dataset(source)
-    _check_tables(tables)
+    check_tables(tables)
     if Folder(out).path == source.folder:
         raise ValueError(f"{out!r} is the source itself: name another folder")
     missing = [c for t in tables.values() for c in ("file", "row", "sha256", "nbytes") if c not in t.column_names]
@@ -231,16 +222,12 @@ def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Datase
 
 
 def _rewrite(name: str, tables: dict[str, pa.Table], stored: Folder, out: str, make: Callable) -> Dataset:
-    rows, identities, inputs, nbytes = _plan_stored(tables)
     writer = PartWriter(Folder(out), part_schema(pa.schema([])))
     plan = stage.Stage(
         name=name,
         options={},
         operation={"stage": name},
-        rows=rows,
-        identities=identities,
-        inputs=inputs,
-        nbytes=nbytes,
+        **_plan_stored(tables),
         work=work.Work(writer, work.Stored(stored), make),
         shape=Shape(pa.schema([])),
     )
@@ -291,24 +278,38 @@ class _Rows:
         return list(zip(where, named, strict=True))
 
 
-def _plan_rows(source: Dataset | dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
-    if not isinstance(source, Dataset):
-        _check_tables(source)
-        rows = dict(source)
-        identities = {s: _identities(t) for s, t in rows.items()}
-        return rows, identities, {s: _Rows([t["source"]], {}) for s, t in rows.items()}, dict.fromkeys(rows)
-    return _plan_stored({split: source.table(split) for split in source.splits})
+def plan_source(source: str | Dataset | dict[str, pa.Table], out: str, *, new: list[str]) -> tuple[Any, dict[str, Any]]:
+    """What loads the pictures of a stage's source, and the arguments of `stage.Stage` that say which they are.
+
+    new: the columns that the stage adds. Raises ValueError where the source has one already, or is `out` itself.
+    """
+    if isinstance(source, str | os.PathLike):
+        source = Dataset(os.fspath(source)) if dataset.exists(os.fspath(source)) else _read(os.fspath(source))
+    if isinstance(source, Dataset):
+        if Folder(out).path == source.folder:
+            raise ValueError(f"{out!r} is the source itself: name another folder")
+        load: Any = work.Stored(Folder(source.folder))
+        plan = _plan_stored({split: source.table(split) for split in source.splits})
+    else:
+        check_tables(source)
+        load, plan = work.Urls.of({}), {"rows": dict(source), "nbytes": dict.fromkeys(source)}
+        plan["identities"] = {s: _identities(t) for s, t in source.items()}
+        plan["inputs"] = {s: _Rows([t["source"]], {}) for s, t in source.items()}
+    clash = [c for t in plan["rows"].values() for c in t.column_names if c in new]
+    if clash:
+        raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
+    return load, plan
 
 
-def _plan_stored(tables: dict[str, pa.Table]) -> tuple[dict, dict, dict, dict]:
+def _plan_stored(tables: dict[str, pa.Table]) -> dict[str, dict]:
     """rows, identities, inputs and nbytes of a `Stage` over rows that `Dataset.table` gave."""
-    rows, identities, inputs, nbytes = {}, {}, {}, {}
+    plan: dict[str, dict] = {"rows": {}, "identities": {}, "inputs": {}, "nbytes": {}}
     for split, table in tables.items():
-        identities[split] = table["sha256"].to_pylist()  # null where there is no picture
-        inputs[split] = _Rows([table["file"], table["row"]], {})
-        nbytes[split] = table["nbytes"].fill_null(0).to_numpy()
-        rows[split] = table.drop_columns([c for c in PICTURE if c in table.column_names])
-    return rows, identities, inputs, nbytes
+        plan["identities"][split] = table["sha256"].to_pylist()  # null where there is no picture
+        plan["inputs"][split] = _Rows([table["file"], table["row"]], {})
+        plan["nbytes"][split] = table["nbytes"].fill_null(0).to_numpy()
+        plan["rows"][split] = table.drop_columns([c for c in PICTURE if c in table.column_names])
+    return plan
 
 
 def _identities(table: pa.Table) -> Iterator[str]:
@@ -352,18 +353,18 @@ def _color(value: Any) -> tuple[int, int, int]:
     return tuple(value)
 
 
-def _check_flags(**flags: Any) -> None:
+def check_flags(**flags: Any) -> None:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise ValueError(f"{name} is true or false, not {value!r}")
 
 
-def _check_max_pixels(value: Any) -> None:
+def check_max_pixels(value: Any) -> None:
     if value is not None and (type(value) is not int or value < 1):
         raise ValueError(f"max_pixels is a number of pixels, or None for no limit, not {value!r}")
 
 
-def _check_tables(tables: Any) -> None:
+def check_tables(tables: Any) -> None:
     if not isinstance(tables, dict) or not tables or not all(isinstance(t, pa.Table) for t in tables.values()):
         raise ValueError(f"give what sources.read gives, {{split: table}}, not {str(tables)[:100]!r}")
     for split, table in tables.items():

@@ -25,6 +25,7 @@ REASONS = {
     "truncated": "the body or the picture ends early",
     "corrupt": "the body's encoding or the picture's data is damaged",
     "too_many_pixels": "more pixels than max_pixels, by its header",
+    "over_budget": "no quality and size of the picture has so few bytes",
     "error": "the function raised an exception on this picture",
     "crashed": "the process died on this picture, twice",
 }
