@@ -63,7 +63,7 @@ def export_imagefolder(ds: Dataset, split: str, folder: str) -> str:
     rows = np.flatnonzero(pc.equal(table["status"], "ok"))
     table = table.take(rows)
     endings = [EXTENSIONS.get(kind, kind.lower()) for kind in table["format"].to_pylist()]
-    files = [f"{stem}.{end}" for stem, end in zip(_stems(table["image_id"].to_pylist()), endings, strict=True)]
+    files = [f"{stem}.{end}" for stem, end in zip(stems(table["image_id"].to_pylist()), endings, strict=True)]
     for start in range(0, len(rows), CHUNK):
         chunk = slice(start, start + CHUNK)
         for name, data in zip(files[chunk], ds.pictures(split, rows[chunk].tolist()), strict=True):
@@ -120,7 +120,7 @@ def _paths(ds: Dataset, table: pa.Table, out_csv: str, pictures: str | None) -> 
     return pa.array(paths, pa.string())
 
 
-def _stems(ids: list[str]) -> list[str]:
+def stems(ids: list[str]) -> list[str]:
     """A file name for each id, without extension. Where it is not the id itself, a hash of that is added."""
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "_", one)[:80] for one in ids]
     same = Counter(map(str.lower, plain))

@@ -1,0 +1,183 @@
+"""The ok pictures of a dataset folder in other formats, each opened by `datasets` with equal rows.
+
+Written a row group at a time, whatever the dataset's size, beside its place and then moved there.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imgprep.dataset import MANIFEST, Dataset
+from imgprep.folder import Folder
+from imgprep.labels import EXTENSIONS, stems
+
+MARK = ".imgprep-export"  # in every export: of which version of which dataset it is
+Files = dict[str, list[str]]
+
+
+def export(ds: Dataset, folder: str, form: str) -> str:
+    """Write the config `default` of `ds` into a local folder, in one of four forms. Returns the folder.
+
+    "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost.
+    "lance": data/<split>.lance, for `load_dataset` and `lance.dataset`; nothing is lost (`pip install imgprep[lance]`).
+    "imagefolder": a file per picture and metadata.parquet, for up to some 10,000 pictures. `datasets` takes a column
+        whose name ends in file_name for pictures, so it ends in filename.
+    "webdataset": data/<split>-000000.tar with <id>.jpg (or as the first picture is; Pillow goes by the bytes) and
+        <id>.json, in which dates, times and decimals are text and columns of bytes are left out.
+    An export of the same version is left alone, an older one is replaced; ValueError where a folder holds other files.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form is one of {', '.join(FORMS)}, not {form!r}")
+    target = Folder(folder)
+    if target.remote:
+        raise ValueError(f"{folder} is on a store: export into a local folder, then copy that")
+    files = {s: [f["file"] for f in ds.files if (f["config"], f["split"]) == ("default", s)] for s in ds.splits}
+    files = {split: names for split, names in files.items() if names}
+    if not files:
+        raise ValueError(f"{ds.folder} has no picture that is ok")
+    mark = json.dumps({"form": form, "of": hashlib.sha256(ds._folder.get(MANIFEST) or b"").hexdigest()}).encode()
+    before = target.get(MARK)
+    if before == mark:
+        return folder
+    if before is None and os.path.exists(target.path) and (os.path.isfile(target.path) or os.listdir(target.path)):
+        raise ValueError(f"{target.path} holds files that no export wrote: name another folder")
+    with _beside(target.path) as holder:
+        schema = pq.read_schema(ds._folder.open(next(iter(files.values()))[0]))
+        FORMS[form](functools.partial(_tables, ds._folder), files, schema, f"{holder}/new")
+        Folder(f"{holder}/new").put(MARK, mark)
+        if os.path.isdir(target.path):
+            os.rename(target.path, f"{holder}/old")
+        os.rename(f"{holder}/new", target.path)
+    return folder
+
+
+@contextlib.contextmanager
+def _beside(path: str) -> Iterator[str]:
+    """A folder beside `path`, gone in the end; so are those that killed exports left."""
+    home, start = os.path.dirname(path), f".export-{os.path.basename(path)}-"
+    os.makedirs(home, exist_ok=True)
+    for left in [name for name in os.listdir(home) if re.fullmatch(re.escape(start) + r"\d+", name)]:
+        if not psutil.pid_exists(int(left.removeprefix(start))):
+            shutil.rmtree(f"{home}/{left}")
+    holder = f"{home}/{start}{os.getpid()}"
+    os.makedirs(f"{holder}/new")
+    try:
+        yield holder
+    finally:
+        shutil.rmtree(holder)
+
+
+def _tables(folder: Folder, names: list[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of these files."""
+    for name in names:
+        with pq.ParquetFile(folder.open(name)) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=columns)
+
+
+def _disk(read: Callable, files: Files, schema: pa.Schema, out: str) -> None:
+    from datasets import DatasetInfo, Features
+
+    for split, names in files.items():
+        shards = [f"data-{i:05d}-of-{len(names):05d}.arrow" for i in range(len(names))]
+        os.makedirs(f"{out}/{split}")
+        for shard, name in zip(shards, names, strict=True):
+            with pa.OSFile(f"{out}/{split}/{shard}", "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
+                for table in read([name]):
+                    stream.write_table(table)
+        DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(f"{out}/{split}")
+        state = {"_data_files": [{"filename": shard} for shard in shards], "_split": split}
+        state |= {"_fingerprint": hashlib.sha256("".join(names).encode()).hexdigest()[:16]}
+        state |= {"_format_type": None, "_format_columns": None, "_format_kwargs": {}, "_output_all_columns": False}
+        Folder(out).put(f"{split}/state.json", json.dumps(state, indent=2).encode())
+    Folder(out).put("dataset_dict.json", json.dumps({"splits": [*files]}).encode())
+
+
+def _lance(read: Callable, files: Files, schema: pa.Schema, out: str) -> None:
+    try:
+        import lance
+    except ImportError:
+        raise ValueError("an export to Lance needs `pip install imgprep[lance]`") from None
+    for split, names in files.items():
+        batches = (batch for table in read(names) for batch in table.to_batches(max_chunksize=1000))
+        lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), f"{out}/data/{split}.lance")
+    _card(out, {split: f"data/{split}.lance/**" for split in files}, schema)
+
+
+def _imagefolder(read: Callable, files: Files, schema: pa.Schema, out: str) -> None:
+    from datasets import Features, Value
+
+    features = Features.from_arrow_schema(schema)
+    names = {n: re.sub(r"(^|_)file_(names?)$", r"\1file\2", n) for n in features if n != "image"}
+    plain = Features({"file_name": Value("string"), **{new: features[n] for n, new in names.items()}}).arrow_schema
+    for split, sources in files.items():
+        paths = iter(stems([i for table in read(sources, ["image_id"]) for i in table["image_id"].to_pylist()]))
+        os.makedirs(f"{out}/{split}")
+        with pq.ParquetWriter(f"{out}/{split}/metadata.parquet", plain) as metadata:
+            for table in read(sources):
+                called = [f"{next(paths)}.{_ending(kind)}" for kind in table["format"].to_pylist()]
+                for name, image in zip(called, table["image"].to_pylist(), strict=True):
+                    with open(f"{out}/{split}/{name}", "wb") as file:
+                        file.write(image["bytes"])
+                metadata.write_table(pa.table([pa.array(called), *(table[n] for n in names)], schema=plain))
+    _card(out, {split: f"{split}/**" for split in files}, None)
+
+
+def _webdataset(read: Callable, files: Files, schema: pa.Schema, out: str) -> None:
+    from datasets import Features, Image, Value
+
+    features = Features.from_arrow_schema(schema)
+    kept = [f for f in schema if f.name != "image" and "binary" not in str(f.type)]
+    row = {f.name: features[f.name] if _in_json(f.type) else Value("string") for f in kept}
+    ending = _ending(next(read(next(iter(files.values())), ["format"]))["format"][0].as_py())
+    os.makedirs(f"{out}/data")
+    for split, number, name in [(s, i, name) for s, names in files.items() for i, name in enumerate(names)]:
+        with tarfile.open(f"{out}/data/{split}-{number:06d}.tar", "w") as tar:
+            for table in read([name]):
+                columns = [stems(table["image_id"].to_pylist()), table["image"].to_pylist()]
+                for key, image, cells in zip(*columns, table.select([*row]).to_pylist(), strict=True):
+                    text = json.dumps(cells, ensure_ascii=False, default=str).encode()
+                    for member, data in ((f"{key}.{ending}", image["bytes"]), (f"{key}.json", text)):
+                        entry = tarfile.TarInfo(member)
+                        entry.size = len(data)
+                        tar.addfile(entry, io.BytesIO(data))
+    whole = {ending: Image(), "json": row, "__key__": Value("string"), "__url__": Value("string")}
+    _card(out, {split: f"data/{split}-*.tar" for split in files}, Features(whole).arrow_schema)
+
+
+FORMS = {"disk": _disk, "imagefolder": _imagefolder, "lance": _lance, "webdataset": _webdataset}
+
+
+def _card(out: str, paths: dict[str, str], schema: pa.Schema | None) -> None:
+    """README.md: which files are which split, and of which features."""
+    from datasets import Features
+    from huggingface_hub import DatasetCardData
+
+    data_files = [{"split": split, "path": path} for split, path in paths.items()]
+    meta: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": data_files}]}
+    if schema is not None:
+        meta["dataset_info"] = {"features": Features.from_arrow_schema(schema)._to_yaml_list()}
+    Folder(out).put("README.md", f"---\n{DatasetCardData(**meta).to_yaml()}\n---\n".encode())
+
+
+def _ending(kind: str) -> str:
+    return EXTENSIONS.get(kind, kind.lower())
+
+
+def _in_json(kind: pa.DataType) -> bool:
+    """Whether JSON gives values of this type back as they were."""
+    if pa.types.is_nested(kind):
+        return all(_in_json(kind.field(i).type) for i in range(kind.num_fields))
+    return not (pa.types.is_temporal(kind) or pa.types.is_decimal(kind))
