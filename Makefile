@@ -17,7 +17,7 @@ demo: $(READY)
 	@$(VENV)/bin/imgprep demo
 
 test: $(READY)
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lab: $(READY)
 	@$(VENV)/bin/imgprep lab
