@@ -18,6 +18,12 @@ def starts(size: int, tile: int, overlap: int) -> list[int]:
     return [min(at, max(size - tile, 0)) for at in range(0, max(size - overlap, 1), tile - overlap)]
 
 
+def windows(size_wh: tuple[int, int], tile_wh: tuple[int, int], overlap: int) -> list[Box]:
+    """The tiles of a picture, in raster order; a picture smaller than one is a tile itself."""
+    (width, height), (w, h) = size_wh, map(min, size_wh, tile_wh)
+    return [(x, y, w, h) for y in starts(height, h, min(overlap, h - 1)) for x in starts(width, w, min(overlap, w - 1))]
+
+
 @functools.lru_cache(8)
 def weights(side: int, blend: str) -> np.ndarray:
     """How much each pixel of a tile's side counts, float32: `gaussian` with MONAI's sigma of side / 8, or `hann`."""

@@ -134,6 +134,8 @@ def transform(
     rows, inputs, identities = planned["rows"], planned["inputs"], planned["identities"]
     columns = list(dict.fromkeys(c for t in rows.values() for c in t.column_names))
     init, call = _split_options(fn, options)
+    if isinstance(fn, type) and getattr(fn, "once", False):  # a model of ours: a wrong one is told now
+        fn, options = fn(**init), call
     asked = fingerprint.check_options(fn, call, columns)
     for split, table in rows.items():
         inputs[split].columns = {c: table[c] for c in asked}
@@ -160,7 +162,7 @@ def transform(
         **planned,
         work=work.Work(writer, load, picture),
         shape=Shape(extra, children=children),
-        once=isinstance(fn, type),
+        once=isinstance(fn, type) or getattr(fn, "once", False),
         num_gpus=num_gpus,
         reusable=reusable,
     )

@@ -55,8 +55,15 @@ def whole(size_wh, tile_wh, overlap, blend):
 
 def stitched(size_wh, tile_wh, overlap, blend, batch=3, box=None):
     strips = list(
-        blending.stitch(size_wh, tile_wh, lambda bs: [probability(b) for b in bs],
-                        overlap=overlap, blend=blend, batch=batch, box=box)  # fmt: skip
+        blending.stitch(
+            size_wh,
+            tile_wh,
+            lambda bs: [probability(b) for b in bs],
+            overlap=overlap,
+            blend=blend,
+            batch=batch,
+            box=box,
+        )
     )
     tops = [y for y, _ in strips]
     assert tops == [tops[0] + sum(len(s) for _, s in strips[:i]) for i in range(len(strips))]
@@ -113,8 +120,14 @@ def test_blends_differ_and_the_last_tile_does_not_win():
 @pytest.mark.parametrize("blend", blending.BLENDS)
 def test_tiles_that_agree_are_given_back(blend):
     picture = np.random.default_rng(1).random((90, 130), np.float32)
-    strips = blending.stitch((130, 90), (32, 48), lambda bs: [picture[y : y + h, x : x + w] for x, y, w, h in bs],
-                             overlap=9, blend=blend, batch=4)  # fmt: skip
+    strips = blending.stitch(
+        (130, 90),
+        (32, 48),
+        lambda bs: [picture[y : y + h, x : x + w] for x, y, w, h in bs],
+        overlap=9,
+        blend=blend,
+        batch=4,
+    )
     found = np.concatenate([s for _, s in strips])[..., 0]
     assert np.array_equal(found, picture) if blend == "crop" else np.allclose(found, picture, atol=1e-6)
 
