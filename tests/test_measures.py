@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
-from skimage.filters import threshold_otsu
+from skimage.filters import gaussian, threshold_otsu
 from skimage.measure import label
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
@@ -17,9 +17,7 @@ def save(path, array, **more):
 
 def blobs(seed, size=160):
     """Objects of all sizes, numbered from 1: (size, size) int32."""
-    from scipy.ndimage import gaussian_filter
-
-    return label(gaussian_filter(np.random.default_rng(seed).random((size, size)), 3) > 0.505).astype(np.int32)
+    return label(gaussian(np.random.default_rng(seed).random((size, size)), 3) > 0.505).astype(np.int32)
 
 
 def disturbed(labels, seed=0):
