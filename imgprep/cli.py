@@ -1,4 +1,4 @@
-"""The command line: `imgprep run NAME`, `imgprep demo`, `imgprep lab`."""
+"""The command line: `imgprep run NAME`, `demo`, `ls`, `diff`, `clean`, `lab`."""
 
 import argparse
 import os
@@ -70,6 +70,21 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run `products` on a sample of product pictures that it makes itself")
     demo.set_defaults(command=_demo)
 
+    ls = commands.add_parser("ls", help="the dataset folders there are: rows, size, age")
+    ls.add_argument("folders", nargs="*", metavar="FOLDER", help="where to look, also s3://…; data/ unless given")
+    ls.set_defaults(command=_ls)
+
+    diff = commands.add_parser("diff", help="how dataset folder B differs from A; exit code 1 if it does")
+    diff.add_argument("a", metavar="A")
+    diff.add_argument("b", metavar="B")
+    diff.set_defaults(command=_diff)
+
+    clean = commands.add_parser("clean", help="delete old runs and what killed ones left; never data")
+    clean.add_argument("folders", nargs="*", metavar="FOLDER", help="of dataset folders; data/ unless given")
+    clean.add_argument("--keep", type=int, default=3, metavar="N", help="runs of each pipeline that stay (3)")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    clean.set_defaults(command=_clean)
+
     lab = commands.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
     lab.add_argument("options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899")
     lab.set_defaults(command=_lab)
@@ -135,6 +150,35 @@ def _demo(options: argparse.Namespace) -> None:
             "timeout_s": 2,  # some of its pages are never done, on purpose
         }
         runner.run("products", given, command="imgprep demo")
+
+
+def _ls(options: argparse.Namespace) -> None:
+    from imgprep import inventory
+    from imgprep.project import resolve
+
+    print(inventory.listing([*map(resolve, options.folders or ["data"])]))
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from imgprep import inventory
+    from imgprep.project import resolve
+
+    found = inventory.diff(resolve(options.a), resolve(options.b))
+    for what, ids in found.items():
+        print(f"{len(ids):,} {what}: {', '.join(ids[:3])}{' …' if len(ids) > 3 else ''}")
+    return 1 if found else 0
+
+
+def _clean(options: argparse.Namespace) -> None:
+    from imgprep import inventory
+    from imgprep.project import resolve, short
+    from imgprep.thumbnails import bytes_text
+
+    roots = [*map(resolve, options.folders or ["data"])]
+    gone = inventory.clean(roots, keep=options.keep, dry_run=options.dry_run)
+    print(*(short(path) for path, _ in gone), sep="\n", end="\n" * bool(gone))
+    done = "would be deleted" if options.dry_run else "deleted"
+    print(f"{len(gone)} files and runs, {bytes_text(sum(size for _, size in gone))}, {done}")
 
 
 def _lab(options: argparse.Namespace) -> None:

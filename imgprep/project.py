@@ -1,5 +1,6 @@
 """Where relative paths start: JupyterLab, papermill and nbval each run a notebook in another folder."""
 
+import os
 import re
 from pathlib import Path
 
@@ -39,3 +40,8 @@ def resolve_input(path: str | Path) -> str:
     """
     hub = re.fullmatch(r"[\w.-]+/[\w-]+", str(path)) and not Path(resolve(path)).parent.is_dir()
     return str(path) if hub else resolve(path)
+
+
+def short(path: str | Path) -> str:
+    """A path as one would type it here."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)

@@ -26,7 +26,7 @@ from imgprep import dataset, pipeline
 from imgprep.folder import Folder
 from imgprep.pipeline import Pipeline, Step
 from imgprep.progress import clock
-from imgprep.project import project_root
+from imgprep.project import project_root, short
 
 EXIT_CODES = {"RunStopped": 3, "ValueError": 2, "FileNotFoundError": 2, "KeyboardInterrupt": 130, "Interrupted": 130}
 
@@ -57,7 +57,7 @@ def run(name: str | os.PathLike, given: dict[str, Any] | None = None, *, command
     plan = pipeline.load(name, given)
     pipeline.check_inputs(plan)
     folder = _run_folder(plan)
-    print(f"{plan.name}: {', '.join(s.name for s in plan.steps)} -> {_short(folder)}", flush=True)
+    print(f"{plan.name}: {', '.join(s.name for s in plan.steps)} -> {short(folder)}", flush=True)
     steps = []
     with _shared_ray() as environment:
         for number, step in enumerate(plan.steps, 1):
@@ -123,7 +123,7 @@ def _execute(step: Step, output: Path, environment: dict[str, str]) -> None:
     from nbclient.exceptions import DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    saved = f"The notebook as far as it ran: {_short(output)}"
+    saved = f"The notebook as far as it ran: {short(output)}"
     go_on = "Run the same command again to go on: finished work is kept."
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (step.notebook, output)]  # it formats them
     try:
@@ -278,9 +278,4 @@ def _say_results(plan: Pipeline, result: RunResult) -> None:
     if plan.report:
         print(f"\n{dataset.open(plan.report[-1])!r}")
     for what, path in places:
-        print(f"{what:<8} {_short(path)}")
-
-
-def _short(path: str | Path) -> str:
-    """A path as one would type it here."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+        print(f"{what:<8} {short(path)}")
