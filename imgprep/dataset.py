@@ -101,6 +101,8 @@ class Writer:
 def sizes(table: pa.Table) -> np.ndarray:
     """Bytes of the picture in each row: the one that is shown, or the larger `original` that cannot be."""
     shown = pc.fill_null(table["nbytes"], 0)
+    if "image" in table.column_names:  # it may be kept elsewhere
+        shown = pc.if_else(pc.is_valid(table["image"]), shown, 0)
     if "original" in table.column_names:
         shown = pc.max_element_wise(shown, pc.fill_null(pc.binary_length(table["original"]), 0))
     return shown.to_numpy(zero_copy_only=False)

@@ -138,13 +138,16 @@ def run(tasks: Sequence[Task], job: Job) -> Iterator[tuple[Task, dict]]:
     """Do the tasks, in any order; yields each with its summary, and in it `task_s`, as it is finished.
 
     A summary {"fatal": sentence} is a fault that is not the data's (a full disk, a wrong option): it raises
-    RuntimeError, or ValueError when the user can mend it. Closing the generator, or an interrupt, ends the work.
+    RuntimeError, or ValueError when the user can mend it; an exception there is raised as it is. Closing the
+    generator, or an interrupt, ends the work.
     """
     if not tasks:
         return
     engine = {"inline": _run_inline, "local": _run_local, "ray": _run_ray}[name()]
     with contextlib.closing(engine(list(tasks), job)) as results:
         for task, summary in results:
+            if isinstance(summary.get("fatal"), Exception):
+                raise summary["fatal"]
             if summary.get("fatal"):
                 raise (ValueError if summary.get("user") else RuntimeError)(summary["fatal"])
             yield task, summary
@@ -163,7 +166,8 @@ def _run_local(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
     blobs, barren = _dumps(job), 0
     while left:
         pool = _pool = loky.get_reusable_executor(
-            max_workers=min(workers(), len(tasks)), timeout=600, initializer=_start_worker, initargs=(os.getpid(),)
+            max_workers=min(workers(), len(tasks)), timeout=600, initializer=_start_worker, initargs=(os.getpid(),),
+            env=dict(os.environ),  # a key that was set since ends the processes that do not know it
         )
         futures = {pool.submit(_work, pickle.dumps(t), *blobs): t for t in left.values()}
         before = len(left)

@@ -220,7 +220,7 @@ def finish_rows(rows: pa.Table, results: pa.Table, shape: Shape) -> pa.Table:
         columns |= {"parent_id": ids, "index": pc.if_else(many, child, pa.scalar(None, pa.int32()))}
     suffix = pc.replace_substring(pc.utf8_lower(pc.fill_null(picture["format"], "")), "jpeg", "jpg")
     path = pc.binary_join_element_wise(columns["image_id"], suffix, ".")
-    missing = pc.is_null(_flat(picture["nbytes"]))
+    missing = pc.is_null(_flat(picture["image"]))  # of an uploaded picture all else is known
     image = pa.StructArray.from_arrays([_flat(picture.pop("image")), _flat(path)], fields=list(IMAGE), mask=missing)
     carried = [c for c in rows.column_names if c not in ("image_id", *COLUMNS, *shape.extra.names)]
     columns |= {c: rows[c] for c in carried if c not in columns} | {"source": rows["source"], "image": image}

@@ -165,4 +165,5 @@ class Crashed:
 
 def part_schema(extra: pa.Schema, *, keep_original: bool = False) -> pa.Schema:
     """The schema of a stage's parts."""
-    return pa.schema([*RESULT, *extra, *([pa.field("original", pa.binary())] if keep_original else [])])
+    own = [f for f in extra if f.name not in RESULT.names]
+    return pa.schema([*RESULT, *own, *([pa.field("original", pa.binary())] if keep_original else [])])

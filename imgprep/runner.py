@@ -28,7 +28,8 @@ from imgprep.pipeline import Pipeline, Step
 from imgprep.progress import clock
 from imgprep.project import project_root, short
 
-EXIT_CODES = {"RunStopped": 3, "ValueError": 2, "FileNotFoundError": 2, "KeyboardInterrupt": 130, "Interrupted": 130}
+EXIT_CODES = {"RunStopped": 3, **dict.fromkeys(("ValueError", "StoreError", "FileNotFoundError"), 2)}
+EXIT_CODES |= {"KeyboardInterrupt": 130, "Interrupted": 130}
 
 
 class StepFailed(RuntimeError):

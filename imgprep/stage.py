@@ -40,7 +40,8 @@ class Stage:
     carried through, in input order, beginning with image_id; may hold `status`, `reason`, `error` of earlier stages.
     identities: per split one string per row, or None for a row that has no picture to compute from. inputs: per
     split what the work is given for rows, by `take(rows)`. nbytes: known size of the inputs, or None.
-    work: the picklable function of a unit. reusable: why results may not be reused, or "".
+    work: the picklable function of a unit. ready: called before the first unit, where there is one; may raise.
+    reusable: why results may not be reused, or "".
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stage:
     once: bool = False
     num_gpus: float = 0
     reusable: str = ""
+    ready: Callable[[], None] = lambda: None
 
 
 def build(
@@ -281,6 +283,7 @@ class _Run:
         self.done: list[_Batch] = []
         if not self.units:
             return
+        self.stage.ready()
         engine.start()
         progress = Progress(self.stage.name, self.missing)
         try:

