@@ -34,12 +34,19 @@ class Limit:
 
 
 PRESETS = {
-    "default": Limit(10_000_000, True, 2048, "cloud.google.com/vision/quotas: 10 MB of JSON per request", "2026-11-20"),
+    "default": Limit(10_000_000, True, 2048, "cloud.google.com/vision/quotas: 10 MB of JSON", "2026-11-20"),
+    "openai": Limit(20_000_000, True, 2048, "platform.openai.com/docs/guides/images: 20 MB", "2026-11-20"),
+    "azure": Limit(20_000_000, True, 2048, "learn.microsoft.com, openai/concepts/gpt-with-vision: 20 MB", "2026-11-20"),
+    "azure_vision": Limit(20_000_000, False, 16_000, "learn.microsoft.com, Image Analysis 4.0: 20 MB", "2026-11-20"),
+    "anthropic": Limit(5_242_880, True, 1568, "platform.claude.com, vision: 5 MB in base64", "2026-11-20"),
+    "gemini": Limit(7_000_000, True, 3072, "docs.cloud.google.com, image-understanding: 7 MB inline", "2026-11-20"),
 }
 
 
 class OverBudget(ValueError):
     """No quality and no size of this picture fits."""
+
+    reason = "over_budget"
 
 
 def fit_bytes(

@@ -84,6 +84,27 @@ def decode(
         return TURNS[turn](pixels) if turn > 1 else pixels
 
 
+def frames(data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Iterator[np.ndarray]:
+    """Every frame of a GIF, WebP, APNG or AVIF and every page of a TIFF, as `decode` gives the first; of others, that.
+
+    Raises DecodeError as `decode` does, when it comes to the frame.
+    """
+    with decode_errors_only(data):
+        im = open_header(data, max_pixels)
+        count = getattr(im, "n_frames", 1) if im.format in ("GIF", "WEBP", "PNG", "AVIF", "TIFF") else 1
+        if count == 1:
+            yield decode(data, max_pixels=max_pixels)
+            return
+        turn = orientation(im)
+        for n in range(count):
+            im.seek(n)
+            if max_pixels and im.width * im.height > max_pixels:
+                raise DecodeError("too_many_pixels", f"frame {n} has {im.width} x {im.height} pixels")
+            _load(im, keep_truncated=False)
+            pixels = colour.srgb(im)
+            yield TURNS[turn](pixels) if turn > 1 else pixels
+
+
 def check(data: bytes, *, max_pixels: int | None = MAX_PIXELS, keep_truncated: bool = False) -> Header:
     """Prove, as cheaply as possible, that the first frame decodes from end to end. Raises what `decode` raises.
 

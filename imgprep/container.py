@@ -22,13 +22,20 @@ MAX_SCANS = 100  # of max_pixels each; a progressive JPEG has about 10, and each
 
 # Our own list, not all that Pillow has: its EPS starts Ghostscript, its ICO and ICNS decode while they open.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PSD", "QOI")
+try:  # the extra `heic`; it decodes only, what encodes HEVC is under the GPL
+    import pi_heif
+
+    pi_heif.register_heif_opener(thumbnails=False)
+except ImportError:
+    pass
 VAGUE_FORMATS = ("PPM", "SGI", "PCX", "TGA")  # two bytes of magic or none: that one of these fails proves nothing
 UNSUPPORTED = re.compile(  # JPEG XL, OpenEXR, JPEG XR, Radiance, BPG, FLIF, FITS, DICOM, XCF, DDS, EPS, DjVu, WMF, EMF,
     rb"\xff\n|\0\0\0\x0cJXL |v/1\x01|II\xbc|#\?R|BPG\xfb|FLIF|SIMPLE  =|.{128}DICM|gimp xcf|DDS |%!PS|\xc5\xd0\xd3\xc6"
     rb"|AT&TFORM|\xd7\xcd\xc6\x9a|.{40} EMF"  # ICNS, ICO, CUR, HEIF; raw of Canon, Fujifilm, Olympus, Panasonic
-    rb"|icns|\0\0[\x01\x02]\0[^\0]|....ftyp(?!.{,64}avi[fs])(?:he|mif|msf|crx)|II\*\0....CR|FUJIFILM|II(?:RO|U\0)",
+    rb"|icns|\0\0[\x01\x02]\0[^\0]|....ftypcrx|II\*\0....CR|FUJIFILM|II(?:RO|U\0)",
     re.DOTALL,
 )
+HEIF = re.compile(rb"....ftyp(?!.{,64}avi[fs])(?:he|mif|msf)", re.DOTALL)
 
 
 class DecodeError(ValueError):
@@ -105,14 +112,17 @@ def open_header(data: bytes, max_pixels: int | None) -> Image.Image:
         raise DecodeError("empty", "there are no bytes")
     if UNSUPPORTED.match(data):
         raise DecodeError("unsupported_format", f"pictures of this format are not decoded: {data[:12]!r}")
-    for name in FORMATS + VAGUE_FORMATS:
+    is_heif = HEIF.match(data)  # Pillow's AVIF accepts some of them, too
+    if is_heif and "HEIF" not in Image.OPEN:
+        raise DecodeError("unsupported_format", "a HEIC picture needs `pip install imgprep[heic]`")
+    for name in ("HEIF",) if is_heif else FORMATS + VAGUE_FORMATS:
         factory, accept = Image.OPEN[name]
         if accept is None or accept(data[:16]) is True:
             try:
                 im = factory(io.BytesIO(data), "")
                 break
             except Exception:
-                if name in FORMATS:
+                if name not in VAGUE_FORMATS:
                     raise
     else:
         raise DecodeError("not_an_image", f"this is no picture: it begins with {data[:24]!r}")

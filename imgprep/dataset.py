@@ -149,6 +149,11 @@ class Reader:
             pieces.append(entry[3].slice(mine[0], len(mine)) if is_run else entry[3].take(mine))
         return pa.concat_tables(pieces)
 
+    def picture(self, file: str, row: int) -> bytes | None:
+        """The encoded bytes of one row: `image`, or the `original` of an ok row that Pillow alone cannot open."""
+        found = self.rows(file, np.array([row]), ["image", "original", "nbytes"]).to_pylist()[0]
+        return found["image"]["bytes"] if found["image"] else found["nbytes"] and found.get("original")
+
 
 class Dataset:
     """A dataset folder that exists. `images.download` and `images.transform` return one; `open` reads one."""
@@ -238,8 +243,7 @@ class Dataset:
         for row in rows:
             if not 0 <= row < len(files):
                 raise ValueError(f"no row {row}; split {split!r} has {len(files):,}")
-            image = reader.rows(names[files[row]], places[row : row + 1], ["image"])["image"][0].as_py()
-            out.append(image and image["bytes"])
+            out.append(reader.picture(names[files[row]], places[row]))
         return out
 
     def example(self) -> bytes:
@@ -247,7 +251,7 @@ class Dataset:
         files = [f["file"] for f in self.files if f["config"] == self.configs[0] and f["rows"]]
         if not files:
             raise ValueError(f"{self.folder} has no picture that is ok")
-        return Reader(self._folder).rows(files[0], np.array([0]), ["image"])["image"][0].as_py()["bytes"]
+        return Reader(self._folder).picture(files[0], 0)
 
     def runs(self) -> list[dict[str, Any]]:
         """What each run that computed or changed something took, oldest first."""

@@ -24,7 +24,7 @@ class Shape:
     """What the rows of a stage look like beside COLUMNS.
 
     extra: the stage's own columns. children: a picture may become many rows. placeholder: the RESULT columns that
-    stand in for a failed picture. keep_original: `failures` has the bytes of formats that cannot be opened.
+    stand in for a failed picture. keep_original: `failures` and `original` have bytes that Pillow cannot open.
     configs: of the ok rows; where there are several, the column `variant` of `extra` says which is a row's.
     """
 
@@ -220,8 +220,8 @@ def finish_rows(rows: pa.Table, results: pa.Table, shape: Shape) -> pa.Table:
         columns |= {"parent_id": ids, "index": pc.if_else(many, child, pa.scalar(None, pa.int32()))}
     suffix = pc.replace_substring(pc.utf8_lower(pc.fill_null(picture["format"], "")), "jpeg", "jpg")
     path = pc.binary_join_element_wise(columns["image_id"], suffix, ".")
-    missing = pc.is_null(_flat(picture["image"]))  # of an uploaded picture all else is known
-    image = pa.StructArray.from_arrays([_flat(picture.pop("image")), _flat(path)], fields=list(IMAGE), mask=missing)
+    data = _flat(picture.pop("image"))  # null: of an uploaded picture, or HEIC's original, all else is known
+    image = pa.StructArray.from_arrays([data, _flat(path)], fields=list(IMAGE), mask=pc.is_null(data))
     carried = [c for c in rows.column_names if c not in ("image_id", *COLUMNS, *shape.extra.names)]
     columns |= {c: rows[c] for c in carried if c not in columns} | {"source": rows["source"], "image": image}
     columns |= picture | out | {f.name: results[f.name] for f in shape.extra}

@@ -131,17 +131,12 @@ def transform(
     if clash := [c for c in extra.names if c in needed]:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
     load, planned = plan_source(source, out, new=[*extra.names, *(["parent_id", "index"] if children else [])])
-    rows, inputs, identities = planned["rows"], planned["inputs"], planned["identities"]
-    columns = list(dict.fromkeys(c for t in rows.values() for c in t.column_names))
+    columns = list(dict.fromkeys(c for t in planned["rows"].values() for c in t.column_names))
     init, call = _split_options(fn, options)
     if isinstance(fn, type) and getattr(fn, "once", False):  # a model of ours: a wrong one is told now
         fn, options = fn(**init), call
     asked = fingerprint.check_options(fn, call, columns)
-    for split, table in rows.items():
-        inputs[split].columns = {c: table[c] for c in asked}
-        if asked:
-            values = zip(*(table[c].to_pylist() for c in asked), strict=True)
-            identities[split] = [i and f"{i}\n{v!r}" for i, v in zip(identities[split], values, strict=True)]
+    give_columns(planned, asked)
     reusable = ""
     operation = {"stage": "transform", "features": str(extra), "format": format, "options": options}
     operation |= {"children": children}
@@ -301,6 +296,15 @@ def plan_source(source: str | Dataset | dict[str, pa.Table], out: str, *, new: l
     if clash:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
     return load, plan
+
+
+def give_columns(planned: dict[str, Any], names: list[str]) -> None:
+    """Let the work see these columns of each row; a result holds for their values, too."""
+    for split, table in planned["rows"].items() if names else ():
+        planned["inputs"][split].columns = {name: table[name] for name in names}
+        cells = zip(*(table[name].to_pylist() for name in names), strict=True)
+        known = zip(planned["identities"][split], cells, strict=True)
+        planned["identities"][split] = [identity and f"{identity}\n{values!r}" for identity, values in known]
 
 
 def _plan_stored(tables: dict[str, pa.Table]) -> dict[str, dict]:

@@ -2,6 +2,8 @@
 
 import re
 
+from PIL import Image
+
 from imgprep import colour
 from imgprep.container import MAX_PIXELS, decode_errors_only, open_header, orientation
 
@@ -32,6 +34,17 @@ def clean(data: bytes, *, keep_metadata: bool = False, max_pixels: int | None = 
     if im.format == "WEBP":
         return data[: 8 + int.from_bytes(data[4:8], "little")] if data[12:16] != b"VP8X" else None
     return _jpeg(data) if is_jpeg else _png(data)
+
+
+def exif_segment(data: bytes) -> bytes:
+    """The EXIF of a picture as a JPEG has it, behind its first two bytes; it says upright. b"" where there is none."""
+    try:
+        exif = Image.Image.getexif(open_header(data, None))
+        exif.pop(274, None)  # the orientation: the pixels are turned already
+        body = exif.tobytes() if len(exif) else b""
+    except Exception:
+        return b""  # damaged EXIF is no reason to lose a picture
+    return b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body if 0 < len(body) <= 65533 else b""
 
 
 def _jpeg(data: bytes) -> bytes | None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from imgprep import dataset, tables, uris
 
 RESERVED = (*dataset.COLUMNS, "image_id", "original", "parent_id", "file", "row")  # `index` may be the user's
-PICTURE = re.compile(r"(?i)\.(jpe?g|jpe|png|gif|bmp|webp|tiff?|avif|hei[cf]|jxl|jp2|psd|p[pgb]m|ico|tga|svs)$")
+PICTURE = re.compile(r"(?i)\.(jpe?g|jpe|mpo|png|gif|bmp|webp|tiff?|avif|hei[cf]|jxl|jp2|psd|p[pgb]m|ico|tga|svs)$")
 HF_FILE = re.compile(r"\.(parquet|arrow|tar)$|(^|/)metadata\.(csv|jsonl)$")  # a folder with one is opened by `datasets`
 
 

@@ -142,8 +142,8 @@ class _Run:
         meta = next((t.schema.metadata for t in tables if t.schema.metadata), None)
         own = [f for f in user if f.name not in {"image_id", *COLUMNS, *shape.extra.names}]
         plain = dataset.schema_of(pa.schema(own, meta), shape.extra, children=shape.children)
-        failures = dataset.with_original(plain) if shape.keep_original else plain
-        return dict.fromkeys(shape.configs, plain) | {"failures": failures}
+        whole = dataset.with_original(plain) if shape.keep_original else plain
+        return {c: whole if c in ("original", "failures") else plain for c in (*shape.configs, "failures")}
 
     def _typed(self, rows: pa.Table) -> pa.Table:
         """The carried columns as they are written: without passwords, null where a split lacks what another has."""

@@ -1,22 +1,25 @@
 """From each picture the original, a version for vision models, a thumbnail, and what other sizes are named."""
 
+import functools
+import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from imgprep import budget, codec, geometry, images, metadata, stage, work
+from imgprep import augment as augmentation
+from imgprep import budget, codec, fingerprint, geometry, images, metadata, stage, work
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 from imgprep.gather import Shape
 from imgprep.parts import PartWriter, part_schema
 
-COLUMNS = pa.schema(
-    [("variant", pa.string()), ("outcome", pa.string()), ("quality", pa.int32()), ("source_sha256", pa.string())]
-)
-PASSED = ("JPEG", "PNG", "WEBP")  # what browsers show and vision models read
+COLUMNS = {"variant": pa.string(), "outcome": pa.string(), "quality": pa.int32(), "source_sha256": pa.string()}
+SIZE = {"max_side": None, "max_bytes": None, "format": None, "quality": 95}
+PASSED = ("JPEG", "MPO", "PNG", "WEBP")  # what browsers show and vision models read
 
 
 def build(
@@ -28,6 +31,10 @@ def build(
     vision_max_side: int | None = None,
     thumbnail_side: int | None = 256,
     sizes: dict[str, dict[str, Any]] | None = None,
+    augment: dict[str, dict[str, Any]] | str | None = None,
+    copies: int = 0,
+    annotations: dict[str, str] | None = None,
+    frames: str = "first",
     keep_metadata: bool = False,
     max_pixels: int | None = codec.MAX_PIXELS,
     batch_size: int = 10_000,
@@ -38,30 +45,44 @@ def build(
     """Make every size of every picture of `source`, into one dataset folder with a config per size.
 
     source: a dataset folder, what `sources.read` gives, or one path that it reads (a folder of pictures …).
-    The default config is `original`, the same bytes; then `vision`, `thumbnail`, and those of `sizes`. A row is a
-    child of its picture (`parent_id`) with `variant`, `outcome` (copied, stripped: the same pixels without metadata,
-    encoded), `quality` (null where nothing was encoded) and `source_sha256`.
-    vision: whose limits, a name of `budget.PRESETS`, or None; vision_max_bytes (of the file) and vision_max_side
-        stand in for them. thumbnail_side: the longest side in pixels, or None. Nothing is ever enlarged.
+    The default config is `original`, the same bytes; then `vision`, `thumbnail`, those of `sizes`, and `augmented`. A
+    row is a child of its picture (`parent_id`) with `variant`, `outcome` (copied; stripped: the same pixels without
+    metadata; encoded), `quality` (null where nothing was encoded) and `source_sha256`. Nothing is ever enlarged.
+    vision: whose limits, a name of `budget.PRESETS`, or None; vision_max_bytes (of the file, not of its base64) and
+        vision_max_side (of the longest side, in pixels, as are all of these) stand in for them.
     sizes: name -> {"max_side", "max_bytes", "format" (JPEG, WEBP or PNG), "quality" (the highest, 95)}, all optional.
-    keep_metadata: leave EXIF, XMP and comments in pictures that pass as they are.
-    A picture that cannot be read is one failed row; a size that no quality reaches fails alone, with `over_budget`.
+    augment, copies: so many copies by the transforms that `augment.pipeline` takes, within the vision size or that of
+        sizes["augmented"]; the column `augmentation` says what was done.
+    annotations: kind (`augment.KINDS`) -> column, in pixels of the original; they are scaled and move with the copies.
+    frames: "first", or "all" of an animation; the column `frame` counts them.
+    keep_metadata: keep EXIF in JPEGs. Else it is in the original only, as are XMP and comments; ICC profiles that are
+        not sRGB are converted.
+    A picture that cannot be read is one failed row; a size that no quality reaches fails alone, as `over_budget`.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
     """
-    wanted = _sizes(vision, vision_max_bytes, vision_max_side, thumbnail_side, sizes or {})
     images.check_flags(keep_metadata=keep_metadata, retry_failed=retry_failed)
     images.check_max_pixels(max_pixels)
-    load, rows = images.plan_source(source, out, new=[*COLUMNS.names, "parent_id", "index"])
-    options = {"sizes": wanted, "keep_metadata": keep_metadata}
+    if frames not in ("first", "all"):
+        raise ValueError(f"frames is 'first' or 'all', not {frames!r}")
+    if type(copies) is not int or copies < 0 or bool(copies) != bool(augment):
+        raise ValueError(f"augment names transforms and copies how many of each picture, 1 or more, not {copies!r}")
+    vision_limits = {"max_bytes": vision_max_bytes, "max_side": vision_max_side}
+    wanted = _sizes(vision, vision_limits, thumbnail_side, sizes or {}, with_copies=copies > 0)
+    columns = COLUMNS | ({"frame": pa.int32()} if frames == "all" else {})
+    columns |= {"augmentation": pa.string()} if copies else {}
+    load, planned = images.plan_source(source, out, new=[*columns, "parent_id", "index"])
+    extra = _with_annotations(columns, annotations or {}, planned["rows"])
+    images.give_columns(planned, list((annotations or {}).values()))
+    options = {"sizes": wanted, "frames": frames, "keep_metadata": keep_metadata, "annotations": annotations or {}}
+    options |= {"augment": augmentation.pipeline(augment), "copies": copies} if copies else {}
+    make = Variants(**options | {"max_pixels": max_pixels})
     plan = stage.Stage(
         name="variants",
         options=options,
         operation={"stage": "variants", "version": 1, **options},
-        **rows,
-        work=work.Work(
-            PartWriter(Folder(out), part_schema(COLUMNS)), load, Variants(wanted, keep_metadata, max_pixels)
-        ),
-        shape=Shape(COLUMNS, children=True, configs=("original", *wanted)),
+        **planned,
+        work=work.Work(PartWriter(Folder(out), part_schema(extra, keep_original=True)), load, make),
+        shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),
     )
     return stage.build(plan, out, batch_size=batch_size, retry_failed=retry_failed,
                        max_failed=max_failed, dry_run=dry_run)  # fmt: skip
@@ -72,53 +93,83 @@ class Variants:
     """The sizes of each loaded picture, as rows of results. One decode feeds them all."""
 
     sizes: dict[str, dict[str, Any]]
+    frames: str
     keep_metadata: bool
     max_pixels: int | None
+    annotations: dict[str, str] = field(default_factory=dict)
+    augment: dict[str, Any] | None = None
+    copies: int = 0
 
     def __call__(self, loaded: Iterator[work.Loaded]) -> Iterator[dict[str, Any]]:
+        run = self.augment and augmentation.compose(self.augment, list(self.annotations))
         for one in loaded:
-            if one.reason or one.data is None:
-                yield work.failed(one, one.reason or "empty", one.error or "there is no picture")
-                continue
             try:
-                rows = list(self._rows(one))
-            except codec.DecodeError as e:  # as one row, also where only the last of its pixels are missing
-                rows = [work.failed(one, e.reason, str(e))]
+                if one.reason or one.data is None:
+                    raise codec.DecodeError(one.reason or "empty", one.error or "there is no picture")
+                rows = list(self._rows(one, run))
+            except codec.DecodeError as e:  # one row, also where it is a later frame that is damaged
+                original = one.data if e.reason == "unsupported_format" else None
+                more = {"original": original, "nbytes": len(original or b""), **one.columns}
+                rows = [work.failed(one, e.reason, str(e), **more)]
             yield from rows
 
-    def _rows(self, one: work.Loaded) -> Iterator[dict[str, Any]]:
+    def _rows(self, one: work.Loaded, run: Any) -> Iterator[dict[str, Any]]:
         h = codec.probe(one.data, max_pixels=self.max_pixels)
-        shown = (h.width, h.height, h.format)
-        first = work.picture_row(one.key, one.data, shown, child=0, variant="original", outcome="copied")
-        more = {"source_sha256": first["sha256"]}
-        yield first | more
+        header = h.width, h.height, h.format
+        first = work.picture_row(one.key, one.data, header, child=0, variant="original", outcome="copied")
+        if h.format == "HEIF":  # `image` is always something that Pillow alone opens
+            first |= {"image": None, "original": one.data}
+        shared = {"source_sha256": first["sha256"], **one.columns}
+        yield first | shared
         clean = metadata.clean(one.data, keep_metadata=self.keep_metadata, max_pixels=self.max_pixels)
-        passed = [n for n, size in self.sizes.items() if clean and _fits(size, max(shown[:2]), h.format, len(clean))]
-        made = self._decode(one.data, [size for n, size in self.sizes.items() if n not in passed])
-        for child, (name, size) in enumerate(self.sizes.items(), 1):
-            more |= {"variant": name, "child": child}
+        exif = metadata.exif_segment(one.data) if self.keep_metadata else b""
+        passed = [n for n, size in self.sizes.items() if clean and n != "augmented" and _fits(size, header, len(clean))]
+        for child, (name, more, make) in enumerate(self._pictures(one, header, passed, first["sha256"], run), 1):
+            row = shared | {"variant": name, "child": child, **more}
             if name in passed:
                 outcome = "copied" if clean == one.data else "stripped"
-                yield work.picture_row(one.key, clean, shown, outcome=outcome, **more)
+                yield work.picture_row(one.key, clean, header, outcome=outcome, **row)
                 continue
             try:
-                data, quality = _encode(_resized(made, size["max_side"]), size)
-            except budget.OverBudget as e:
-                yield work.failed(one, "over_budget", str(e), **more)
+                image, notes, row["augmentation"] = make()
+                data, row["quality"] = _encode(image, self.sizes[name], exif)
+            except (budget.OverBudget, augmentation.AugmentError) as e:
+                yield work.failed(one, e.reason, str(e), **row)
                 continue
             e = codec.probe(data, max_pixels=None)
-            yield work.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", quality=quality,
-                                   **more)  # fmt: skip
+            row |= {column: notes[kind] for kind, column in self.annotations.items()}
+            yield work.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", **row)
 
-    def _decode(self, data: bytes, sizes: list[dict[str, Any]]) -> list[np.ndarray]:
-        """The picture at the least DCT scale that serves all of these sizes."""
-        if not sizes:
+    def _pictures(self, one: work.Loaded, header: tuple, passed: list[str], sha256: str, run: Any) -> Iterator[tuple]:
+        """The variants but the original: name, columns, and what gives the pixels, their annotations and a record."""
+        notes = {kind: one.columns[column] for kind, column in self.annotations.items()}
+        sides = [size["max_side"] for name, size in self.sizes.items() if name not in passed]
+        for frame, image in enumerate(self._decoded(one.data, sides)):
+            made, more = [image], {"frame": frame} if self.frames == "all" else {}
+            for name, size in self.sizes.items():
+                if name in passed:
+                    yield name, more, None
+                    continue
+                small = _resized(made, size["max_side"])
+                moved = augmentation.scaled(notes, header[:2], small.shape[1::-1]) if notes else notes
+                if name != "augmented":
+                    yield name, more, lambda picture=(small, moved, None): picture
+                for copy in range(self.copies if name == "augmented" else 0):
+                    seed = hashlib.sha256(f"{sha256} {frame} {copy}".encode()).digest()
+                    number = int.from_bytes(seed[:4])
+                    yield name, more, functools.partial(augmentation.apply, run, small, moved, number)
+
+    def _decoded(self, data: bytes, sides: list[int | None]) -> Iterator[np.ndarray | None]:
+        """The picture, or its frames, at the least DCT scale that serves sizes with these sides."""
+        if self.frames == "all" and sides:
+            yield from codec.frames(data, max_pixels=self.max_pixels)
+        elif sides:
+            # Small ones from twice their size: an area average is better than the DCT's. Large ones would cost much.
+            side = None if None in sides else max(2 * s if s <= 512 else s for s in sides)
+            yield codec.decode(data, min_wh=side and (side, side), max_pixels=self.max_pixels)
+        else:
             codec.check(data, max_pixels=self.max_pixels)
-            return []
-        sides = [size["max_side"] for size in sizes]
-        # Small ones from twice their size: the area average is better than the DCT's. Large ones would cost too much.
-        side = None if None in sides else max(2 * s if s <= 512 else s for s in sides)
-        return [codec.decode(data, min_wh=side and (side, side), max_pixels=self.max_pixels)]
+            yield None
 
 
 def _resized(made: list[np.ndarray], side: int | None) -> np.ndarray:
@@ -130,32 +181,64 @@ def _resized(made: list[np.ndarray], side: int | None) -> np.ndarray:
     return made[-1]
 
 
-def _encode(image: np.ndarray, size: dict[str, Any]) -> tuple[bytes, int | None]:
-    format = size["format"] or "JPEG"
+def _encode(image: np.ndarray, size: dict[str, Any], exif: bytes) -> tuple[bytes, int | None]:
+    format, quality = size["format"] or "JPEG", size["quality"]
+    exif = exif if format == "JPEG" else b""
     if format == "PNG":
         return codec.encode(image), None
     if size["max_bytes"] is None:
-        return codec.encode(image, format, quality=size["quality"]), size["quality"]
-    return budget.fit_bytes(image, size["max_bytes"], format=format, best=size["quality"])
+        data = codec.encode(image, format, quality=quality)
+    else:
+        data, quality = budget.fit_bytes(image, size["max_bytes"] - len(exif), format=format, best=quality)
+    return data[:2] + exif + data[2:] if exif else data, quality
 
 
-def _fits(size: dict[str, Any], side: int, format: str, nbytes: int) -> bool:
-    format = "JPEG" if format == "MPO" else format
-    is_small = size["max_side"] is None or side <= size["max_side"]
-    return is_small and nbytes <= (size["max_bytes"] or nbytes) and format in (size["format"] or PASSED)
+def _fits(size: dict[str, Any], header: tuple[int, int, str], nbytes: int) -> bool:
+    width, height, format = header
+    within = max(width, height) <= (size["max_side"] or max(width, height)) and nbytes <= (size["max_bytes"] or nbytes)
+    return within and (format == size["format"] if size["format"] else format in PASSED)
 
 
-def _sizes(
-    vision: str | None, max_bytes: int | None, max_side: int | None, thumbnail: int | None, named: Any
-) -> dict[str, dict[str, Any]]:
+def _sizes(vision: str | None, limits: dict[str, int | None], thumbnail: int | None, named: Any, *, with_copies: bool):
     """Every size but the original, complete. Raises ValueError for what no picture can have."""
     wanted: dict[str, dict[str, Any]] = {}
     if vision is not None:
         if vision not in budget.PRESETS:
             raise ValueError(f"vision is one of {', '.join(budget.PRESETS)}, or None, not {vision!r}")
-        limit = budget.PRESETS[vision]
-        wanted["vision"] = {"max_side": max_side or limit.max_side, "max_bytes": max_bytes or limit.file_bytes}
+        preset = {"max_side": budget.PRESETS[vision].max_side, "max_bytes": budget.PRESETS[vision].file_bytes}
+        wanted["vision"] = preset | {k: v for k, v in limits.items() if v is not None}
     if thumbnail is not None:
         wanted["thumbnail"] = {"max_side": thumbnail, "quality": 85}
-    whole = {"max_side": None, "max_bytes": None, "format": None, "quality": 95}
-    return {name: whole | size for name, size in (wanted | named).items()}
+    if not isinstance(named, dict) or not all(isinstance(size, dict) for size in named.values()):
+        raise ValueError(f"sizes is {{name: {{'max_side': 800, …}}}}, not {named!r}")
+    wanted |= named
+    if with_copies:
+        wanted["augmented"] = {"max_side": wanted.get("vision", {}).get("max_side")} | named.get("augmented", {})
+    for name, size in wanted.items():
+        what = f"sizes[{name!r}]"
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in ("original", "failures", "data", "default", "all"):
+            raise ValueError(f"{name!r} cannot name a size: use small letters, digits and _, and no word of ours")
+        if name == "augmented" and not with_copies:
+            raise ValueError("the size 'augmented' is of the copies: give augment and copies, or another name")
+        fingerprint.check_known(what, size, list(SIZE))
+        for key in ("max_side", "max_bytes", "quality"):
+            if size.get(key) is not None and (type(size[key]) is not int or size[key] < 1):
+                raise ValueError(f"{what}: {key} is a whole number above 0, not {size[key]!r}")
+        if size.get("format") not in (None, "JPEG", "WEBP", "PNG") or (size.get("quality") or 1) > 100:
+            raise ValueError(f"{what}: format is JPEG, WEBP or PNG, and quality at most 100, not {size!r}")
+        if size.get("format") == "PNG" and size.get("max_bytes"):
+            raise ValueError(f"{what}: a PNG has no quality to lower: leave max_bytes out, or take JPEG or WEBP")
+    return {name: SIZE | {k: v for k, v in size.items() if v is not None} for name, size in wanted.items()}
+
+
+def _with_annotations(columns: dict[str, pa.DataType], annotations: Any, rows: dict[str, pa.Table]) -> pa.Schema:
+    """The stage's columns, with those that hold annotations as the source has them."""
+    if not isinstance(annotations, dict):
+        raise ValueError(f"annotations is {{kind: column}}, not {annotations!r}")
+    fingerprint.check_known("annotations", annotations, list(augmentation.KINDS))
+    table = next(iter(rows.values()))
+    for column in annotations.values():
+        if any(column not in t.column_names for t in rows.values()):
+            raise ValueError(f"no column {column!r}; this table has: {', '.join(table.column_names)}")
+    fields = [table.schema.field(column) for column in annotations.values()]
+    return pa.schema([*fields, *columns.items()], table.schema.metadata)

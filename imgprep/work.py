@@ -121,8 +121,7 @@ class Stored:
     def __call__(self, payload: list, totals: dict[str, int]) -> Iterator[Loaded]:
         reader = Reader(self.folder, keep=2)
         for key, ((file, row), columns), _ in payload:
-            image = reader.rows(file, np.array([row]), ["image"])["image"][0].as_py()
-            yield Loaded(key, image and image["bytes"], columns)
+            yield Loaded(key, reader.picture(file, row), columns)
 
 
 @dataclass(frozen=True)
@@ -139,6 +138,8 @@ class Original:
                 continue
             try:
                 h = codec.check(one.data, max_pixels=self.max_pixels, keep_truncated=self.keep_truncated)
+                if h.format == "HEIF":  # `image` is always something that Pillow alone opens
+                    raise codec.DecodeError("unsupported_format", "a HEIC picture stays in `original`: give size_wh")
                 yield picture_row(one.key, one.data, (h.width, h.height, h.format), one.etag)
             except codec.DecodeError as e:
                 original = one.data if e.reason == "unsupported_format" else None

@@ -23,8 +23,6 @@ from imgprep.codec import DecodeError
         (b"PK\x03\x04" + b"\0" * 40, "not_an_image"),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "not_an_image"),
         (b"\x1f\x8b\x08\0\0\0\0\0", "not_an_image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported_format"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "unsupported_format"),
         (b"\xff\x0a\xfa\x1f\x01\x91", "unsupported_format"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "unsupported_format"),
         (b"v/1\x01\x02\0\0\0channels", "unsupported_format"),

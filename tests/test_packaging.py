@@ -79,8 +79,8 @@ def test_everything_imported_is_declared():
 
 def test_every_dependency_is_used():
     # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`, the sample's photos (found as
-    # files), and what the notebooks' users compose their own functions from.
-    silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-learn", "albumentations"}
+    # files).
+    silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-learn"}
     used = {canonicalize_name(n) for m in imported("imgprep") for n in OWNERS.get(m, [])}
     assert {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]} - used == silent
 
