@@ -23,13 +23,13 @@ CONTEXT = {
 def write(ds: Dataset, url: str, *, name: str, description: str, license: str) -> dict[str, Any]:
     """Write croissant.json into a dataset folder, for those who find the folder under `url`. Returns what it says.
 
-    It lists the files of the config `default` with size and sha256, and has a record set for each, called by its split
+    It lists the files of the default config with size and sha256, and has a record set for each, called by its split
     (and number, where a split has many): mlcroissant reads no set of Parquet files at once, unless they are in a git.
     A record has the columns of a row, with the picture as sc:ImageObject. license: a URL or an SPDX name.
     """
     files, sets = [], []
     for split in ds.splits:
-        mine = [f for f in ds.files if (f["config"], f["split"]) == ("default", split)]
+        mine = [f for f in ds.files if (f["config"], f["split"]) == (ds.configs[0], split)]
         for number, file in enumerate(mine):
             path, called = file["file"], split if len(mine) == 1 else f"{split}-{number:05d}"
             files.append({"@type": "cr:FileObject", "@id": path, "name": path, "sha256": file["sha256"],

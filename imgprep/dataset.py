@@ -6,6 +6,7 @@ on time, host, engine or worker count.
 """
 
 import json
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -167,6 +168,10 @@ class Dataset:
         self.files: list[dict] = [json.loads(line) for line in lines[1:]]
         self._index: dict[str, pa.Table] = {}
         self._places: dict[str, tuple[list[str], np.ndarray, np.ndarray]] = {}
+        self._reader, self._reading = Reader(self._folder, keep=2), threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        return Dataset, (self._folder,)
 
     @property
     def folder(self) -> str:
@@ -239,11 +244,12 @@ class Dataset:
             files = np.repeat(where.indices.to_numpy(), counts)
             self._places[split] = where.dictionary.to_pylist(), files, expand(index["start"].to_numpy(), counts)
         names, files, places = self._places[split]
-        reader, out = Reader(self._folder), []
+        out = []
         for row in rows:
             if not 0 <= row < len(files):
                 raise ValueError(f"no row {row}; split {split!r} has {len(files):,}")
-            out.append(reader.picture(names[files[row]], places[row]))
+            with self._reading:
+                out.append(self._reader.picture(names[files[row]], places[row]))
         return out
 
     def example(self) -> bytes:
@@ -251,7 +257,7 @@ class Dataset:
         files = [f["file"] for f in self.files if f["config"] == self.configs[0] and f["rows"]]
         if not files:
             raise ValueError(f"{self.folder} has no picture that is ok")
-        return Reader(self._folder).picture(files[0], 0)
+        return self._reader.picture(files[0], 0)
 
     def runs(self) -> list[dict[str, Any]]:
         """What each run that computed or changed something took, oldest first."""

@@ -27,8 +27,8 @@ MARK = ".imgprep-export"  # in every export: of which version of which dataset i
 Files = dict[str, list[str]]
 
 
-def export(ds: Dataset, folder: str, form: str) -> str:
-    """Write the config `default` of `ds` into a local folder, in one of four forms. Returns the folder.
+def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) -> str:
+    """Write a config of `ds` (None: the default one) into a local folder, in one of four forms. Returns the folder.
 
     "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost.
     "lance": data/<split>.lance, for `load_dataset` and `lance.dataset`; nothing is lost (`pip install imgprep[lance]`).
@@ -43,11 +43,12 @@ def export(ds: Dataset, folder: str, form: str) -> str:
     target = Folder(folder)
     if target.remote:
         raise ValueError(f"{folder} is on a store: export into a local folder, then copy that")
-    files = {s: [f["file"] for f in ds.files if (f["config"], f["split"]) == ("default", s)] for s in ds.splits}
+    config = config or ds.configs[0]
+    files = {s: [f["file"] for f in ds.files if (f["config"], f["split"]) == (config, s)] for s in ds.splits}
     files = {split: names for split, names in files.items() if names}
     if not files:
-        raise ValueError(f"{ds.folder} has no picture that is ok")
-    mark = json.dumps({"form": form, "of": hashlib.sha256(ds._folder.get(MANIFEST) or b"").hexdigest()}).encode()
+        raise ValueError(f"{ds.folder} has no pictures in the config {config!r}; it has: {', '.join(ds.configs)}")
+    mark = hashlib.sha256(f"{form} {config} ".encode() + (ds._folder.get(MANIFEST) or b"")).hexdigest().encode()
     before = target.get(MARK)
     if before == mark:
         return folder

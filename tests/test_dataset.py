@@ -3,7 +3,9 @@
 import datetime
 import decimal
 import http.server
+import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -372,3 +374,22 @@ def test_what_only_looks_like_a_secret_stays(tmp_path, paths):
     cells = ["me@b.c", "key=1&token=2", "https://shop.example/x?key=1", "https://a.example/?to=me@b.c", None, ""]
     rows = {"train": table(paths, cell=cells)}
     assert images.download(rows, str(tmp_path / "out")).table("train")["cell"].to_pylist() == cells
+
+
+def test_pictures_asked_for_one_by_one_open_each_file_once(paths, tmp_path, monkeypatch):
+    ds = images.download({"train": table(paths)}, str(tmp_path / "out"), batch_size=3)
+    wanted = ds.pictures("train", range(6))
+    opened, opener = [], pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda *a, **k: opened.append(a) or opener(*a, **k))
+    again = dataset.open(ds.folder)
+    assert [again.pictures("train", [i])[0] for i in range(6)] == wanted and again.example() == wanted[0]
+    assert len(opened) == 2
+
+
+def test_a_dataset_travels_to_processes_and_serves_threads(paths, tmp_path):
+    ds = images.download({"train": table(paths)}, str(tmp_path / "out"), batch_size=1)
+    wanted = ds.pictures("train", range(6))
+    assert pickle.loads(pickle.dumps(ds)).pictures("train", range(6)) == wanted
+    with ThreadPoolExecutor(8) as pool:
+        rows = [i % 6 for i in range(300)]
+        assert list(pool.map(lambda i: ds.pictures("train", [i])[0], rows)) == [wanted[i] for i in rows]

@@ -3,13 +3,14 @@
 import datetime
 import os
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
 from made import folder, picture, table
 
 import imgprep
-from imgprep import codec, exports, images
+from imgprep import codec, exports, images, variants
 
 FORMS = list(exports.FORMS)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -17,8 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def make(home, n=7, **columns):
     """Two splits of PNG and JPEG pictures with a class, and rows that are not ok."""
-    from datasets import ClassLabel, Features
-
     home.mkdir(exist_ok=True)
     paths = folder(home / "in", n)
     for i in range(0, n, 3):
@@ -28,8 +27,8 @@ def make(home, n=7, **columns):
     columns = {"label": [i % 2 for i in range(n + 1)], **columns}
     for name, values in columns.items():
         rows = rows.append_column(name, [values])
-    features = Features.from_arrow_schema(rows.schema) | {"label": ClassLabel(names=["cat", "dog"])}
-    rows = rows.cast(Features(features).arrow_schema)
+    features = datasets.Features.from_arrow_schema(rows.schema) | {"label": datasets.ClassLabel(names=["cat", "dog"])}
+    rows = rows.cast(datasets.Features(features).arrow_schema)
     tables = {"train": rows, "left": rows.slice(2, 3)}
     return images.download(tables, str(home / "ds"), batch_size=4, max_failed=1)
 
@@ -53,8 +52,6 @@ def bytes_of(image) -> bytes:
 
 def opened(where: str, form: str, tmp_path) -> dict:
     """split -> (features, rows with the picture as bytes), by `datasets`."""
-    import datasets
-
     if form == "disk":
         found = datasets.load_from_disk(where)
     else:
@@ -99,12 +96,19 @@ def test_lance_opens_it_too(ds, tmp_path):
     assert found.count_rows() == 7 and found.to_table(columns=["code"])["code"].to_pylist()[-1] == "006"
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_streaming_gives_the_same_pictures(ds, tmp_path, form):
-    import datasets
+def test_a_config_of_sizes_is_exported_and_copied(ds, tmp_path):
+    with imgprep.session("local", workers=0):
+        sizes = variants.build(ds, str(tmp_path / "sizes"), thumbnail_side=8)
+        exports.export(sizes, str(tmp_path / "small"), "disk", config="thumbnail")
+        copied = images.copy(sizes, {"one": sizes.table("left")}, str(tmp_path / "copied"))
+    rows = datasets.load_from_disk(str(tmp_path / "small"))["train"]
+    assert len(rows) == 7 and {picture.size for picture in rows["image"]} == {(8, 5)}
+    assert copied.configs == sizes.configs
+    assert len(datasets.load_dataset(copied.folder, "thumbnail", cache_dir=str(tmp_path / "c"))["one"]) == 3
 
-    if form == "disk":
-        pytest.skip("load_from_disk maps its files")
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "disk"])  # load_from_disk maps its files
+def test_streaming_gives_the_same_pictures(ds, tmp_path, form):
     out = exports.export(ds, str(tmp_path / form), form)
     rows = list(datasets.load_dataset(out, split="train", streaming=True))
     key = "jpg" if form == "webdataset" else "image"
@@ -157,6 +161,6 @@ def test_mistakes_are_one_sentence(ds, tmp_path, where, form, says):
 def test_a_dataset_without_an_ok_picture_is_refused(tmp_path):
     with imgprep.session("local", workers=0):
         none = images.download({"train": table([str(tmp_path / "x.png")])}, str(tmp_path / "ds"), max_failed=1)
-    with pytest.raises(ValueError, match="has no picture that is ok"):
+    with pytest.raises(ValueError, match="has no pictures in the config 'default'; it has: default, failures"):
         exports.export(none, str(tmp_path / "out"), "disk")
     assert not (tmp_path / "out").exists()
