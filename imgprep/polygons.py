@@ -1,0 +1,138 @@
+"""Labelled objects of a raster as tables: Parquet for analysis, GeoJSON for maps. The raster is never in memory."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imgprep import rasters
+from imgprep.folder import Folder
+from imgprep.rasters import Raster
+
+SIDE = 2048  # pixels of a window's side
+SCHEMA = pa.schema({"id": pa.int64(), "area": pa.int64(), "bbox": pa.list_(pa.int32(), 4),
+                    "centroid": pa.list_(pa.float64(), 2), "polygon": pa.binary()})  # fmt: skip
+GEO = {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"], "crs": None}
+
+
+def write(labels: str, out: str) -> int:
+    """Write `out`.parquet and `out`.geojson of a raster of labels (0 is background); returns the number of objects.
+
+    Parquet, in order of id: area, bbox [x, y, width, height], centroid [x, y] (the mean of its pixels), polygon (WKB;
+    GeoParquet), all in pixels of the raster, y down. Edges of pixels are edges of polygons, so a polygon's area
+    is the object's; pixels that touch at a corner only make a MultiPolygon. GeoJSON: WGS 84 longitude and latitude
+    (RFC 7946) where the raster has a place on earth, else the same pixels; its member "coordinates" says which.
+    Memory: a window, the objects' numbers, and the outlines of those that a row of windows has not finished.
+    """
+    folder, name = os.path.split(out)
+    target = Folder(folder)
+    with (
+        rasters.open(labels) as raster,
+        rasters.gdal(),
+        target.create(lambda _: f"{name}.parquet") as table,
+    ):
+        known = bool(raster.crs and raster.transform)
+        about = "WGS 84 longitude, latitude" if known else "pixels, y down"
+        geo = {"version": "1.1.0", "primary_column": "polygon", "columns": {"polygon": GEO}}
+        with target.create(lambda _: f"{name}.geojson") as text:
+            text.write(json.dumps({"type": "FeatureCollection", "coordinates": about, "features": []})[:-2].encode())
+            objects, first = _objects(raster), True
+            with pq.ParquetWriter(table, SCHEMA.with_metadata({"geo": json.dumps(geo)}), compression="zstd") as rows:
+                for some, outlines in _outlines(raster, objects):
+                    rows.write_table(_table(some, outlines))
+                    places = _placed(outlines, raster) if known else outlines
+                    text.write(_features(some, places, first).encode())
+                    first = False
+            text.write(b"]}")
+    return len(objects)
+
+
+def _windows(raster: Raster) -> Iterator[tuple[int, int, np.ndarray]]:
+    for y in range(0, raster.height, SIDE):
+        for x in range(0, raster.width, SIDE):
+            box = x, y, min(SIDE, raster.width - x), min(SIDE, raster.height - y)
+            yield x, y, raster.read(box)[..., 0].astype(np.int32)
+
+
+def _objects(raster: Raster) -> np.ndarray:
+    """One row for each object, by id: id, area, left, top, right, bottom, sum of x, sum of y. int64."""
+    found = [np.zeros((0, 8), np.int64)]
+    for left, top, part in _windows(raster):
+        change = np.ones(part.shape, bool)
+        change[:, 1:] = part[:, 1:] != part[:, :-1]
+        starts = np.flatnonzero(change)
+        ids, runs = part.ravel()[starts], np.diff(starts, append=part.size)  # pixels of one row with one number
+        starts, ids, runs = starts[ids > 0], ids[ids > 0], runs[ids > 0]
+        y, x = np.divmod(starts, part.shape[1])
+        x, y = x + left, y + top
+        columns = ids, runs, x, y, x + runs, y + 1, runs * (2 * x + runs - 1) // 2, runs * y
+        found.append(_summed(np.stack(columns, 1).astype(np.int64)))
+    return _summed(np.concatenate(found))
+
+
+def _summed(rows: np.ndarray) -> np.ndarray:
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    first = np.flatnonzero(np.diff(rows[:, 0], prepend=-1))
+    if not len(first):
+        return rows
+    how = [np.minimum, np.add, np.minimum, np.minimum, np.maximum, np.maximum, np.add, np.add]
+    return np.stack([f.reduceat(rows[:, i], first) for i, f in enumerate(how)], 1)
+
+
+def _outlines(raster: Raster, objects: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of `objects` and their polygons, in order of id, as soon as no further window touches them."""
+    import shapely
+    from rasterio.features import shapes
+    from rasterio.transform import Affine
+
+    pieces, done = defaultdict(list), 0
+    for x, y, part in _windows(raster):
+        for outline, number in shapes(part, mask=part > 0, connectivity=4, transform=Affine.translation(x, y)):
+            pieces[int(number)].append(shapely.geometry.shape(outline))
+        if x + SIDE >= raster.width:
+            ready = np.flatnonzero(objects[done:, 5] > y + SIDE)
+            stop = done + int(ready[0]) if len(ready) else len(objects)
+            some = objects[done:stop]
+            if len(some):
+                whole = [pieces.pop(int(n)) for n in some[:, 0]]
+                whole = [p[0] if len(p) == 1 else shapely.union_all(p).simplify(0) for p in whole]
+                yield some, shapely.normalize(np.array(whole, object))
+            done = stop
+
+
+def _table(some: np.ndarray, outlines: np.ndarray) -> pa.Table:
+    import shapely
+
+    left, top, right, bottom = some[:, 2:6].T
+    boxes = np.stack([left, top, right - left, bottom - top], 1).astype(np.int32)
+    centres = some[:, 6:8] / some[:, 1:2]
+    listed = [pa.FixedSizeListArray.from_arrays(v.ravel(), n) for v, n in ((boxes, 4), (centres, 2))]
+    return pa.table([some[:, 0], some[:, 1], *listed, pa.array(shapely.to_wkb(outlines), pa.binary())], schema=SCHEMA)
+
+
+def _placed(outlines: np.ndarray, raster: Raster) -> np.ndarray:
+    """On the globe, outer rings counter-clockwise."""
+    import shapely
+    from rasterio import warp
+
+    left, right_x, down_x, top, right_y, down_y = raster.transform
+
+    def on_earth(at: np.ndarray) -> np.ndarray:
+        x, y = left + at @ [right_x, down_x], top + at @ [right_y, down_y]
+        return np.round(np.stack(warp.transform(raster.crs, "EPSG:4326", x, y), 1), 9)
+
+    return shapely.orient_polygons(shapely.transform(outlines, on_earth))
+
+
+def _features(some: np.ndarray, outlines: np.ndarray, is_first: bool) -> str:
+    import shapely
+
+    lines = [
+        f'{{"type": "Feature", "id": {n}, "properties": {{"id": {n}, "area": {area}}}, "geometry": {shape}}}'
+        for (n, area), shape in zip(some[:, :2].tolist(), shapely.to_geojson(outlines), strict=True)
+    ]
+    return ("\n" if is_first else ",\n") + ",\n".join(lines)
