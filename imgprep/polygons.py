@@ -13,7 +13,7 @@ from imgprep import rasters
 from imgprep.folder import Folder
 from imgprep.rasters import Raster
 
-SIDE = 2048  # pixels of a window's side
+SIDE = 1024  # pixels of a window's side
 SCHEMA = pa.schema({"id": pa.int64(), "area": pa.int64(), "bbox": pa.list_(pa.int32(), 4),
                     "centroid": pa.list_(pa.float64(), 2), "polygon": pa.binary()})  # fmt: skip
 GEO = {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"], "crs": None}

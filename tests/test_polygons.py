@@ -30,7 +30,7 @@ def written(tmp_path, labels, **more):
     return found, json.loads((tmp_path / "objects.geojson").read_text())
 
 
-@pytest.mark.parametrize("side", [37, 64, 2048])
+@pytest.mark.parametrize("side", [37, 64, 1024])
 @pytest.mark.parametrize("connectivity", [1, 2])
 def test_objects_are_what_scikit_image_measures(tmp_path, monkeypatch, side, connectivity):
     monkeypatch.setattr(polygons, "SIDE", side)
@@ -44,7 +44,7 @@ def test_objects_are_what_scikit_image_measures(tmp_path, monkeypatch, side, con
         assert row["centroid"] == pytest.approx(p.centroid[::-1])
 
 
-@pytest.mark.parametrize("side", [37, 64, 2048])
+@pytest.mark.parametrize("side", [37, 64, 1024])
 @pytest.mark.parametrize("connectivity", [1, 2])
 def test_polygons_cover_the_pixels_of_their_object_and_no_other(tmp_path, monkeypatch, side, connectivity):
     monkeypatch.setattr(polygons, "SIDE", side)
@@ -64,7 +64,7 @@ def test_the_windows_leave_no_trace(tmp_path, monkeypatch):
     labels = noise(connectivity=2)
     labels[40:120, 20:30] = labels[110:120, 20:140] = labels.max() + 1  # over many windows
     files = []
-    for side in (33, 64, 2048):
+    for side in (33, 64, 1024):
         monkeypatch.setattr(polygons, "SIDE", side)
         found, _ = written(tmp_path, labels)
         files.append((found.drop_columns(["polygon"]), found["polygon"].to_pylist()))
