@@ -4,7 +4,6 @@ Written a row group at a time, whatever the dataset's size, beside its place and
 """
 
 import contextlib
-import functools
 import hashlib
 import io
 import json
@@ -13,7 +12,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import psutil
 import pyarrow as pa
@@ -24,7 +23,7 @@ from imgprep.folder import Folder
 from imgprep.labels import EXTENSIONS, stems
 
 MARK = ".imgprep-export"  # in every export: of which version of which dataset it is
-Files = dict[str, list[str]]
+Files = dict[str, list[str]]  # of each split
 
 
 def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) -> str:
@@ -32,8 +31,8 @@ def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) ->
 
     "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost.
     "lance": data/<split>.lance, for `load_dataset` and `lance.dataset`; nothing is lost (`pip install imgprep[lance]`).
-    "imagefolder": a file per picture and metadata.parquet, for up to some 10,000 pictures. `datasets` takes a column
-        whose name ends in file_name for pictures, so it ends in filename.
+    "imagefolder": a file per picture and metadata.parquet, for up to some 10,000 pictures. A column whose name ends in
+        file_name, which `datasets` would take for pictures, ends in filename.
     "webdataset": data/<split>-000000.tar with <id>.jpg (or as the first picture is; Pillow goes by the bytes) and
         <id>.json, in which dates, times and decimals are text and columns of bytes are left out.
     An export of the same version is left alone, an older one is replaced; ValueError where a folder holds other files.
@@ -54,9 +53,17 @@ def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) ->
         return folder
     if before is None and os.path.exists(target.path) and (os.path.isfile(target.path) or os.listdir(target.path)):
         raise ValueError(f"{target.path} holds files that no export wrote: name another folder")
+
+    def read(names: list[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The row groups of these files."""
+        for name in names:
+            with pq.ParquetFile(ds._folder.open(name)) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns=columns)
+
     with _beside(target.path) as holder:
         schema = pq.read_schema(ds._folder.open(next(iter(files.values()))[0]))
-        FORMS[form](functools.partial(_tables, ds._folder), files, schema, f"{holder}/new")
+        FORMS[form](read, files, schema, f"{holder}/new")
         Folder(f"{holder}/new").put(MARK, mark)
         if os.path.isdir(target.path):
             os.rename(target.path, f"{holder}/old")
@@ -78,14 +85,6 @@ def _beside(path: str) -> Iterator[str]:
         yield holder
     finally:
         shutil.rmtree(holder)
-
-
-def _tables(folder: Folder, names: list[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of these files."""
-    for name in names:
-        with pq.ParquetFile(folder.open(name)) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns)
 
 
 def _disk(read: Callable, files: Files, schema: pa.Schema, out: str) -> None:
@@ -128,12 +127,15 @@ def _imagefolder(read: Callable, files: Files, schema: pa.Schema, out: str) -> N
         os.makedirs(f"{out}/{split}")
         with pq.ParquetWriter(f"{out}/{split}/metadata.parquet", plain) as metadata:
             for table in read(sources):
-                called = [f"{next(paths)}.{_ending(kind)}" for kind in table["format"].to_pylist()]
-                for name, image in zip(called, table["image"].to_pylist(), strict=True):
-                    with open(f"{out}/{split}/{name}", "wb") as file:
-                        file.write(image["bytes"])
-                metadata.write_table(pa.table([pa.array(called), *(table[n] for n in names)], schema=plain))
-    _card(out, {split: f"{split}/**" for split in files}, None)
+                called = []
+                for kind, image in zip(table["format"].to_pylist(), table["image"].to_pylist(), strict=True):
+                    name = f"{next(paths)}.{_ending(kind)}"
+                    called.append(name if image else None)  # none: it is an `original` that Pillow cannot open
+                    if image:
+                        Path(out, split, name).write_bytes(image["bytes"])
+                columns = [pa.array(called, pa.string()), *(table[name] for name in names)]
+                metadata.write_table(pa.table(columns, schema=plain))
+    _card(out, {split: f"{split}/**" for split in files})
 
 
 def _webdataset(read: Callable, files: Files, schema: pa.Schema, out: str) -> None:
@@ -147,13 +149,14 @@ def _webdataset(read: Callable, files: Files, schema: pa.Schema, out: str) -> No
     for split, number, name in [(s, i, name) for s, names in files.items() for i, name in enumerate(names)]:
         with tarfile.open(f"{out}/data/{split}-{number:06d}.tar", "w") as tar:
             for table in read([name]):
-                columns = [stems(table["image_id"].to_pylist()), table["image"].to_pylist()]
-                for key, image, cells in zip(*columns, table.select([*row]).to_pylist(), strict=True):
+                keys, images = stems(table["image_id"].to_pylist()), table["image"].to_pylist()
+                for key, image, cells in zip(keys, images, table.select([*row]).to_pylist(), strict=True):
                     text = json.dumps(cells, ensure_ascii=False, default=str).encode()
-                    for member, data in ((f"{key}.{ending}", image["bytes"]), (f"{key}.json", text)):
-                        entry = tarfile.TarInfo(member)
-                        entry.size = len(data)
-                        tar.addfile(entry, io.BytesIO(data))
+                    for kind, data in ((ending, image and image["bytes"]), ("json", text)):
+                        if data is not None:
+                            entry = tarfile.TarInfo(f"{key}.{kind}")
+                            entry.size = len(data)
+                            tar.addfile(entry, io.BytesIO(data))
     whole = {ending: Image(), "json": row, "__key__": Value("string"), "__url__": Value("string")}
     _card(out, {split: f"data/{split}-*.tar" for split in files}, Features(whole).arrow_schema)
 
@@ -161,16 +164,15 @@ def _webdataset(read: Callable, files: Files, schema: pa.Schema, out: str) -> No
 FORMS = {"disk": _disk, "imagefolder": _imagefolder, "lance": _lance, "webdataset": _webdataset}
 
 
-def _card(out: str, paths: dict[str, str], schema: pa.Schema | None) -> None:
+def _card(out: str, paths: dict[str, str], schema: pa.Schema | None = None) -> None:
     """README.md: which files are which split, and of which features."""
     from datasets import Features
     from huggingface_hub import DatasetCardData
 
     data_files = [{"split": split, "path": path} for split, path in paths.items()]
-    meta: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": data_files}]}
-    if schema is not None:
-        meta["dataset_info"] = {"features": Features.from_arrow_schema(schema)._to_yaml_list()}
-    Folder(out).put("README.md", f"---\n{DatasetCardData(**meta).to_yaml()}\n---\n".encode())
+    info = {"dataset_info": {"features": Features.from_arrow_schema(schema)._to_yaml_list()}} if schema else {}
+    meta = DatasetCardData(configs=[{"config_name": "default", "data_files": data_files}], **info)
+    Folder(out).put("README.md", f"---\n{meta.to_yaml()}\n---\n".encode())
 
 
 def _ending(kind: str) -> str:

@@ -196,8 +196,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
     ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
     kept = [c for c in whole.column_names if c not in ("image_id", id_column)]
     carried = {"image_id": ids, **{c: whole[c] for c in kept}, "source": [""] * len(ids)}
-    found = _rewrite("write", {split: pa.table(carried)}, staged, out, work.Original(None, False),
-                     Shape(pa.schema([])))  # fmt: skip
+    found = _rewrite("write", {split: pa.table(carried)}, staged, out, work.Original(None, False))
     for n in range(len(tables)):
         staged.delete(f"{n:05d}.parquet")
     return found
@@ -213,14 +212,15 @@ def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Datase
     check_tables(tables)
     if Folder(out).path == source.folder:
         raise ValueError(f"{out!r} is the source itself: name another folder")
+    if len(source.configs) > 2:
+        raise ValueError(f"{source.folder} has several sizes: copy what it was made from, and make them again")
     missing = [c for t in tables.values() for c in ("file", "row", "sha256", "nbytes") if c not in t.column_names]
     if missing:
         raise ValueError(f"the tables have no column {missing[0]!r}: give rows as Dataset.table gives them")
-    shape = Shape(pa.schema([]), configs=tuple(source.configs[:-1]))
-    return _rewrite("copy", tables, Folder(source.folder), out, work.unchanged, shape)
+    return _rewrite("copy", tables, Folder(source.folder), out, work.unchanged)
 
 
-def _rewrite(name: str, tables: dict[str, pa.Table], stored: Folder, out: str, make: Callable, shape: Shape) -> Dataset:
+def _rewrite(name: str, tables: dict[str, pa.Table], stored: Folder, out: str, make: Callable) -> Dataset:
     writer = PartWriter(Folder(out), part_schema(pa.schema([])))
     plan = stage.Stage(
         name=name,
@@ -228,7 +228,7 @@ def _rewrite(name: str, tables: dict[str, pa.Table], stored: Folder, out: str, m
         operation={"stage": name},
         **_plan_stored(tables),
         work=work.Work(writer, work.Stored(stored), make),
-        shape=shape,
+        shape=Shape(pa.schema([])),
     )
     return stage.build(plan, out, max_failed=1.0)
 

@@ -5,9 +5,11 @@ import os
 
 import datasets
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pytest
 from made import folder, picture, table
+from test_variants_table import HEIC
 
 import imgprep
 from imgprep import codec, exports, images, variants
@@ -46,8 +48,8 @@ def ds(tmp_path_factory):
         yield make(tmp_path_factory.mktemp("exports") / "a", **values)
 
 
-def bytes_of(image) -> bytes:
-    return image["bytes"] if image["bytes"] is not None else open(image["path"], "rb").read()
+def bytes_of(image) -> bytes | None:
+    return image and (image["bytes"] if image["bytes"] is not None else open(image["path"], "rb").read())
 
 
 def opened(where: str, form: str, tmp_path) -> dict:
@@ -59,7 +61,7 @@ def opened(where: str, form: str, tmp_path) -> dict:
     out = {}
     for split, part in found.items():
         (image,) = [n for n, f in part.features.items() if isinstance(f, datasets.Image)]
-        assert part[0][image].size == (24, 16)
+        assert isinstance(part[0][image], PIL.Image.Image)
         rows = part.cast_column(image, datasets.Image(decode=False)).to_list()
         out[split] = part.features, [{**row, image: bytes_of(row[image])} for row in rows]
     return out
@@ -96,15 +98,18 @@ def test_lance_opens_it_too(ds, tmp_path):
     assert found.count_rows() == 7 and found.to_table(columns=["code"])["code"].to_pylist()[-1] == "006"
 
 
-def test_a_config_of_sizes_is_exported_and_copied(ds, tmp_path):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_config_of_sizes_is_exported_also_where_a_row_has_no_picture_to_show(tmp_path, form):
+    paths = folder(tmp_path / "in", 3)
+    with open(paths[1], "wb") as file:
+        file.write(HEIC)
     with imgprep.session("local", workers=0):
-        sizes = variants.build(ds, str(tmp_path / "sizes"), thumbnail_side=8)
-        exports.export(sizes, str(tmp_path / "small"), "disk", config="thumbnail")
-        copied = images.copy(sizes, {"one": sizes.table("left")}, str(tmp_path / "copied"))
-    rows = datasets.load_from_disk(str(tmp_path / "small"))["train"]
-    assert len(rows) == 7 and {picture.size for picture in rows["image"]} == {(8, 5)}
-    assert copied.configs == sizes.configs
-    assert len(datasets.load_dataset(copied.folder, "thumbnail", cache_dir=str(tmp_path / "c"))["one"]) == 3
+        sizes = variants.build({"train": table(paths)}, str(tmp_path / "sizes"), thumbnail_side=8)
+    for config, shown in (("original", [True, False, True]), ("thumbnail", [True] * 3)):
+        exports.export(sizes, str(tmp_path / config), form, config=config)
+        _, rows = opened(str(tmp_path / config), form, tmp_path / "cache")["train"]
+        (column,) = {"image", "png", "jpg"} & rows[0].keys()
+        assert [row[column] is not None for row in rows] == shown
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "disk"])  # load_from_disk maps its files
