@@ -26,6 +26,7 @@ REASONS = {
     "corrupt": "the body's encoding or the picture's data is damaged",
     "too_many_pixels": "more pixels than max_pixels, by its header",
     "over_budget": "no quality and size of the picture has so few bytes",
+    "no_answer": "the results of the batch do not have this request",
     "error": "the function raised an exception on this picture",
     "crashed": "the process died on this picture, twice",
 }
