@@ -27,6 +27,7 @@ REASONS = {
     "too_many_pixels": "more pixels than max_pixels, by its header",
     "over_budget": "no quality and size of the picture has so few bytes",
     "no_answer": "the results of the batch do not have this request",
+    "no_foreground": "no tile of this block has as much foreground as was asked for",
     "error": "the function raised an exception on this picture",
     "crashed": "the process died on this picture, twice",
 }
