@@ -47,7 +47,8 @@ def download(
     status "placeholder" and a reason; it is not in the dataset's default config.
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     retry_failed: try the failures of earlier runs again. refresh: ask the servers (by ETag) for newer versions.
-    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent …
+    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent … With
+        opt_out=False the column `opt_out` keeps the header of an owner who opted out, of rows that are fetched then.
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
     """
     check_flags(keep_truncated=keep_truncated, retry_failed=retry_failed, refresh=refresh)
@@ -63,11 +64,14 @@ def download(
     fetching = [n for n in inspect.signature(fetch.Fetcher).parameters if n != "share"]
     fingerprint.check_known("download", fetch_options, fetching)
     check_tables(tables)
+    extra = pa.schema([("opt_out", pa.string())] if fetch_options.get("opt_out") is False else [])
+    if any("opt_out" in t.column_names for t in tables.values()) and extra:
+        raise ValueError("there is a column 'opt_out' already: give sources.read rename={'opt_out': 'my_opt_out'}")
     urls = work.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
     stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), _color(placeholder_color))
     h = codec.probe(stand_in)
     instead = work.picture_row(b"", stand_in, (h.width, h.height, h.format))
-    writer = PartWriter(Folder(out), part_schema(pa.schema([]), keep_original=not size_wh))
+    writer = PartWriter(Folder(out), part_schema(extra, keep_original=not size_wh))
     picture = work.Picture(fit, background=background, max_pixels=max_pixels, keep_truncated=keep_truncated,
                        format="JPEG", min_wh=size_wh and (2 * size_wh[0], 2 * size_wh[1]))  # fmt: skip
     plan = stage.Stage(
@@ -79,7 +83,7 @@ def download(
         inputs={s: _Rows([t["source"]], {}) for s, t in tables.items()},
         nbytes=dict.fromkeys(tables),
         work=work.Work(writer, urls, picture if fit else work.Original(max_pixels, keep_truncated)),
-        shape=Shape(pa.schema([]), placeholder=instead, keep_original=not size_wh),
+        shape=Shape(extra, placeholder=instead, keep_original=not size_wh),
     )
     return stage.build(plan, out, batch_size=batch_size, retry_failed=retry_failed, refresh=refresh,
                        max_failed=max_failed, dry_run=dry_run)  # fmt: skip

@@ -44,6 +44,7 @@ class Loaded:
     reason: str = ""
     error: str = ""
     etag: str = ""
+    opt_out: str = ""  # what the owner says, where that is not honoured
 
 
 def failed(one: Loaded, reason: str, error: str, **more: Any) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class Urls:
                         totals["unchanged"] += 1
                         continue
                     one.data, one.etag = answer.body, answer.etag or ""
-                    one.reason, one.error = answer.reason, answer.error
+                    one.reason, one.error, one.opt_out = answer.reason, answer.error, answer.opt_out
                     yield one
         with ThreadPoolExecutor(4) as pool:
             others = [i for i, kind in enumerate(kinds) if kind in ("path", "store", "hf")]
@@ -140,7 +141,7 @@ class Original:
                 h = codec.check(one.data, max_pixels=self.max_pixels, keep_truncated=self.keep_truncated)
                 if h.format == "HEIF":  # `image` is always something that Pillow alone opens
                     raise codec.DecodeError("unsupported_format", "a HEIC picture stays in `original`: give size_wh")
-                yield picture_row(one.key, one.data, (h.width, h.height, h.format), one.etag)
+                yield picture_row(one.key, one.data, (h.width, h.height, h.format), one.etag, opt_out=one.opt_out)
             except codec.DecodeError as e:
                 original = one.data if e.reason == "unsupported_format" else None
                 yield failed(one, e.reason, str(e), original=original, nbytes=len(original or b""))
@@ -257,6 +258,7 @@ class Picture:
         values = result if isinstance(result, dict) else {"image": result}
         image, more = values.get("image"), {k: _plain(v) for k, v in values.items() if k != "image"}
         unknown = [k for k in more if k not in self.extra]
+        more = {"opt_out": one.opt_out, **more}
         if unknown:
             raise ValueError(f"{self.name} returned {unknown[0]!r}: declare it in features={{{unknown[0]!r}: …}}")
         if image is None and not isinstance(result, dict):

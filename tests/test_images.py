@@ -171,6 +171,8 @@ def site():
             self.server.asked.append((self.path, status))
             self.send_response(status)
             self.send_header("ETag", etag)
+            if n == 99:
+                self.send_header("X-Robots-Tag", "noai")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -227,3 +229,21 @@ def test_a_refresh_that_was_killed_goes_on(site, tmp_path, monkeypatch):
     out = images.download(rows, str(tmp_path / "out"), refresh=True, **options)
     for i, data in enumerate(out.pictures("train", range(20))):
         assert np.array_equal(codec.decode(data), picture(i if i % 2 else 20 + i))
+
+
+@pytest.mark.parametrize("options", [{}, {"size_wh": [8, 8]}])
+def test_a_header_that_opts_out_is_honoured_or_kept_in_the_row(site, tmp_path, options):
+    def download(urls, **more):
+        rows = {"train": table([f"http://127.0.0.1:{site.server_address[1]}/{i}" for i in urls])}
+        options_of = {"allow_hosts": ["127.0.0.1"], "max_failed": 1, **options, **more}
+        return images.download(rows, str(tmp_path / "out"), **options_of).table("train")
+
+    first = download([1, 99])
+    assert first["reason"].to_pylist() == ["", "opted_out"] and "opt_out" not in first.column_names
+    now = download([1, 99, 3], opt_out=False, retry_failed=True)
+    assert now["status"].to_pylist() == ["ok"] * 3
+    assert now["opt_out"].to_pylist() == [None, "X-Robots-Tag: noai", ""]  # the first was fetched before
+    assert len(site.asked) == 4
+    with pytest.raises(ValueError, match="there is a column 'opt_out' already"):
+        rows = {"train": table(["http://127.0.0.1/1"], opt_out=["x"])}
+        images.download(rows, str(tmp_path / "other"), opt_out=False, allow_hosts=["127.0.0.1"])
