@@ -17,10 +17,10 @@ import yaml
 
 from imgprep import tables
 from imgprep.parameters import Parameter, cell_of, fit, nearest, read
-from imgprep.project import project_root, resolve, resolve_input
+from imgprep.project import project_root, resolve, resolve_input, short
 
 KEYS = ["description", "parameters", "steps", "report", "tables"]
-STEP_KEYS = ["name", "notebook", "inputs", "parameters"]
+STEP_KEYS = ["name", "notebook", "inputs", "columns", "parameters"]
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -37,12 +37,16 @@ class Outline:
 
 @dataclass(frozen=True)
 class Step:
-    """A notebook, what it is given, and all that it declares. `inputs` are parameters that name a file or folder."""
+    """A notebook, what it is given, and all that it declares.
+
+    inputs: the parameters that name a file or folder; columns: those that name a column of one of these.
+    """
 
     name: str
     notebook: Path
     given: dict[str, Any]
     inputs: list[str]
+    columns: list[str]
     known: dict[str, Parameter]
 
     def value(self, name: str) -> Any:
@@ -108,7 +112,7 @@ def load(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeli
         cell = found.cells[step["name"]]
         full = {n: f"{step['name']}.{n}" for n in cell}
         filled = {n: value(f) for n, f in full.items() if f in written or f in given}
-        steps.append(Step(step["name"], found.notebooks[step["name"]], filled, step["inputs"], cell))
+        steps.append(Step(step["name"], found.notebooks[step["name"]], filled, step["inputs"], step["columns"], cell))
     command = ["imgprep", "run", os.fspath(name)]
     for key, text in given.items():
         command += ["-p", f"{key}={text if isinstance(text, str) else json.dumps(text, default=os.fspath)}"]
@@ -147,7 +151,7 @@ def _read(file: Path) -> dict[str, Any]:
         _only(step, STEP_KEYS, f"{file.name}, step {number},")
         if not {"name", "notebook"} <= step.keys():
             raise ValueError(f"{file.name}, step {number}, needs a `name` and a `notebook`")
-        step["inputs"], step["parameters"] = step.get("inputs") or [], step.get("parameters") or {}
+        step |= {k: step.get(k) or empty for k, empty in (("inputs", []), ("columns", []), ("parameters", {}))}
     steps = [step["name"] for step in spec["steps"]]
     if not steps or len(set(steps)) < len(steps):
         raise ValueError(f"{file.name} needs `steps`, each with a name of its own; it has {', '.join(steps) or 'none'}")
@@ -240,8 +244,21 @@ def check_inputs(plan: Pipeline) -> None:
             path = step.value(name)
             if missing(path) and not any(Path(resolve(path)).is_relative_to(out) for out in filled):
                 raise ValueError(f"{name}: {tables.missing(resolve(path))}")
+        _check_columns(step)
         if "out" in step.known:
             filled.append(Path(resolve(step.value("out"))))
+
+
+def _check_columns(step: Step) -> None:
+    """ValueError for a column that no input has, where all are tables on this machine with their names at the top."""
+    paths = [resolve_input(step.value(name)) for name in step.inputs if step.value(name)]
+    heads = [tables.header(path) for path in paths]
+    if all(heads):
+        new = step.value("rename") if "rename" in step.known else {}
+        names = [new.get(name, name) for name in dict.fromkeys(n for head in heads for n in head)]
+        for name in step.columns:
+            if step.value(name) not in (None, *names):
+                raise ValueError(f"{name}: {tables.no_column(step.value(name), names, ', '.join(map(short, paths)))}")
 
 
 def missing(path: str | None) -> bool:

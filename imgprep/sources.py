@@ -3,7 +3,6 @@
 `uris` says what may stand in the column `source`, and gives the bytes behind it.
 """
 
-import difflib
 import hashlib
 import os
 import re
@@ -154,9 +153,7 @@ def _filled(where: str, table: pa.Table, what: str = "rows") -> pa.Table:
 def _known(name: str, inputs: list[_Input]) -> None:
     columns = list(dict.fromkeys(n for one in inputs for n in one.table.column_names))
     if name not in columns:
-        near = difflib.get_close_matches(name, columns, 1)
-        what = f"no column {name!r}; {', '.join(one.where for one in inputs)} has: {', '.join(columns)}"
-        raise ValueError(what + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise ValueError(tables.no_column(name, columns, ", ".join(one.where for one in inputs)))
 
 
 def _rename(one: _Input, rename: dict[str, str], id_column: str | None) -> None:

@@ -48,6 +48,26 @@ def read(where: str) -> pa.Table:
         raise ValueError(f"{where} cannot be read: {type(e).__name__}: {line(e)}") from e
 
 
+def header(where: str) -> list[str]:
+    """The column names of a CSV, TSV or Parquet file on this machine, read from its top; else []."""
+    match = NAME.search(where)
+    if not match or match[1].lower() == "jsonl" or not os.path.isfile(where):
+        return []
+    with suppress(Exception), fsspec.open(where, "rb", compression="gzip" if match[2] else None) as file:
+        if match[1].lower() == "parquet":
+            return pq.read_schema(file).names
+        rows = pd.read_csv(file, sep="\t" if match[1].lower() == "tsv" else ",", header=None, nrows=1, dtype=str,
+                           na_filter=False)  # fmt: skip
+        return rows.iloc[0].tolist()
+    return []  # what is wrong with it is said by `read`
+
+
+def no_column(name: str, columns: list[str], where: str) -> str:
+    """The sentence for a column that is not there, with the near match behind it."""
+    near = difflib.get_close_matches(name, columns, 1)
+    return f"no column {name!r}; {where} has: {', '.join(columns)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
 def unknown(where: str) -> str:
     """The sentence for a file whose name does not say what it is."""
     return f"{where} is no table that can be read; give a .csv, .tsv, .parquet or .jsonl file (also .gz), or a folder"

@@ -171,6 +171,25 @@ def test_beside_a_folder_a_name_is_no_name_on_the_hub(two):
         pipeline.check_inputs(pipeline.load("two", {"table": "data/pictures"}))
 
 
+def test_a_wrong_column_is_found_before_the_run(project):
+    project.notebook("get", "table: str = 'a.csv'\nurl: str | None = 'link'\nrename: dict = {}")
+    project.pipeline("one", "steps: [{name: get, notebook: notebooks/get.ipynb, inputs: [table], columns: [url]}]")
+    for name, text in {"a.csv": "\ufeffLink,x\n1,2\n", "b.tsv": "link\tx\n", "c.jsonl": '{"x": 1}\n'}.items():
+        (project.root / name).write_text(text)
+    with pytest.raises(ValueError, match="^url: no column 'link'; a.csv has: Link, x; did you mean 'Link'[?]$"):
+        pipeline.check_inputs(pipeline.load("one"))
+    with pytest.raises(ValueError, match="^url: no column 'y'; b.tsv has: link, x$"):
+        pipeline.check_inputs(pipeline.load("one", {"get.table": "b.tsv", "get.url": "y"}))
+    for given in (
+        {"get.rename": "{Link: link}"},
+        {"get.url": "null"},
+        {"get.table": "b.tsv"},
+        {"get.table": "c.jsonl"},  # only reading all of it would tell
+        {"get.table": "notebooks"},
+    ):
+        pipeline.check_inputs(pipeline.load("one", given))
+
+
 def test_the_projects_own_files_come_before_those_of_the_package(two):
     two.pipeline("products", "steps: [{name: get, notebook: notebooks/get.ipynb}]")
     assert [s.name for s in pipeline.load("products").steps] == ["get"]
