@@ -11,7 +11,6 @@ from typing import Any
 
 import filelock
 import fsspec
-import pandas as pd
 import pyarrow as pa
 
 from imgprep.dataset import COLUMNS, MANIFEST, Dataset
@@ -35,14 +34,15 @@ def find(root: str) -> list[str]:
 
 def listing(roots: Sequence[str]) -> str:
     """A line for each dataset folder: its rows, those that are ok, bytes of its files, and how long ago it changed."""
-    lines = []
+    lines = [["folder", "rows", "ok", "size", "age"]]
     for ds in [Dataset(folder) for root in roots for folder in find(root)]:
         runs, counts, size = ds.runs(), ds.counts(), sum(file["bytes"] for file in ds.files)
         age = _age(datetime.now(UTC) - datetime.fromisoformat(runs[-1]["started"])) if runs else ""
         lines.append([short(ds.folder), f"{counts['rows']:,}", f"{counts['ok']:,}", bytes_text(size), age])
-    if not lines:
+    if len(lines) == 1:
         raise ValueError(f"no dataset folder in {', '.join(map(short, roots))}")
-    return pd.DataFrame(lines, columns=["folder", "rows", "ok", "size", "age"]).to_string(index=False)
+    wide = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return "\n".join(f"{line[0]:<{wide[0]}}  " + "  ".join(map(str.rjust, line[1:], wide[1:])) for line in lines)
 
 
 def diff(a: str, b: str) -> dict[str, list[str]]:

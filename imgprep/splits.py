@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from imgprep import codec, similar
 from imgprep.dataset import Dataset
 from imgprep.progress import say
+from imgprep.tables import no_column
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
@@ -29,10 +30,11 @@ def split(
 ) -> dict[str, pa.Table]:
     """Deal the rows of all tables out to the splits of `shares`, keeping their order: for `images.download` or `copy`.
 
-    tables: what `sources.read` or `hashed` gives. key: the column whose hash decides, whatever other rows there are.
-    group: rows with one value of this column go together, and so do rows with one source or one picture.
-    near_duplicates: the column of `hashed`; rows that differ in 6 of 64 bits or fewer go together, to where the first
-        of them belongs. Only where a new picture is near two groups, the later group moves to the earlier one's split.
+    tables: what `sources.read` or `hashed` gives. key: the column whose hash decides, wherever other rows are added.
+    group: rows with one value of this column go together. So do copies (one source, or one picture), to where the first
+        of them belongs: put new rows behind the old ones, and it is the new that follow.
+    near_duplicates: the column of `hashed`; rows that differ in 6 of 64 bits or fewer are taken for copies. Where a new
+        picture is near two groups, the later of these moves to the split of the earlier.
     stratify: a column of classes. Exact quotas would move old rows when new ones come; by the hash a split with share p
         gets n p +- 2 sqrt(n p (1 - p)) of a class's n rows, 19 times in 20. How far that is from exact is said, and
         which of the first 32 seeds comes nearest: choose one at the start, then keep it.
@@ -44,18 +46,17 @@ def split(
     table = _one(tables)
     for name in filter(None, (key, stratify, group, near_duplicates)):
         if name not in table.column_names:
-            raise ValueError(f"no column {name!r}; the table has: {', '.join(table.column_names)}")
+            raise ValueError(no_column(name, table.column_names, "the table"))
     frame = table.select([*{"source", key, group, "sha256", "status"} & {*table.column_names}]).to_pandas()
     is_ok = frame.get("status", pd.Series("ok", frame.index)) == "ok"  # all placeholders are one picture
     alike = [frame.source, frame.get(group), frame["sha256"].where(is_ok) if "sha256" in frame else None]
     if near_duplicates:
         near = similar.near(table[near_duplicates].fill_null(0).to_numpy() * is_ok.to_numpy())
         alike.append(pd.Series({row: i for i, rows in enumerate(near) for row in rows}).reindex(frame.index))
-    words = table[key].cast(pa.string())  # not by pandas: there 1 becomes 1.0 as soon as a row has none
-    if group:
-        words = pc.coalesce(table[group].cast(pa.string()), words)
-    digests = [hashlib.blake2b((word or "").encode(), digest_size=8).digest() for word in words.to_pylist()]
-    drawn = np.frombuffer(b"".join(digests), np.uint64)[_first([a for a in alike if a is not None])]
+    # Not by pandas: there 1 becomes 1.0 as soon as a row has none.
+    words = pc.coalesce(*(table[name].cast(pa.string()) for name in (group, key) if name), "").to_pylist()
+    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in words)
+    drawn = np.frombuffer(digests, np.uint64)[_first([a for a in alike if a is not None])]
     places = _places(drawn, seed, parts)
     if stratify:
         classes = pd.factorize(table[stratify].to_pandas().astype(str))[0]
