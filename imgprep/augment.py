@@ -87,11 +87,11 @@ def _apply(run: Any, image: np.ndarray, notes: dict[str, Any], seed: int) -> tup
     run.set_random_seed(seed)
     made, moved = run(**given), dict(notes)
     if boxes:
-        moved[boxes] = np.asarray(made["bboxes"]).tolist()
+        moved[boxes] = _numbers(made["bboxes"], notes[boxes])
         if notes.get("labels") is not None:
             moved["labels"] = [notes["labels"][int(n)] for n in made["number"]]
     if points:
-        moved[points] = np.asarray(made["keypoints"]).tolist()
+        moved[points] = _numbers(made["keypoints"], notes[points])
     if "mask" in made:
         moved["mask"] = _png(made["mask"])
     done = {name: {k: v for k, v in p.items() if np.size(v) <= 9} for name, p in made["applied_transforms"]}
@@ -102,17 +102,23 @@ def _apply(run: Any, image: np.ndarray, notes: dict[str, Any], seed: int) -> tup
 def scaled(notes: dict[str, Any], from_wh: tuple[int, int], to_wh: tuple[int, int]) -> dict[str, Any]:
     """Annotations of a picture that was resized.
 
-    >>> scaled({"boxes_xywh": [[10, 20, 30, 40]], "labels": ["cat"]}, (100, 100), (50, 10))
-    {'boxes_xywh': [[5.0, 2.0, 15.0, 4.0]], 'labels': ['cat']}
+    >>> scaled({"boxes_xywh": [[10.0, 20.0, 30.0, 45.0]], "labels": ["cat"]}, (100, 100), (50, 10))
+    {'boxes_xywh': [[5.0, 2.0, 15.0, 4.5]], 'labels': ['cat']}
     """
     ratio = [to / of for to, of in zip(to_wh, from_wh, strict=True)]
     moved = dict(notes)
     for kind, value in notes.items():
         if kind.startswith(("boxes", "points")) and value:
-            moved[kind] = (np.asarray(value, float) * (ratio * 2 if kind.startswith("boxes") else ratio)).tolist()
+            moved[kind] = _numbers(np.multiply(value, ratio * 2 if kind.startswith("boxes") else ratio), value)
         elif kind == "mask" and value is not None and to_wh != from_wh:
             moved[kind] = _png(cv2.resize(_pixels(value), to_wh, interpolation=cv2.INTER_NEAREST))
     return moved
+
+
+def _numbers(moved: Any, given: Any) -> list:
+    """Whole where they were whole, else to a hundredth of a pixel."""
+    is_whole = bool(given) and np.issubdtype(np.asarray(given).dtype, np.integer)
+    return np.asarray(moved).round().astype(int).tolist() if is_whole else np.asarray(moved, float).round(2).tolist()
 
 
 def _pixels(mask: bytes | dict[str, Any]) -> np.ndarray:

@@ -83,4 +83,4 @@ def fit_bytes(
         side = min(side - 1, int(side * sqrt(max_bytes / tried[near])))
         if side < min_side:
             raise OverBudget(f"no quality from {least} to {best} and no size from {min_side} px has {max_bytes} bytes")
-        small = geometry.fit(image, (side, side))
+        small = geometry.shrink(image, side)

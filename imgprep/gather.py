@@ -164,7 +164,8 @@ class _Files:
         if config not in self._open:
             piece = self._pieces[config]
             self._pieces[config] += 1
-            stem = f"{'data' if config == 'default' else config}/{self.name}{f'.{piece}' if piece else ''}"
+            place = {"default": "data/", "failures": "failures/"}.get(config, f"data/{config}-")
+            stem = f"{place}{self.name}{f'.{piece}' if piece else ''}"
             stack = contextlib.ExitStack()
             sink = stack.enter_context(self.folder.create(lambda sha: f"{stem}-{sha[:12]}.parquet"))
             self._open[config] = (f"{config}/{piece}", stack, sink, Writer(sink, self.schemas[config]))

@@ -8,7 +8,7 @@ from imgprep import colour
 from imgprep.container import MAX_PIXELS, decode_errors_only, open_header, orientation
 
 MARKER = re.compile(rb"\xff+[^\x00\xff]")
-IN_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # the next marker behind the entropy-coded data of a JPEG
+IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker behind the entropy-coded data of a JPEG
 # What a decoder needs for the colours; behind APP0 to APP15 and COM.
 JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"iCCP", b"sBIT", b"pHYs")

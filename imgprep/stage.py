@@ -356,7 +356,7 @@ class _Run:
         keep = {f["file"] for f in (self.before.files if self.before else [])}
         changed = self._publish(complete=True)
         keep |= {f["file"] for b in self.done for f in b.files}
-        for prefix in {"data", *self.schemas, f"{PRIVATE}/index", *(os.path.dirname(name) for name in keep)}:
+        for prefix in ("data", "failures", f"{PRIVATE}/index"):
             for name in self.folder.list(prefix):  # readers of the version before this one may still be at it
                 if f"{prefix}/{name}" not in keep and OURS.fullmatch(name):
                     self.folder.delete(f"{prefix}/{name}")

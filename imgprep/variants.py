@@ -121,9 +121,10 @@ class Variants:
             first |= {"image": None, "original": one.data}
         shared = {"source_sha256": first["sha256"], **one.columns}
         yield first | shared
-        clean = metadata.clean(one.data, keep_metadata=self.keep_metadata, max_pixels=self.max_pixels)
         exif = metadata.exif_segment(one.data) if self.keep_metadata else b""
-        passed = [n for n, size in self.sizes.items() if clean and n != "augmented" and _fits(size, header, len(clean))]
+        passed = [name for name, size in self.sizes.items() if name != "augmented" and _fits(size, header, 0)]
+        clean = passed and metadata.clean(one.data, keep_metadata=self.keep_metadata, max_pixels=self.max_pixels)
+        passed = [name for name in passed if clean and _fits(self.sizes[name], header, len(clean))]
         for child, (name, more, make) in enumerate(self._pictures(one, header, passed, first["sha256"], run), 1):
             row = shared | {"variant": name, "child": child, **more}
             if name in passed:
@@ -164,8 +165,8 @@ class Variants:
         if self.frames == "all" and sides:
             yield from codec.frames(data, max_pixels=self.max_pixels)
         elif sides:
-            # Small ones from twice their size: an area average is better than the DCT's. Large ones would cost much.
-            side = None if None in sides else max(2 * s if s <= 512 else s for s in sides)
+            # Small ones from more than their size, as the DCT's average is a box; for large ones that would cost much.
+            side = None if None in sides else max(s * 3 // 2 if s <= 512 else s for s in sides)
             yield codec.decode(data, min_wh=side and (side, side), max_pixels=self.max_pixels)
         else:
             codec.check(data, max_pixels=self.max_pixels)
@@ -177,7 +178,7 @@ def _resized(made: list[np.ndarray], side: int | None) -> np.ndarray:
     if side is None or max(made[0].shape[:2]) <= side:
         return made[0]
     base = min((image for image in made if max(image.shape[:2]) >= 2 * side), key=np.size, default=made[0])
-    made.append(geometry.fit(base, (side, side)))
+    made.append(geometry.shrink(base, side))
     return made[-1]
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
+from made import table
 from PIL import Image
 
 import imgprep
@@ -67,11 +69,11 @@ def test_every_size_is_a_config_and_every_row_a_child_of_its_picture(folder, tmp
 
 def test_the_original_is_the_file_and_what_passes_has_the_same_pixels(folder, tmp_path):
     out = variants.build(str(folder), str(tmp_path / "out"), vision_max_side=800)
-    table, data = out.table("train"), out.pictures("train", range(10))
+    rows, data = out.table("train"), out.pictures("train", range(10))
     for n, name in enumerate(["a-large.jpg", "b-small.jpg", "c-tagged.jpg"]):
         file = (folder / name).read_bytes()
         assert data[3 * n] == file
-        assert table["source_sha256"][3 * n + 2].as_py() == hashlib.sha256(file).hexdigest()
+        assert rows["source_sha256"][3 * n + 2].as_py() == hashlib.sha256(file).hexdigest()
     assert data[4] == data[5] == data[3]
     assert b"at home" in data[6] and b"at home" not in data[7] and len(data[7]) < len(data[6])
     assert np.array_equal(codec.decode(data[7]), codec.decode(data[6]))
@@ -86,3 +88,137 @@ def test_edits_recompute_only_what_is_new_and_history_does_not_show(folder, tmp_
     fresh = variants.build(raw, str(tmp_path / "fresh"), **options | {"batch_size": 3})
     assert again.runs()[-1]["computed"] == 0 and again.files == fresh.files != out.files
     assert again.table("train").drop_columns(["file", "row"]) == out.table("train").drop_columns(["file", "row"])
+
+
+def test_a_budget_that_nothing_reaches_fails_alone(folder, tmp_path):
+    out = variants.build(str(folder), str(tmp_path / "out"), vision_max_bytes=1000, max_failed=1.0)
+    whole = out.table("train").to_pandas()
+    large = whole[whole["file_name"] == "a-large.jpg"]
+    assert large["status"].tolist() == ["ok", "failed", "ok"] and large["reason"].tolist()[1] == "over_budget"
+    assert large["variant"].tolist() == ["original", "vision", "thumbnail"]
+    bad = load(out, "failures", tmp_path)
+    assert {*bad["reason"]} == {"over_budget", "truncated"} and not any(bad["image"])
+    # It is tried again when asked, with its brothers, and comes out the same.
+    files = out.files
+    again = variants.build(str(folder), out.folder, vision_max_bytes=1000, max_failed=1.0, retry_failed=True)
+    assert again.runs()[-1]["computed"] == 4 and again.files == files
+
+
+def test_empty_unknown_and_odd_files_are_rows(tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    (place / "a.jpg").write_bytes(b"")
+    (place / "b.jpg").write_bytes(b"<html>not found</html>")
+    (place / "c.jxl").write_bytes(b"\xff\n" + bytes(100))
+    (place / "d.png").write_bytes(codec.encode(photo(1, (30, 20))))
+    out = variants.build(str(place), str(tmp_path / "out"), max_failed=1.0)
+    words = ["empty", "not_an_image", "unsupported_format", "", "", ""]
+    assert out.table("train")["reason"].to_pylist() == words
+    assert load(out, "failures", tmp_path)["original"] == [None, None, b"\xff\n" + bytes(100)]
+
+
+def test_named_sizes_are_what_they_say(folder, tmp_path):
+    sizes = {"web": {"max_side": 640, "format": "WEBP", "quality": 80}, "print": {"format": "PNG"}}
+    out = variants.build(str(folder), str(tmp_path / "out"), vision=None, thumbnail_side=None, sizes=sizes)
+    assert out.configs == ["original", "web", "print", "failures"]
+    rows = [row for row in out.table("train").to_pylist() if row["file_name"] == "a-large.jpg"]
+    assert [(r["format"], r["width"], r["quality"]) for r in rows] == [
+        ("JPEG", 1600, None), ("WEBP", 640, 80), ("PNG", 1600, None)]  # fmt: skip
+    print_, original = out.pictures("train", [2, 0])
+    assert np.array_equal(codec.decode(print_), codec.decode(original))
+
+
+def test_a_size_that_is_dropped_leaves_no_files(folder, tmp_path):
+    sizes = {"web": {"max_side": 640}}
+    variants.build(str(folder), str(tmp_path / "out"), sizes=sizes)
+    for _ in range(2):  # for a reader of the version before, its files stay until the next run
+        out = variants.build(str(folder), str(tmp_path / "out"))
+    files = {str(p.relative_to(out.folder)) for p in Path(out.folder).rglob("*.parquet")}
+    assert files == {f["file"] for f in out.files}
+
+
+def test_metadata_that_is_kept_is_in_every_size(folder, tmp_path):
+    out = variants.build(str(folder), str(tmp_path / "out"), vision_max_side=150, keep_metadata=True)
+    whole = out.table("train").to_pandas()
+    rows = [int(n) for n in np.flatnonzero(whole["file_name"] == "c-tagged.jpg")]
+    for data in out.pictures("train", rows):
+        assert Image.open(io.BytesIO(data)).getexif()[270] == "at home"
+
+
+@pytest.fixture
+def marked(tmp_path) -> dict[str, pa.Table]:
+    """Two pictures of a bright block, its box and its class."""
+    place = tmp_path / "in"
+    place.mkdir()
+    for n in range(2):
+        image = np.zeros((200, 400, 3), np.uint8)
+        image[40:100, 60 + 100 * n : 140 + 100 * n] = 255
+        (place / f"{n}.png").write_bytes(codec.encode(image))
+    boxes = [[[60 + 100 * n, 40, 80, 60]] for n in range(2)]
+    return {"train": table([str(place / f"{n}.png") for n in range(2)], box=boxes, label=[["a"], ["b"]])}
+
+
+FLIP = {"HorizontalFlip": {"p": 0.5}, "RandomBrightnessContrast": {"p": 1.0}}
+NOTES = {"boxes_xywh": "box", "labels": "label"}
+
+
+def test_boxes_stay_on_their_blocks_in_every_size_and_copy(marked, tmp_path):
+    options = {"augment": FLIP, "copies": 4, "annotations": NOTES, "vision_max_side": 200}
+    out = variants.build(marked, str(tmp_path / "out"), **options)
+    rows = out.table("train").to_pylist()
+    assert [r["variant"] for r in rows] == (["original", "vision", "thumbnail"] + ["augmented"] * 4) * 2
+    assert {r["width"] for r in rows} == {400, 200, 256}
+    for row, data in zip(rows, out.pictures("train", range(len(rows))), strict=True):
+        (x, y, w, h), image = row["box"][0], codec.decode(data)[:, :, 0].astype(int)
+        level = (image.max() + image.min()) / 2
+        down, across = np.nonzero(image > level)
+        found = (across.min(), down.min(), np.ptp(across) + 1, np.ptp(down) + 1)
+        assert np.abs(np.subtract(found, (x, y, w, h))).max() <= 2, row["variant"]
+        assert row["label"] == (["a"] if row["parent_id"] == rows[0]["parent_id"] else ["b"])
+    copies = load(out, "augmented", tmp_path)
+    assert len({*copies["sha256"]}) == 8 and "HorizontalFlip" in "".join(copies["augmentation"])
+
+
+def test_copies_do_not_depend_on_order_or_company(marked, tmp_path):
+    options = {"augment": FLIP, "copies": 2, "annotations": NOTES}
+    out = variants.build(marked, str(tmp_path / "out"), **options)
+    upside_down = {"train": marked["train"].take([1, 0])}
+    other = variants.build(upside_down, str(tmp_path / "other"), **options, batch_size=1)
+    assert sorted(out.table("train")["sha256"].to_pylist()) == sorted(other.table("train")["sha256"].to_pylist())
+    more = variants.build(marked, out.folder, **options | {"copies": 3})
+    first = [r["sha256"] for r in more.table("train").to_pylist() if r["index"] % 6 < 5]
+    assert first == out.table("train")["sha256"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"vision": "opnai"}, "vision is one of default, openai, .* not 'opnai'"),
+        ({"thumbnail_side": 0}, r"sizes\['thumbnail'\]: max_side is a whole number above 0, not 0"),
+        ({"vision_max_bytes": "1MB"}, r"sizes\['vision'\]: max_bytes is a whole number"),
+        ({"sizes": {"web": {"max_sid": 3}}}, "has no option 'max_sid'.*did you mean 'max_side'"),
+        ({"sizes": {"web": {"format": "GIF"}}}, "format is JPEG, WEBP or PNG"),
+        ({"sizes": {"web": {"format": "PNG", "max_bytes": 9}}}, "a PNG has no quality to lower"),
+        ({"sizes": {"original": {}}}, "'original' cannot name a size"),
+        ({"sizes": {"Web site": {}}}, "'Web site' cannot name a size"),
+        ({"sizes": {"augmented": {}}}, "give augment and copies"),
+        ({"sizes": [640]}, "sizes is {name:"),
+        ({"copies": 2}, "augment names transforms and copies"),
+        ({"augment": {"HorizontalFlip": {}}}, "augment names transforms and copies"),
+        ({"augment": {"HorizontalFlop": {}}, "copies": 1}, "albumentations has no 'HorizontalFlop'"),
+        ({"annotations": {"boxes": "box"}}, "has no option 'boxes'.*boxes_xywh"),
+        ({"annotations": {"boxes_xywh": "bbox"}}, "no column 'bbox'; this table has: image_id, file_name"),
+        ({"frames": "second"}, "frames is 'first' or 'all'"),
+        ({"keep_metadata": "yes"}, "keep_metadata is true or false"),
+    ],
+)
+def test_a_wrong_option_is_told_before_any_work(folder, tmp_path, options, says):
+    with pytest.raises(ValueError, match=says):
+        variants.build(str(folder), str(tmp_path / "out"), **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_variants_of_variants_are_refused_by_the_column(folder, tmp_path):
+    out = variants.build(str(folder), str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="there is a column '(variant|parent_id)' already"):
+        variants.build(out, str(tmp_path / "again"))
