@@ -128,8 +128,9 @@ class Variants:
         for child, (name, more, make) in enumerate(self._pictures(one, header, passed, first["sha256"], run), 1):
             row = shared | {"variant": name, "child": child, **more}
             if name in passed:
-                outcome = "copied" if clean == one.data else "stripped"
-                yield work.picture_row(one.key, clean, header, outcome=outcome, **row)
+                row["outcome"] = "copied" if clean == one.data else "stripped"
+                format = "JPEG" if h.format == "MPO" and clean != one.data else h.format
+                yield work.picture_row(one.key, clean, (h.width, h.height, format), **row)
                 continue
             try:
                 image, notes, row["augmentation"] = make()
