@@ -14,7 +14,7 @@ import numpy as np
 from imgprep import blending, instances, nets
 from imgprep.instances import Instance
 
-WINDOW = 1024  # the largest square that a model without a size of its own is given at once
+WINDOW = 2048  # the largest square that a model without a size of its own is given at once
 _loading = threading.RLock()
 
 
@@ -71,7 +71,7 @@ class Semantic(_Model):
     threshold: a model with one channel says 1 where that is so much or more.
     activation: what the output of an ONNX file still needs to be probabilities: "sigmoid", "softmax", "" (nothing).
     window: side of the square that the model always gets (a smaller picture is mirrored at its edge). None: its own
-        size, else up to 1024 as they are. Larger pictures are cut into windows that share `overlap` pixels (an eighth);
+        size, else up to 2048 as they are. Larger pictures are cut into windows that share `overlap` pixels (an eighth);
         a pixel is taken from the window whose border is farthest: exact where the model looks no farther than half.
     batch: windows per run. Raises ValueError for a missing extra, file or model, before any work.
     """
