@@ -7,7 +7,7 @@ import zlib
 TIFF = re.compile(rb"II\*\0|MM\0\*")  # the head of EXIF, in whatever format it lies, and of a TIFF file itself
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of the TIFF types
 # XMP: <exif:GPSLatitude>59,19N</exif:GPSLatitude>, or the same as an attribute
-XMP = re.compile(rb"""\bexif:GPS\w+(?:=(["'])(?=[^"'])([^"'<>]*)\1|>([^<>]+)<)""")
+XMP = re.compile(rb"""\sexif:GPS\w+=(["'])([^"'<>]+)\1|<exif:GPS\w+>([^<>]+)</exif:GPS""")
 
 
 def without_gps(data: bytes) -> bytes:
