@@ -47,12 +47,43 @@ def write(
             configs.append(_config(config, splits) | ({} if configs else {"default": True}))
             infos.append(_info(config, splits, schema))
     above, below = own_text(before)
-    meta = {**(keys or {}), **{k: v for k, v in own_keys(before).items() if k not in OURS}}
+    meta = {**(keys or {}), **_own(before)}
     meta |= {"configs": configs, "dataset_info": infos} if configs else {}
     template = _template("card.md" if facts else "outcome.md")
     body = template.render(info=info, counts=_counts(info, files), configs=infos, **(facts or {}))
     text = f"---\n{_yaml(meta)}---\n\n{above or title}\n\n{BEGIN}\n\n{body.strip()}\n\n{END}\n"
     return text + (below and f"\n{below}\n")
+
+
+def keys(repo_id: str, licence: str | None, facts: dict[str, Any]) -> dict[str, Any]:
+    """The YAML that a published card begins with; a person's own keys come before these."""
+    column = facts["licence_column"]
+    named = {"license": licence} if licence else {"license": "other", "license_name": f"see-column-{column}"}
+    name = repo_id.split("/")[-1].replace("-", " ").replace("_", " ")
+    tasks = {"task_categories": ["image-classification"]} if facts["classes"] else {}
+    tags = {"tags": ["image", "imgprep"], "size_categories": [size_category(facts["pictures"])]}
+    return (named if licence or column else {}) | {"pretty_name": name[:1].upper() + name[1:], **tasks, **tags}
+
+
+def latest(ours: str, theirs: str, last: str) -> str:
+    """The card with the person's latest words: the folder's, or the one on the Hub.
+
+    last: what was published last, after which both said the same. ValueError when both were edited since.
+    """
+    mine, hub, before = ((own_text(text), _own(text)) for text in (ours, theirs, last))
+    if not theirs or hub == before or hub == mine:
+        return ours
+    if mine in (before, (("", ""), {})):
+        return theirs
+    raise ValueError("README.md and the card on the Hub were both edited: put the words of one into the other first")
+
+
+def adopt(text: str, words: str) -> str:
+    """The card `text` with what a person wrote in the card `words`."""
+    (above, below), (head, mark, rest) = own_text(words), text.partition(BEGIN)
+    keys = {k: v for k, v in own_keys(head).items() if k in OURS}
+    ours = rest.partition(END)[0]
+    return f"---\n{_yaml(_own(words) | keys)}---\n\n{above or TITLE}\n\n{mark}{ours}{END}\n" + (below and f"\n{below}\n")
 
 
 def is_ours(text: str) -> bool:
@@ -84,6 +115,10 @@ def own_keys(text: str) -> dict[str, Any]:
     return keys if isinstance(keys, dict) else {}
 
 
+def _own(text: str) -> dict[str, Any]:
+    return {k: v for k, v in own_keys(text).items() if k not in OURS}
+
+
 def size_category(rows: int) -> str:
     """The Hub's word for so many rows.
 
@@ -101,6 +136,10 @@ def cell(value: Any) -> str:
     """
     text = escape(" ".join(str(value).split())[:80], quote=False)
     return re.sub(r"([\\`*_{}\[\]|~!])", r"\\\1", text)
+
+
+def _splits(rows: dict[str, int]) -> str:
+    return ", ".join(f"{split} {n:,}" for split, n in rows.items())
 
 
 def _config(name: str, splits: dict[str, list[dict]]) -> dict[str, Any]:
@@ -142,6 +181,6 @@ def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgprep"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # not autoescape: Markdown is no HTML; `cell` is for what comes out of the data
-    made = {"num": "{:,}".format, "cell": cell, "words": words}
+    made = {"num": "{:,}".format, "cell": cell, "words": words, "splits": _splits}
     environment.filters.update(made, pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False))
     return environment.get_template(name)

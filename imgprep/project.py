@@ -1,10 +1,18 @@
 """Where relative paths start: JupyterLab, papermill and nbval each run a notebook in another folder."""
 
 import os
+import platform
 import re
+import subprocess
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from imgprep import __version__
 
 MARKS = ("pyproject.toml", "environment.yml")
+PACKAGES = ["ray", "datasets", "pyarrow", "numpy", "pillow", "opencv-python-headless", "simplejpeg"]
 
 
 def project_root() -> Path:
@@ -45,3 +53,19 @@ def resolve_input(path: str | Path) -> str:
 def short(path: str | Path) -> str:
     """A path as one would type it here."""
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+
+
+def made_with() -> dict[str, Any]:
+    """{"versions": of Python, imgprep and what it computes with, "commit": the project's in git, or ""}.
+
+    The commit ends in `-dirty` where something is not committed.
+    """
+    versions = {"python": platform.python_version(), "imgprep": __version__}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # conda has another name for OpenCV
+            versions[package] = metadata.version(package)
+    words = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    commit = ""
+    with suppress(OSError):  # no git on this machine
+        commit = subprocess.run(words, capture_output=True, text=True).stdout.strip()
+    return {"versions": versions, "commit": commit}

@@ -6,11 +6,7 @@ templates/report.html.
 
 import hashlib
 import os
-import platform
-import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib import metadata
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -18,16 +14,15 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from imgprep import __version__, dataset, findings
+from imgprep import dataset, findings
 from imgprep.dataset import Dataset
 from imgprep.findings import name
 from imgprep.folder import Folder
-from imgprep.project import project_root
+from imgprep.project import made_with, project_root
 from imgprep.thumbnails import bytes_text, caption, every_row, label_column, public, spread, thumbnail
 
 GOAL_BYTES = 5 << 20  # opens at once and passes a mail gateway
 SHARES = (1, 0.5, 0.25, 0.1, 0)  # of the pictures shown, until the page is small enough
-PACKAGES = ["ray", "datasets", "pyarrow", "numpy", "pillow", "opencv-python-headless", "simplejpeg"]
 OUTLIERS = [  # title, what is measured, its unit, how it is written, is the upper end the odd one
     ("Darkest", "brightness", "mean, of 255", "{:.0f}", False),
     ("Brightest", "brightness", "mean, of 255", "{:.0f}", True),
@@ -91,7 +86,7 @@ def write(
 
 def _provenance(stages: list[Dataset], parameters: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Parameters (what differs from its default marked), versions, commit, and sha256 of the files that went in."""
-    shown, inputs, versions = [], {}, {"python": platform.python_version(), "imgprep": __version__}
+    shown, inputs = [], {}
     for key, value in parameters.items():
         changed = key in defaults and defaults[key] != value
         shown.append({"name": key, "value": public(value), "changed": changed, "default": public(defaults.get(key))})
@@ -99,19 +94,8 @@ def _provenance(stages: list[Dataset], parameters: dict[str, Any], defaults: dic
         if os.path.isfile(file):  # not Path.is_file: that raises for a text longer than a file's name can be
             with open(file, "rb") as stream:
                 inputs[public(value)] = hashlib.file_digest(stream, "sha256").hexdigest()
-    for package in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):  # conda has another name for OpenCV
-            versions[package] = metadata.version(package)
     made = [{"name": name(ds), **{k: ds.info[k] for k in ("stage", "operation", "complete")}} for ds in stages]
-    return {"parameters": shown, "inputs": inputs, "versions": versions, "commit": _commit(), "stages": made}
-
-
-def _commit() -> str:
-    """The project's git commit, with `-dirty` where something is not committed; "" where there is none."""
-    words = ["git", "-C", project_root(), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    with suppress(OSError):  # no git on this machine
-        return subprocess.run(words, capture_output=True, text=True).stdout.strip()
-    return ""
+    return {"parameters": shown, "inputs": inputs, **made_with(), "stages": made}
 
 
 def _template() -> jinja2.Template:

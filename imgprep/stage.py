@@ -23,6 +23,7 @@ from imgprep.folder import PRIVATE, Folder, Lease
 from imgprep.gather import Shape, gather
 from imgprep.parts import PARTS, PICTURE, Crashed, Located, split_task
 from imgprep.progress import Progress, say
+from imgprep.project import made_with
 
 # One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
 NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
@@ -87,10 +88,10 @@ def build(
     if folder.size(MANIFEST) is None and readme and not card.is_ours(readme):
         raise ValueError(f"{folder.path} has a README.md that imgprep did not write: name another folder")
     if dry_run or os.environ.get("IMGPREP_DRY_RUN"):
-        _tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
+        tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
         return None
     try:
-        with _lock(folder):
+        with lock(folder):
             folder.sweep()
             run = _Run(stage, folder, batch_size, retry_failed, refresh, max_failed)
             say(f"{stage.name}: {run.why}")
@@ -442,6 +443,7 @@ class _Run:
             "computed": self.missing,
             "reused": found.counts()["rows"] - self.missing,
             "why": self.why,
+            "made_with": made_with(),
             "bytes": 0,
             "attempts": 0,
             "reasons": {},
@@ -463,7 +465,7 @@ class _Batch:
 
 
 @contextlib.contextmanager
-def _lock(folder: Folder) -> Iterator[None]:
+def lock(folder: Folder) -> Iterator[None]:
     """One run at a time in a folder; a second one says that it waits."""
     if folder.remote:
         lock: Any = Lease(folder)
@@ -483,7 +485,7 @@ def _lock(folder: Folder) -> Iterator[None]:
         lock.release()
 
 
-def _tell_plan(out: str, stage: str, why: str) -> None:
+def tell_plan(out: str, stage: str, why: str) -> None:
     say(f"{stage}: {why}")
     if os.environ.get("IMGPREP_PLAN"):
         with open(os.environ["IMGPREP_PLAN"], "a") as file:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -108,6 +109,55 @@ def azurite(needs):
                 break
             time.sleep(0.1)
         yield port
+    server.terminate()
+    server.wait(10)
+
+
+class Hub:
+    """A Hub on loopback (hub_server.py). Its clients are processes: they read HF_ENDPOINT when they start."""
+
+    def __init__(self, url: str, home: Path):
+        self.url, self.home = url, home
+
+    def ask(self, what: str, **given: object) -> dict:
+        """stats, reset, faults or repo of the server."""
+        request = urllib.request.Request(f"{self.url}/__stub__/{what}", data=json.dumps(given).encode())
+        return json.load(urllib.request.urlopen(request))
+
+    def sent(self) -> int:
+        """Bytes of data that arrived since the last reset."""
+        found = self.ask("stats")["bytes_in"]
+        return sum(n for what, n in found.items() if "xorbs" in what or what == "PUT lfs")
+
+    def files(self, repo: str) -> set[str]:
+        """What a reader sees on main."""
+        where = f"{self.url}/api/datasets/{repo}/tree/main?recursive=true"
+        request = urllib.request.Request(where, headers={"Authorization": "Bearer hf_write"})
+        return {row["path"] for row in json.load(urllib.request.urlopen(request)) if row["type"] == "file"}
+
+    def start(self, code: str, *words: str, token: str = "hf_write", xet: bool = True) -> subprocess.Popen:
+        """A client with its standard streams open."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+        environment |= {"HF_ENDPOINT": self.url, "HF_HOME": str(self.home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment |= ({"HF_TOKEN": token} if token else {}) | ({} if xet else {"HF_HUB_DISABLE_XET": "1"})
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-c", code, *words], env=environment, text=True, **pipes)
+
+    def run(self, code: str, *words: str, given: str = "", **more: object) -> list[str]:
+        """The lines that a client prints when it is given this text."""
+        client = self.start(code, *words, **more)
+        out, err = client.communicate(given, timeout=120)
+        assert client.returncode == 0, err[-3000:]
+        return out.splitlines()
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory):
+    """One Hub and one HF_HOME for all tests: a test takes repositories of its own."""
+    folder = tmp_path_factory.mktemp("hub")
+    command = [sys.executable, str(ROOT / "tests" / "hub_server.py"), "--root", str(folder / "hub")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    yield Hub(server.stdout.readline().strip(), folder / "home")
     server.terminate()
     server.wait(10)
 

@@ -283,6 +283,8 @@ class Handler(BaseHTTPRequestHandler):
             body = self.body()
             srv.count(self.command, self.route, len(body))
             if fault:
+                with srv.mx:
+                    srv.waiting += bool(fault.get("delay"))
                 time.sleep(fault.get("delay", 0))
                 if fault.get("drop"):
                     self.close_connection = True
@@ -810,9 +812,10 @@ class Handler(BaseHTTPRequestHandler):
         srv, d = self.server, json.loads(self.body() or b"{}")
         if s == ["stats"]:
             with srv.mx:
-                return self.json({"requests": dict(srv.requests), "bytes_in": dict(srv.bytes_in)})
+                return self.json({"requests": dict(srv.requests), "bytes_in": dict(srv.bytes_in), "waiting": srv.waiting})
         if s == ["reset"]:
             with srv.mx:
+                srv.waiting = 0
                 srv.requests.clear()
                 srv.bytes_in.clear()
                 srv.faults.clear()
@@ -839,7 +842,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.store, self.tokens = Store(Path(root)), TOKENS
         self.cas = Cas(self.store)
-        self.requests, self.bytes_in, self.faults = {}, {}, []
+        self.requests, self.bytes_in, self.faults, self.waiting = {}, {}, [], 0
         self.mx, self.rebuild_lock = threading.Lock(), threading.Lock()
 
     def count(self, method, route, n):

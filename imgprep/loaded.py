@@ -1,0 +1,61 @@
+"""Opens a dataset as anyone would, with `datasets` alone, streaming and not, and prints what it found as JSON.
+
+A process of its own: a stream that is left early may abort the interpreter when it ends (Arrow's threads), and neither
+the caches nor the modules of the caller are to be seen. `python loaded.py WHERE REVISION MOST_BYTES`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+KEY = "image_id"
+
+
+def load_back(where: str, revision: str | None = None, *, most_bytes: int = 1 << 62, token: str = "") -> dict[str, Any]:
+    """{config: {split: {"streamed": rows, "loaded": rows or None, "first": column names of the first row}}}.
+
+    where: a folder, or a dataset on the Hub. Streaming reads one column of every file and one whole row per split; the
+    other mode, for which `datasets` copies a dataset into its cache, is for configs of at most most_bytes.
+    ValueError with the last line of what `datasets` said when it cannot be opened.
+    """
+    with tempfile.TemporaryDirectory(prefix="imgprep-loaded-") as cache:
+        # Its own caches; the saved login stays where it is.
+        environment = {**os.environ, "HF_DATASETS_CACHE": f"{cache}/datasets", "HF_HUB_CACHE": f"{cache}/hub"}
+        environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+        environment |= {"HF_TOKEN": token} if token else {}
+        if os.path.isdir(where):
+            environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        command = [sys.executable, "-P", __file__, where, revision or "", str(most_bytes)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+    answer = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not answer:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        raise ValueError(f"`datasets` cannot load it: {said[-1][:300]}")
+    return json.loads(answer[-1])
+
+
+def _open_all(where: str, revision: str | None, most_bytes: int) -> dict[str, Any]:
+    from datasets import get_dataset_config_names, load_dataset, load_dataset_builder
+
+    found: dict[str, Any] = {}
+    for config in get_dataset_config_names(where, revision=revision):
+        sizes = load_dataset_builder(where, config, revision=revision).info.splits
+        streams = load_dataset(where, config, revision=revision, streaming=True, columns=[KEY])
+        whole = None
+        if sum(s.num_bytes for s in sizes.values()) <= most_bytes:
+            whole = load_dataset(where, config, revision=revision, columns=[KEY])
+        for split, stream in streams.items():
+            first = next(iter(load_dataset(where, config, revision=revision, split=split, streaming=True)))
+            rows = sum(len(batch[KEY]) for batch in stream.iter(batch_size=10_000))
+            loaded = None if whole is None else len(whole[split])
+            found.setdefault(config, {})[split] = {"streamed": rows, "loaded": loaded, "first": sorted(first)}
+    return found
+
+
+if __name__ == "__main__":
+    result = _open_all(sys.argv[1], sys.argv[2] or None, int(sys.argv[3]))
+    print(json.dumps(result), flush=True)
+    os._exit(0)

@@ -1,0 +1,193 @@
+"""Publishing, to a Hub on loopback: in one step, once, with a sentence for whatever fails."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import table
+
+from imgprep import codec, dataset, images
+
+pytestmark = pytest.mark.store
+PUBLISH = """
+import json, sys
+from imgprep import hub, publish
+hub.PAUSE_S, hub.BATCH_BYTES, hub.FEW = 0.01, 30_000, int(sys.argv[3])
+for line in sys.stdin:  # of options, each time
+    result = publish.publish(sys.argv[1], sys.argv[2], licence="cc0-1.0", **json.loads(line))
+    print(json.dumps(vars(result)), flush=True)
+"""
+READ = """
+import json, sys
+sys.modules["imgprep"] = None  # as where it is not installed
+from datasets import load_dataset
+rows, streamed, metadata = (load_dataset(sys.argv[1], *a, streaming=s) for a, s in (((), False), ((), True), (["metadata"], False)))
+first, other = (next(iter(d["train"])) for d in (rows, streamed))
+assert rows["train"].features == streamed["train"].features and first.pop("image") == other.pop("image") and first == other
+print(json.dumps([{s: rows[s]["image_id"][:] for s in rows}, {s: len(metadata[s]) for s in metadata}]))
+"""
+
+
+def many(root: Path, seed: int = 0) -> str:
+    """A dataset folder of 24 noisy pictures of 10 KB, six to a file, and of one that is not there."""
+    files = root / "in"
+    files.mkdir(parents=True, exist_ok=True)
+    for i in range(24):
+        noise = np.random.default_rng(i + seed).integers(0, 256, (60, 60, 3), np.uint8)
+        if not (files / f"{i:04d}.png").exists():
+            (files / f"{i:04d}.png").write_bytes(codec.encode(noise))
+    paths = [str(files / f"{i:04d}.png") for i in range(24)] + [str(files / "gone.png")]
+    tables = {"train": table(paths[6:]), "test": table(paths[:6])}
+    images.transform(tables, str(root / "out"), lambda image: image, batch_size=6)
+    return str(root / "out")
+
+
+def publish(hub, out: str, repo: str, *, few: int = 100, xet: bool = True) -> dict:
+    return json.loads(hub.run(PUBLISH, out, repo, str(few), given="{}\n", xet=xet)[-1])
+
+
+def ask(client: subprocess.Popen, **options: object) -> dict:
+    """Publish once more in this client."""
+    client.stdin.write(json.dumps(options) + "\n")
+    client.stdin.flush()
+    while not (line := client.stdout.readline()).startswith("{"):
+        assert line, client.stderr.read()
+    return json.loads(line)
+
+
+@pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
+def test_what_is_published_is_loaded_by_anyone_sent_once_and_changed_in_part(hub, tmp_path, xet):
+    repo, out = f"alice/round-{'xet' if xet else 'lfs'}", many(tmp_path)
+    hub.ask("reset")
+    with hub.start(PUBLISH, out, repo, "100", xet=xet) as client:
+        first = ask(client, tag="v1")
+        requests, sent = hub.ask("stats")["requests"], hub.sent()
+        assert ("PUT lfs" in requests) == (not xet) and 24 * 10_000 < sent < 1.1 * first["nbytes"]
+        assert first["loaded"] == "50 rows loaded back, streaming and not" and first["tag"] == "v1"
+        assert hub.files(repo) == {*first["added"], ".gitattributes"}
+        rows, metadata = json.loads(hub.run(READ, repo)[-1])
+        ids = {split: dataset.open(out).table(split)["image_id"].to_pylist() for split in ("train", "test")}
+        assert rows == {"train": ids["train"][:-1], "test": ids["test"]} and metadata == {"train": 19, "test": 6}
+
+        hub.ask("reset")
+        again = ask(client, tag="v1")
+        assert again["commit"] == first["commit"] and again["added"] == again["removed"] == []
+        assert hub.sent() == 0 and again["loaded"] == "nothing to send: it is there already"
+
+        (tmp_path / "in" / "0020.png").unlink()
+        many(tmp_path, seed=99)
+        hub.ask("reset")
+        new = ask(client)
+        client.stdin.close()
+    assert new["commit"] != first["commit"] and hub.sent() < 1.1 * new["nbytes"] < 0.8 * first["nbytes"]
+    for word in ("added", "removed"):
+        assert len([name for name in new[word] if name.startswith("data/")]) == 1
+    assert hub.files(repo) == {*first["added"], *new["added"], ".gitattributes"} - {*new["removed"]}
+    log = json.loads(sorted(Path(out, ".imgprep/runs").iterdir())[-1].read_text())
+    assert log["commit"] == new["commit"] and log["url"].endswith(repo)
+
+
+def kill(hub, out: str, repo: str, when: Callable[[], bool], *, few: int = 100, xet: bool = True) -> None:
+    """Start to publish, and kill -9 as soon as `when()` holds; main has nothing then."""
+    client = hub.start(PUBLISH, out, repo, str(few), xet=xet)
+    client.stdin.write("{}\n")
+    client.stdin.flush()
+    for _ in range(600):
+        if when() or client.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert client.poll() is None, client.communicate()
+    os.kill(client.pid, signal.SIGKILL)
+    client.communicate()
+    assert hub.files(repo) == {".gitattributes"}
+
+
+def test_killed_while_it_sends_or_commits_main_is_never_partial_and_nothing_goes_twice(hub, tmp_path):
+    repo, out = "alice/killed", many(tmp_path)
+    hub.ask("reset")
+    hub.ask("faults", method="PUT", path="/lfs/", skip=3, delay=60)
+    kill(hub, out, repo, lambda: hub.ask("stats")["requests"].get("PUT lfs", 0) >= 4, xet=False)
+    hub.ask("faults", method="POST", path="/commit/main", delay=60)
+    kill(hub, out, repo, lambda: hub.ask("stats")["waiting"] > 1, xet=False)
+    result = publish(hub, out, repo, xet=False)
+    assert hub.files(repo) == {*result["added"], ".gitattributes"}
+    assert hub.sent() < 1.3 * result["nbytes"], "only what was cut off was sent again"
+
+
+def test_many_files_go_through_a_pull_request_with_which_a_killed_run_goes_on(hub, tmp_path):
+    repo, out = "alice/large", many(tmp_path)
+    hub.ask("reset")
+    hub.ask("faults", method="POST", path="/commit/refs", skip=2, delay=60)
+    kill(hub, out, repo, lambda: hub.ask("stats")["waiting"], few=2)
+    hub.ask("faults", method="POST", path="/merge", delay=60)
+    kill(hub, out, repo, lambda: hub.ask("stats")["waiting"] > 1, few=2)
+    result = publish(hub, out, repo, few=2)
+    assert hub.files(repo) == {*result["added"], ".gitattributes"} and "loaded back" in result["loaded"]
+    assert hub.sent() < 1.1 * result["nbytes"]
+
+
+ERRORS = """
+import json, os, sys, urllib.request
+import huggingface_hub as hf
+from imgprep import RunStopped, hub, publish
+hub.PAUSE_S = 0.01
+out, address = sys.argv[1], os.environ["HF_ENDPOINT"]
+
+def server(what, **given):
+    urllib.request.urlopen(urllib.request.Request(f"{address}/__stub__/{what}", data=json.dumps(given).encode()))
+
+def tell(name, repo, token="hf_write", **more):
+    os.environ["HF_TOKEN"] = token
+    try:
+        result = publish.publish(out, repo, licence="cc0-1.0", **more)
+        print(json.dumps([name, "", result.commit]))
+    except (ValueError, RunStopped) as e:
+        print(json.dumps([name, type(e).__name__, str(e)]))
+    server("reset")
+
+def fail(path, method="POST", times=99, **how):
+    server("faults", method=method, path=path, times=times, **how)
+
+os.environ["OTHER"] = ""
+tell("no token", "alice/e", token="")
+tell("no variable", "alice/e", token_env="OTHER")
+tell("wrong token", "alice/e", token="hf_bogus")
+tell("read-only", "bob/e", token="hf_read")
+tell("fine-grained", "carol/e", token="hf_fine")
+tell("another's", "bob/e")
+tell("no name", "a b/c")
+fail("/api/repos/create", status=403, message="You have reached the storage limit of your quota")
+tell("quota", "alice/e")
+fail("/api/whoami", "GET", status=429, headers={"Retry-After": "0"})
+tell("too many", "alice/e1", token_env="HF_TOKEN")
+fail("/api/datasets/alice/e", "GET", status=500)
+tell("fault", "alice/e")
+fail("/api/datasets/alice/e", "GET", drop=True)
+tell("cut", "alice/e")
+fail("/commit/main", times=2, status=503)
+tell("passing", "alice/e")
+api = hf.HfApi(token="hf_write")
+api.create_repo("alice/taken", repo_type="dataset")
+api.upload_file(path_or_fileobj=b"# Mine", path_in_repo="README.md", repo_id="alice/taken", repo_type="dataset")
+tell("taken", "alice/taken")
+look, seen = hub.Repo.look, []
+def and_another(self, *a):
+    found = look(self, *a)
+    if not seen.append(1) and len(seen) == 1:
+        api.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id="alice/e", repo_type="dataset")
+    return found
+hub.Repo.look = and_another
+tell("stale", "alice/e", class_column="label")
+hub.Repo.look = look
+server("repo", type="datasets", id="alice/e", gated="auto", granted=[])
+tell("tag", "alice/e", tag="v1")
+tell("tag again", "alice/e", tag="v1", class_column="label")
+hf.constants.HF_HUB_OFFLINE = True
+tell("offline", "alice/e")
+"""
