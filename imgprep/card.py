@@ -51,8 +51,7 @@ def write(
     meta |= {"configs": configs, "dataset_info": infos} if configs else {}
     template = _template("card.md" if facts else "outcome.md")
     body = template.render(info=info, counts=_counts(info, files), configs=infos, **(facts or {}))
-    text = f"---\n{_yaml(meta)}---\n\n{above or title}\n\n{BEGIN}\n\n{body.strip()}\n\n{END}\n"
-    return text + (below and f"\n{below}\n")
+    return _joined(meta, above or title, body.strip(), below)
 
 
 def keys(repo_id: str, licence: str | None, facts: dict[str, Any]) -> dict[str, Any]:
@@ -80,10 +79,9 @@ def latest(ours: str, theirs: str, last: str) -> str:
 
 def adopt(text: str, words: str) -> str:
     """The card `text` with what a person wrote in the card `words`."""
-    (above, below), (head, mark, rest) = own_text(words), text.partition(BEGIN)
+    (above, below), (head, _, rest) = own_text(words), text.partition(BEGIN)
     keys = {k: v for k, v in own_keys(head).items() if k in OURS}
-    ours = rest.partition(END)[0]
-    return f"---\n{_yaml(_own(words) | keys)}---\n\n{above or TITLE}\n\n{mark}{ours}{END}\n" + (below and f"\n{below}\n")
+    return _joined(_own(words) | keys, above or TITLE, rest.partition(END)[0].strip(), below)
 
 
 def is_ours(text: str) -> bool:
@@ -171,10 +169,12 @@ def _counts(info: dict[str, Any], files: list[dict]) -> list[dict[str, Any]]:
     return counts
 
 
-def _yaml(meta: dict[str, Any]) -> str:
+def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:
     from huggingface_hub import DatasetCardData
 
-    return DatasetCardData(**meta).to_yaml(original_order=ORDER) + "\n" if meta else ""
+    head = DatasetCardData(**meta).to_yaml(original_order=ORDER) + "\n" if meta else ""
+    text = f"---\n{head}---\n\n{above}\n\n{BEGIN}\n\n{ours}\n\n{END}\n"
+    return text + (f"\n{below}\n" if below else "")
 
 
 def _template(name: str) -> jinja2.Template:

@@ -18,12 +18,10 @@ from imgprep import codec, similar
 from imgprep.addresses import SIGNED
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
-from imgprep.loaded import load_back
 from imgprep.location import without_gps
 from imgprep.shards import LOCAL, PICTURES, groups, remembered
 
 COMPARED = 20_000  # pictures whose looks are compared, evenly placed: a minute on two cores
-HEX = np.array([int(c, 16) if c in "0123456789abcdef" else 0 for c in map(chr, range(128))], np.uint64)
 SECRET = (  # tokens of Hugging Face, AWS, GitHub, OpenAI, Slack, Google, Azure; private keys; JSON web tokens
     r"\bhf_[A-Za-z0-9]{30,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}"
     r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}|AccountKey=[A-Za-z0-9+/=]{40,}"
@@ -106,31 +104,35 @@ def _scan(folder: Folder, file: dict, every: int) -> dict[str, Any]:
     cells: dict[tuple[str, str], list] = {}
     gps, at, prefixes, looks = 0, 0, [], []
     for table in groups(folder, file["file"]):
-        ids = table["image_id"]
+        ids = table["image_id"].to_pylist()
         local = table["source"].filter(pc.fill_null(pc.match_substring_regex(table["source"], LOCAL), False))
         prefixes += [os.path.commonprefix(local.to_pylist())] if len(local) else []
-        for name in table.column_names:
-            for text in _texts(table[name]):
-                for what, pattern in PATTERNS.items():
-                    hits = np.flatnonzero(pc.fill_null(pc.match_substring_regex(text, pattern), False))
-                    if what == "paths of a machine" and name in ("source", "error"):
-                        hits = [i for i in hits if not _is_own(table, name, i)]
-                    if len(hits):
-                        entry = cells.setdefault((what, name), [0, ids[int(hits[0])].as_py() if len(text) == len(ids) else ""])
-                        entry[0] += len(hits)
+        for what, column, rows in _suspicious(table):
+            entry = cells.setdefault((what, column), [0, ids[rows[0]] if rows[0] < len(ids) else ""])
+            entry[0] += len(rows)
         for name in set(PICTURES) & set(table.column_names):
             column = table[name].combine_chunks()
-            values = column.field("bytes") if name == "image" else column
-            for i, value in enumerate(values):
-                data = value.as_py()
-                if data is None:
+            for i, value in enumerate(column.field("bytes") if name == "image" else column):
+                if (data := value.as_py()) is None:
                     continue
                 gps += without_gps(data) is not data
                 if every and name == "image" and (at + i) % every == 0:
-                    looks.append([similar.phash(codec.decode(data, min_wh=(64, 64))), ids[i].as_py()])
+                    looks.append([similar.phash(codec.decode(data, min_wh=(64, 64))), ids[i]])
         at += table.num_rows
     root = _up_to_slash(os.path.commonprefix(prefixes)) if prefixes else ""
     return {"gps": gps, "root": root, "looks": looks, "cells": [[*key, *value] for key, value in cells.items()]}
+
+
+def _suspicious(table: pa.Table) -> Iterator[tuple[str, str, list[int]]]:
+    """(what, column, rows) of text that is not for everyone; in lists the numbers are those of their items."""
+    for name in table.column_names:
+        for text in _texts(table[name]):
+            for what, pattern in PATTERNS.items():
+                rows = np.flatnonzero(pc.fill_null(pc.match_substring_regex(text, pattern), False)).tolist()
+                if what == "paths of a machine" and name in ("source", "error"):
+                    rows = [i for i in rows if not _is_own(table, name, i)]
+                if rows:
+                    yield what, name, rows
 
 
 def _is_own(table: pa.Table, name: str, row: int) -> bool:
@@ -162,10 +164,8 @@ def _duplicates(folder: Folder, files: list[dict], looks: list[tuple]) -> dict[s
     shas, where = [np.empty(0, np.uint64)], [np.empty(0, np.uint8)]
     for file in files:
         for table in groups(folder, file["file"], ["sha256"]):
-            digits = np.frombuffer("".join(s[:16] for s in table["sha256"].to_pylist()).encode(), np.uint8)
-            digits = HEX[digits].reshape(-1, 16)
-            shas.append((digits << (np.arange(15, -1, -1, dtype=np.uint64) * np.uint64(4))).sum(axis=1, dtype=np.uint64))
-            where.append(np.full(len(digits), splits.index(file["split"]), np.uint8))
+            shas.append(np.array([int(sha[:16], 16) for sha in table["sha256"].to_pylist()], np.uint64))
+            where.append(np.full(table.num_rows, splits.index(file["split"]), np.uint8))
     values, which = np.concatenate(shas), np.concatenate(where)
     order = np.lexsort((which, values))
     same = values[order][1:] == values[order][:-1]
@@ -199,9 +199,3 @@ def check_loaded(found: dict[str, Any], files: list[dict]) -> str:
         if {n["streamed"], n["loaded"]} - {rows[config, split], None}:
             return f"{config}/{split} has {rows[config, split]:,} rows and `datasets` loads {n}"
     return ""
-
-
-def check_folder(tree: str, files: list[dict]) -> None:
-    """ValueError unless the tree that is going to be published opens, streaming and not, with every row."""
-    if trouble := check_loaded(load_back(tree), files):
-        raise ValueError(trouble)

@@ -69,7 +69,9 @@ def _public(value: Any) -> Any:
     """The options of a stage without what is nobody's business: passwords, and where this machine keeps its files."""
     if isinstance(value, dict):
         return {k: _public(v) for k, v in value.items()}
-    return [_public(v) for v in value] if isinstance(value, list) else public(value) if isinstance(value, str) else value
+    if isinstance(value, list):
+        return [_public(v) for v in value]
+    return public(value) if isinstance(value, str) else value
 
 
 def _host(source: str | None) -> str:

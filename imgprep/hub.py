@@ -95,14 +95,18 @@ class Repo:
         refs = self._ask(self._api.list_repo_refs, self.id, repo_type="dataset")
         return {tag.name: tag.target_commit for tag in refs.tags}
 
-    def create(self, *, private: bool) -> None:
+    def create(self, *, private: bool) -> tuple[str, dict[str, tuple[str, int]]]:
+        """Make the repository; what stands in it."""
         self._ask(self._api.create_repo, self.id, repo_type="dataset", private=private, exist_ok=True)
+        if (there := self.look()) is None:
+            raise ValueError(f"the Hub does not show {self.id} to this token: give it read access there, too")
+        return there
 
     def tag(self, name: str, commit: str) -> None:
         self._ask(self._api.create_tag, self.id, tag=name, revision=commit, repo_type="dataset", exist_ok=True)
 
     def send(self, files: list[File], stale: list[str], *, head: str, message: str) -> str:
-        """Put these files in and take the stale ones out, in one visible step from commit `head`; returns the new one."""
+        """Put these files in and take the stale ones out, in one visible step from commit `head`."""
         deletions = [hf.CommitOperationDelete(name) for name in stale]
         if len(files) <= FEW:
             operations = [o for batch in _batches(files) for o in self._upload(batch, "main")]
@@ -213,7 +217,8 @@ class _Missing(ValueError):
 
 
 def _stale(repo: Repo) -> RunStopped:
-    return RunStopped(f"somebody else published to {repo.id} meanwhile and nothing was changed: look at {repo.url}, then run it again")
+    what = f"somebody else published to {repo.id} meanwhile and nothing was changed"
+    return RunStopped(f"{what}: look at {repo.url}, then run it again")
 
 
 def _passes(e: Exception) -> bool:

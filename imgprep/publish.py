@@ -59,11 +59,12 @@ class Publication:
         return "\n".join([*lines, f"{self.repo}: {change}, {len(self.unchanged)} unchanged"])
 
     def _repr_html_(self) -> str:
-        files = [(word, name) for word in ("added", "removed", "unchanged") for name in getattr(self, word)]
-        rows = "".join(f"<tr><td>{word}</td><td style='text-align:left'>{escape(n)}</td></tr>" for word, n in files[:50])
-        link = f"<p><a href='{escape(self.url)}'>{escape(self.url)}</a></p>" if self.commit else ""
         said = "".join(f"<p>{escape(line)}</p>" for line in repr(self).splitlines())
-        return f"{said}{link}<table>{rows}</table><details><summary>card</summary><pre>{escape(self.card)}</pre></details>"
+        link = f"<p><a href='{escape(self.url)}'>{escape(self.url)}</a></p>" if self.commit else ""
+        for word in ("added", "removed", "unchanged"):
+            names = "<br>".join(map(escape, getattr(self, word)[:50]))
+            said += f"<details><summary>{len(getattr(self, word)):,} {word}</summary>{names}</details>"
+        return f"{link}{said}<details><summary>card</summary><pre>{escape(self.card)}</pre></details>"
 
 
 def publish(
@@ -149,7 +150,7 @@ class _Plan:
         self.sample = shards.sample(ds, self.files)
         self.facts = facts.count(ds, self.files, self.schemas, rules, found)
         if not (licence or card.own_keys(self.local).get("license") or self.facts["licence_column"]):
-            found.problems.append("nobody said under which licence: give licence='cc-by-4.0', or another id of the Hub's")
+            found.problems.append("nobody said under which licence: give licence='cc-by-4.0', or what the Hub calls it")
 
     def text(self, repo_id: str, before: str) -> str:
         """The card as it is published."""
@@ -178,23 +179,21 @@ class _Plan:
         for what, pattern in checks.PATTERNS.items():
             if hit := re.search(pattern, self.card):
                 self.found.problems.append(f"the card holds {what}: {hit[0].strip()[:60]!r}")
-        about = ["opens", hashlib.sha256(self.card.encode()).hexdigest(), [f["sha256"] for f in self.files]]
+        about = ["opens", self.schemas["metadata"].to_string(), [f["sha256"] for f in self.files]]
         if not self.folder.remote:
-            shards.remembered(self.folder, about, lambda: checks.check_folder(self._tree(), self.files))
+            shards.remembered(self.folder, about, self._opens)
         return there
 
-    def _tree(self) -> str:
-        """A folder that looks like the repository."""
-        self._held = tempfile.TemporaryDirectory(prefix="imgprep-tree-")
-        for name, at in [("README.md", ""), *((f["file"], f["at"]) for f in self.files)]:
-            path = os.path.join(self._held.name, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if at:
-                os.symlink(self.folder.full(at), path)
-            else:
-                with open(path, "w", encoding="utf-8") as file:
-                    file.write(self.card)
-        return self._held.name
+    def _opens(self) -> bool:
+        """ValueError unless a folder that looks like the repository opens, streaming and not, with every row."""
+        with tempfile.TemporaryDirectory(prefix="imgprep-tree-") as tree:
+            Folder(tree).put("README.md", self.card.encode())
+            for f in self.files:
+                os.makedirs(os.path.dirname(os.path.join(tree, f["file"])), exist_ok=True)
+                os.symlink(self.folder.full(f["at"]), os.path.join(tree, f["file"]))
+            if trouble := checks.check_loaded(load_back(tree), self.files):
+                raise ValueError(trouble)
+        return True
 
     def wanted(self) -> list[File]:
         data = self.card.encode()
@@ -217,10 +216,7 @@ class _Plan:
                            repo.url if repo else "")  # fmt: skip
 
     def send(self, repo: Repo, there: tuple | None, result: Publication, *, private: bool, tag: str | None) -> None:
-        if there is None:
-            repo.create(private=private)
-            there = repo.look()
-        head = there[0]
+        head, _ = there or repo.create(private=private)
         tags = repo.tags() if tag else {}
         if tag in tags and (result.added or result.removed or tags[tag] != head):
             raise ValueError(f"{repo.url} has a tag {tag!r} already, of commit {tags[tag][:12]}: take another")
@@ -249,7 +245,7 @@ class _Plan:
             raise RunStopped(f"{repo.url} does not load back: {trouble}")
         rows = sum(n["streamed"] for splits in found.values() for n in splits.values())
         whole = all(n["loaded"] is not None for splits in found.values() for n in splits.values())
-        return f"{rows:,} rows loaded back, {'streaming and not' if whole else 'streaming; the small configs whole, too'}"
+        return f"{rows:,} rows loaded back, {'streaming and not' if whole else 'streaming, small configs also not'}"
 
 
 @contextlib.contextmanager

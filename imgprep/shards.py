@@ -32,7 +32,8 @@ class Rules:
     """What of a dataset folder is not published as it stands.
 
     class_column: text that becomes a ClassLabel of `names`. drop_columns: left out. root: what the absolute paths of
-    `source` begin with; they lose it, there and in `error`. keep_gps, keep_placeholders: the place in a picture stays; placeholders are among the ok.
+    `source` begin with; they lose it, there and in `error`. keep_gps: the place in a picture stays. keep_placeholders:
+    they are in the first config, among the ok rows.
     """
 
     class_column: str | None = None

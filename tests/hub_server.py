@@ -812,7 +812,8 @@ class Handler(BaseHTTPRequestHandler):
         srv, d = self.server, json.loads(self.body() or b"{}")
         if s == ["stats"]:
             with srv.mx:
-                return self.json({"requests": dict(srv.requests), "bytes_in": dict(srv.bytes_in), "waiting": srv.waiting})
+                found = {"requests": dict(srv.requests), "bytes_in": dict(srv.bytes_in)}
+                return self.json({**found, "waiting": srv.waiting})
         if s == ["reset"]:
             with srv.mx:
                 srv.waiting = 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -27,9 +28,11 @@ READ = """
 import json, sys
 sys.modules["imgprep"] = None  # as where it is not installed
 from datasets import load_dataset
-rows, streamed, metadata = (load_dataset(sys.argv[1], *a, streaming=s) for a, s in (((), False), ((), True), (["metadata"], False)))
+rows, streamed = load_dataset(sys.argv[1]), load_dataset(sys.argv[1], streaming=True)
+metadata = load_dataset(sys.argv[1], "metadata")
 first, other = (next(iter(d["train"])) for d in (rows, streamed))
-assert rows["train"].features == streamed["train"].features and first.pop("image") == other.pop("image") and first == other
+assert rows["train"].features == streamed["train"].features
+assert first.pop("image").tobytes() == other.pop("image").tobytes() and first == other
 print(json.dumps([{s: rows[s]["image_id"][:] for s in rows}, {s: len(metadata[s]) for s in metadata}]))
 """
 
@@ -183,11 +186,45 @@ def and_another(self, *a):
         api.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id="alice/e", repo_type="dataset")
     return found
 hub.Repo.look = and_another
-tell("stale", "alice/e", class_column="label")
+tell("stale", "alice/e", drop_columns=["source"])
 hub.Repo.look = look
-server("repo", type="datasets", id="alice/e", gated="auto", granted=[])
+fail("/api/datasets/alice/e/tree", "GET", status=403, headers={"X-Error-Code": "GatedRepo"})
+tell("gated", "alice/e")
+fail("/api/datasets/alice/hidden", "GET", status=404, headers={"X-Error-Code": "RepoNotFound"})
+tell("hidden", "alice/hidden")
 tell("tag", "alice/e", tag="v1")
-tell("tag again", "alice/e", tag="v1", class_column="label")
+tell("tag again", "alice/e", tag="v1", drop_columns=["source"])
 hf.constants.HF_HUB_OFFLINE = True
 tell("offline", "alice/e")
 """
+
+
+def test_every_failure_is_one_sentence_and_leaves_nothing_half_done(hub, tmp_path):
+    hub.ask("reset")
+    out, runs = many(tmp_path), "run it again: what has arrived is not sent twice"
+    told = [json.loads(line) for line in hub.run(ERRORS, out) if line.startswith("[")]
+    wanted = {
+        "no token": ("ValueError", "there is no token for the Hub: set HF_TOKEN, or log in once with `hf auth login`"),
+        "no variable": ("ValueError", "the environment variable OTHER, which should hold the token, is not set"),
+        "wrong token": ("ValueError", "the Hub does not take the token: make a new one at its /settings/tokens"),
+        "read-only": ("ValueError", "the token of bob may only read: make one that may write to bob"),
+        "fine-grained": ("ValueError", "the token of carol may not write to carol/e: give it write access there"),
+        "another's": ("ValueError", "alice cannot write to bob: name it alice or acme/…"),
+        "no name": ("ValueError", "repo_id is 'owner/name' on the Hub, not 'a b/c'"),
+        "quota": ("RunStopped", r"there is no room left for alice/e on the Hub \(You .* quota\): make room, then " + runs),
+        "too many": ("RunStopped", r"the Hub has had too many requests \(429\): wait a while, then " + runs),
+        "fault": ("RunStopped", r"the Hub has a fault of its own \(500\): wait a while, then " + runs),
+        "cut": ("RunStopped", r"the connection to http\S+ failed \(RemoteProtocolError: Server disc.*\): " + runs),
+        "passing": ("", "[0-9a-f]{40}"),
+        "taken": ("ValueError", r"\S+taken is taken by something that imgprep did not publish: take another name"),
+        "stale": ("RunStopped", r"somebody else published to alice/e meanwhile and nothing was changed: look at .*"),
+        "gated": ("ValueError", r"alice/e is gated and alice has no access to it: ask for it at \S+"),
+        "hidden": ("ValueError", "the Hub does not show alice/hidden to this token: give it read access there, too"),
+        "tag": ("", "[0-9a-f]{40}"),
+        "tag again": ("ValueError", r"\S+ has a tag 'v1' already, of commit [0-9a-f]{12}: take another"),
+        "offline": ("ValueError", "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to publish"),
+    }
+    assert [name for name, *_ in told] == [*wanted]
+    for name, kind, text in told:
+        assert kind == wanted[name][0] and re.fullmatch(wanted[name][1], text), (name, kind, text)
+    assert "x.txt" in hub.files("alice/e") and not [f for f in hub.files("alice/taken") if f.endswith(".parquet")]
