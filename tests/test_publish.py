@@ -211,7 +211,7 @@ def test_every_failure_is_one_sentence_and_leaves_nothing_half_done(hub, tmp_pat
         "fine-grained": ("ValueError", "the token of carol may not write to carol/e: give it write access there"),
         "another's": ("ValueError", "alice cannot write to bob: name it alice or acme/…"),
         "no name": ("ValueError", "repo_id is 'owner/name' on the Hub, not 'a b/c'"),
-        "quota": ("RunStopped", r"there is no room left for alice/e on the Hub \(You .* quota\): make room, then " + runs),
+        "quota": ("RunStopped", r"there is no room left for alice/e on the Hub \(.* quota\): make room, then " + runs),
         "too many": ("RunStopped", r"the Hub has had too many requests \(429\): wait a while, then " + runs),
         "fault": ("RunStopped", r"the Hub has a fault of its own \(500\): wait a while, then " + runs),
         "cut": ("RunStopped", r"the connection to http\S+ failed \(RemoteProtocolError: Server disc.*\): " + runs),
