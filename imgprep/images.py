@@ -59,7 +59,7 @@ def download(
     options |= {"max_pixels": max_pixels, "keep_truncated": keep_truncated}
     operation: dict[str, Any] = {"stage": "download"}
     if size_wh:
-        fit = functools.partial(work.fit, size_wh=size_wh)
+        fit = functools.partial(geometry.fit_pad, size_wh=size_wh, fill=255)
         operation |= {"size_wh": list(size_wh), "version": geometry.fit_pad.version}
     fetching = [n for n in inspect.signature(fetch.Fetcher).parameters if n != "share"]
     fingerprint.check_known("download", fetch_options, fetching)
@@ -287,7 +287,8 @@ def plan_source(source: str | Dataset | dict[str, pa.Table], out: str, *, new: l
     new: the columns that the stage adds. Raises ValueError where the source has one already, or is `out` itself.
     """
     if isinstance(source, str | os.PathLike):
-        source = Dataset(os.fspath(source)) if dataset.exists(os.fspath(source)) else _read(os.fspath(source))
+        source = os.fspath(source)
+        source = Dataset(source) if dataset.exists(source) else sources.read({"train": source})
     if isinstance(source, Dataset):
         if Folder(out).path == source.folder:
             raise ValueError(f"{out!r} is the source itself: name another folder")
@@ -326,10 +327,6 @@ def _plan_stored(tables: dict[str, pa.Table]) -> dict[str, dict]:
 
 def _identities(table: pa.Table) -> Iterator[str]:
     return (uris.identity(source or "") for chunk in table["source"].chunks for source in chunk.to_pylist())
-
-
-def _read(path: str) -> dict[str, pa.Table]:
-    return sources.read({"train": path})
 
 
 def _features(declared: dict[str, Any]) -> pa.Schema:

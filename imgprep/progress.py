@@ -44,28 +44,16 @@ class Progress:
         text = f"{self.stage}: {self.done:,}/{self.total:,} rows"
         if self._began is None:
             return text
-        rate, seconds = self._pace()
-        left = f", {clock((self.total - self.done) / rate)} left" if self.done < self.total and not final else ""
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        rate = self.done / seconds
+        left = f", {clock((self.total - self.done) / rate)} left" if 0 < self.done < self.total and not final else ""
         why = "; " + ", ".join(f"{k} {n:,}" for k, n in self.reasons.most_common()) if self.reasons else ""
         return f"{text}, {rate:,.0f}/s, {clock(seconds)}{left}{why}"
-
-    def _pace(self) -> tuple[float, float]:
-        """Rows per second, and the seconds that work goes on."""
-        seconds = max(time.monotonic() - self._began, 1e-6)
-        return self.done / seconds, seconds
 
     def _draw(self, *, final: bool) -> None:
         self._drawn = time.monotonic()
         if self._file and self._began:
-            rate = self._pace()[0]
-            record = {
-                "stage": self.stage,
-                "done": self.done,
-                "total": self.total,
-                "rate": rate,
-                "reasons": dict(self.reasons),
-                "eta_s": (self.total - self.done) / rate if rate else None,
-            }
+            record = {"stage": self.stage, "line": self.line(final=final)}
             with open(self._file, "a") as out:
                 out.write(json.dumps(record) + "\n")
         if _in_notebook():

@@ -233,7 +233,7 @@ class _Relay:
                 over = self._over.wait(0.3 if tty else 10)
                 latest = {record["stage"]: record for record in map(json.loads, lines)}
                 for stage, record in latest.items():
-                    text = f"      {progress_line(record)}"
+                    text = f"      {record['line']}"
                     if tty:
                         text = text[: shutil.get_terminal_size().columns - 1]
                         text = ("\n" if shown and shown != stage else "\r\x1b[2K") + text
@@ -242,16 +242,6 @@ class _Relay:
                 if over:
                     print("\n" if tty and shown else "", end="", flush=True)
                     return
-
-
-def progress_line(record: dict[str, Any]) -> str:
-    """
-    >>> progress_line({"stage": "ocr", "done": 40, "total": 1200, "rate": 20, "reasons": {"timeout": 2}, "eta_s": 58})
-    'ocr: 40/1,200 rows, 20/s, 58 s left; timeout 2'
-    """
-    left = f", {clock(record['eta_s'])} left" if record["eta_s"] else ""
-    why = "; " + ", ".join(f"{word} {n:,}" for word, n in record["reasons"].items()) if record["reasons"] else ""
-    return f"{record['stage']}: {record['done']:,}/{record['total']:,} rows, {record['rate']:,.0f}/s{left}{why}"
 
 
 # What came out -------------------------------------------------------------------------------------------------------

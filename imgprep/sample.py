@@ -10,7 +10,6 @@ import random
 import re
 import tempfile
 import zlib
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,20 +108,6 @@ def make(folder: str | Path, *, rows: int = 1200, port: int = PORT) -> dict[str,
                 folder.rename(Path(work, "old"))
             new.rename(folder)
     return {split: folder / f"{split}.csv" for split in ("train", "test")}
-
-
-def expected(folder: str | Path) -> dict:
-    """What must come of the tables in `folder`: {"rows": n, "ok": n, "reasons": {word: n}}.
-
-    That is with 127.0.0.1 in allow_hosts, at least two attempts, and a timeout_s between 1.5 and 5.
-    """
-    about = _about(folder)
-    if not about:
-        raise ValueError(f"no sample in {folder}: make it with imgprep.sample.make({str(folder)!r})")
-    rows = plan(about["rows"], about["port"])
-    reasons = Counter(KINDS[row.kind][1] for row in rows if row.kind in KINDS)
-    del reasons[""]
-    return {"rows": len(rows), "ok": len(rows) - reasons.total(), "reasons": dict(sorted(reasons.items()))}
 
 
 def ready(*paths: str | Path | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep import codec, engine, fetch, geometry, parts, uris
+from imgprep import codec, engine, fetch, parts, uris
 from imgprep.dataset import Reader
 from imgprep.folder import Folder
 
@@ -348,10 +348,6 @@ def _ahead(items: Iterator, size: Callable[[Any], int]) -> Iterator:
             state["stop"] = True
             room.notify()
         thread.join()
-
-
-def fit(image: np.ndarray, *, size_wh: tuple[int, int]) -> np.ndarray:
-    return geometry.fit_pad(image, size_wh, fill=255)
 
 
 def name_of(fn: Callable) -> str:

@@ -1,12 +1,14 @@
 """Pictures and tables that the tests of the stages make themselves, and what stands in a folder."""
 
 import hashlib
+import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from imgprep import codec
+from imgprep import codec, sample
 
 
 def picture(n: int, size_wh: tuple[int, int] = (24, 16)) -> np.ndarray:
@@ -34,3 +36,15 @@ def tree(path: Path | str) -> dict[str, str]:
     root = Path(path)
     files = [f for f in sorted(root.rglob("*")) if f.is_file() and "runs" not in f.parts]
     return {str(f.relative_to(root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def of_sample(home: Path | str) -> dict:
+    """What must come of the sample's tables in this folder: {"rows": n, "ok": n, "reasons": {word: n}}.
+
+    That is with 127.0.0.1 in allow_hosts, at least two attempts, and a timeout_s between 1.5 and 5.
+    """
+    about = json.loads((Path(home) / "sample.json").read_text())
+    rows = sample.plan(about["rows"], about["port"])
+    reasons = Counter(sample.KINDS[row.kind][1] for row in rows if row.kind in sample.KINDS)
+    del reasons[""]
+    return {"rows": len(rows), "ok": len(rows) - reasons.total(), "reasons": dict(sorted(reasons.items()))}

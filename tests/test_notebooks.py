@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from conftest import ROOT, missing
 from jupyter_client.manager import start_new_kernel
-from made import folder, tree
+from made import folder, of_sample, tree
 from test_products import by_run_all
 
 import imgprep
@@ -58,7 +58,7 @@ def shop(tmp_path_factory):
     with sample.serve(root / "shop"):
         for name, given in {"01_download": DOWNLOAD, "02_ocr": OCR}.items():
             by_run_all(root, name, {**given, "engine": "local", "workers": 0})
-        counts, expected = dataset.open(str(root / "data/made/ocr")).counts(), sample.expected(root / "shop")
+        counts, expected = dataset.open(str(root / "data/made/ocr")).counts(), of_sample(root / "shop")
         assert {name: counts[name] for name in expected} == expected
         (root / "data/made").rename(root / "data/wanted")
         yield root

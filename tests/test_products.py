@@ -12,9 +12,10 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
+from made import of_sample
 from PIL import Image
 
-from imgprep import dataset, runner, sample
+from imgprep import dataset, runner
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.slow]
 GIVEN = {"train_csv": "train.csv", "test_csv": "test.csv", "url_column": "picture", "out": "data/made",
@@ -99,7 +100,7 @@ def test_the_demo_needs_no_clone_and_gives_what_the_sample_holds(unpacked_wheel,
     environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
     first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr
-    counts, expected = dataset.open(tmp_path / "data/products/ocr").counts(), sample.expected(tmp_path / "data/sample")
+    counts, expected = dataset.open(tmp_path / "data/products/ocr").counts(), of_sample(tmp_path / "data/sample")
     assert {k: counts[k] for k in ("rows", "ok", "reasons")} == expected
     assert counts["failed"] == 0
     assert f"\n{dataset.summary(counts)}\ndataset  data/products/ocr\n" in first.stdout

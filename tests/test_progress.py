@@ -113,8 +113,8 @@ def test_the_runner_reads_one_json_line_per_change(clock, monkeypatch, tmp_path)
     shown.update(50, {"error": 1}, 10.0)
     shown.close()
     first, last = map(json.loads, (tmp_path / "p").read_text().splitlines())
-    assert first == {"stage": "ocr", "done": 50, "total": 100, "rate": 5.0, "reasons": {"error": 1}, "eta_s": 10.0}
-    assert last == first
+    assert first == {"stage": "ocr", "line": "ocr: 50/100 rows, 5/s, 10 s, 10 s left; error 1"}
+    assert last == {"stage": "ocr", "line": "ocr: 50/100 rows, 5/s, 10 s; error 1"}
 
 
 NOTEBOOK = """

@@ -23,7 +23,7 @@ told = {"out": out, "label": label, "size_wh": size_wh, "limit": limit, "cwd": o
 pathlib.Path(out, "told.json").write_text(json.dumps(told))
 """
 PROGRESS = """
-record = {"stage": "write", "done": 1100, "total": 1200, "rate": 52.4, "reasons": {"http_404": 9}, "eta_s": 75}
+record = {"stage": "write", "line": "write: 1,100/1,200 rows, 52/s, 1:15 left; http_404 9"}
 with open(os.environ["IMGPREP_PROGRESS"], "a") as file:
     file.write(json.dumps(record) + "\\n")
 """
