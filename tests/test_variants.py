@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-from made import table
+from made import table, tree
 from PIL import Image
 
 import imgprep
@@ -222,3 +222,34 @@ def test_variants_of_variants_are_refused_by_the_column(folder, tmp_path):
     out = variants.build(str(folder), str(tmp_path / "out"))
     with pytest.raises(ValueError, match="there is a column '(variant|parent_id)' already"):
         variants.build(out, str(tmp_path / "again"))
+
+
+def test_worker_processes_give_the_same_files(marked, tmp_path):
+    options = {"augment": FLIP, "copies": 2, "annotations": NOTES, "batch_size": 1}
+    here = variants.build(marked, str(tmp_path / "here"), **options)
+    imgprep.close()
+    with imgprep.session("local", workers=2):
+        there = variants.build(marked, str(tmp_path / "there"), **options)
+    assert tree(here.folder) == tree(there.folder)
+
+
+@pytest.mark.corpus
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # what Pillow says of such EXIF
+@pytest.mark.parametrize("group", ["exif", "broken"])
+def test_real_files_have_every_size_or_a_reason(corpus, tmp_path, group):
+    out = variants.build(str(corpus / group), str(tmp_path / "out"), vision_max_side=1024, max_failed=1.0)
+    whole = out.table("train").to_pandas()
+    data = out.pictures("train", range(len(whole)))
+    failed = out.counts()["failed"]
+    assert failed == 0 if group == "exif" else 50 < failed < 71
+    for name, rows in whole.groupby("file_name"):
+        if len(rows) == 1:
+            assert rows["reason"].iloc[0] and data[rows.index[0]] is None, name
+            continue
+        original, vision, thumbnail = (data[i] for i in rows.index)
+        assert original == (corpus / group / name).read_bytes(), name
+        for made, side in ((vision, 1024), (thumbnail, 256)):
+            im = Image.open(io.BytesIO(made))
+            assert max(im.size) <= side and not {"exif", "xmp", "photoshop"} & {*im.info}, name
+            assert im.mode in ("1", "L", "P", "RGB") and getattr(im, "n_frames", 1) == 1, name
+            assert np.abs(codec.decode(made).mean((0, 1)) - codec.decode(original).mean((0, 1))).max() < 3, name
