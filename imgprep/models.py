@@ -14,6 +14,7 @@ import numpy as np
 from imgprep import blending, instances, nets
 from imgprep.instances import Instance
 
+_OF = {"classes": "Semantic", "objects": "Instances"}
 WINDOW = 2048  # the largest square that a model without a size of its own is given at once
 _loading = threading.RLock()
 
@@ -21,18 +22,19 @@ _loading = threading.RLock()
 class _Model:
     """A model, checked when it is named, loaded when it is first used. `radius`: what `overlap` lets it look around."""
 
+    gives = ""
     once, version = True, 1  # one per worker; raise `version` when the same model gives other pixels
 
     def __init__(self, model: str, window: int | None, overlap: int | None, batch: int, threshold: float):
         self.spec, self.model, self.threshold = nets.spec(model), model, threshold
-        if type(self).__name__ not in self.spec["gives"]:
-            raise ValueError(f"{model} gives something else: take models.{self.spec['gives'][0]}")
+        if self.gives not in self.spec["gives"]:
+            raise ValueError(f"{model} gives {self.spec['gives'][0]}: take models.{_OF[self.spec['gives'][0]]}")
         own = self.spec["window"]
         if window and self.spec["fixed"] and own != (window, window):
             raise ValueError(f"{model} takes pictures of {own[0]} x {own[1]} pixels only: leave out window")
         self.window = (window, window) if window else own or (WINDOW, WINDOW)
         self.padded = bool(window or own)  # always gets exactly `window`
-        self.batch, self.spec["instances"] = self.spec["batch"] or batch, isinstance(self, Instances)
+        self.batch, self.spec["wanted"] = self.spec["batch"] or batch, self.gives
         if type(batch) is not int or batch < 1:
             raise ValueError(f"batch is a number of pictures, not {batch!r}")
         side = min(self.window)
@@ -75,6 +77,8 @@ class Semantic(_Model):
         a pixel is taken from the window whose border is farthest: exact where the model looks no farther than half.
     batch: windows per run. Raises ValueError for a missing extra, file or model, before any work.
     """
+
+    gives = "classes"
 
     def __init__(
         self,
@@ -125,15 +129,14 @@ class Semantic(_Model):
 
 
 class Instances(_Model):
-    """Called with a picture, or a list of them, it gives the objects: a dict of the columns of `features()`.
+    """Called with a picture, or a list of them, it gives labels (h, w) int32: each object has a number of its own.
 
     model: transformers' Mask2Former, MaskFormer, DETR and the like; or an ONNX file with the outputs boxes, labels,
         scores and masks (Mask R-CNN). threshold: objects with a lower score are left out. The rest as in Semantic, but
         that objects of neighbouring windows are one where half of what both windows see agrees (IoU >= 0.5).
-    boxes: [x, y, width, height] in pixels. masks: COCO's run lengths. Labels by name, where the model has names.
     """
 
-    features = staticmethod(instances.features)
+    gives, instances = "objects", True
 
     def __init__(
         self,
@@ -152,12 +155,29 @@ class Instances(_Model):
         answers = zip(self._run(tiles), sizes, strict=True)
         return [[o for one in found if (o := instances.inside(one, box))] for found, box in answers]
 
+    def find(self, images: Sequence[np.ndarray]) -> list[list[Instance]]:
+        """The objects of each picture, in order of their first pixel."""
+        boxes = [blending.windows(i.shape[1::-1], self.window, self.overlap) for i in images]
+        tiles = [i[y : y + h, x : x + w] for i, some in zip(images, boxes, strict=True) for x, y, w, h in some]
+        answers = iter(self.predict(tiles))
+        return [instances.merge((b, [o.moved(*b[:2]) for o in next(answers)]) for b in some) for some in boxes]
+
+    def _shown(self, objects: list[Instance], size_wh: tuple[int, int]) -> Any:
+        return instances.paint(objects, (0, 0, *size_wh))
+
     def __call__(self, image: np.ndarray | list[np.ndarray]) -> Any:
-        found = []
-        for picture in image if isinstance(image, list) else [image]:
-            size_wh = picture.shape[1::-1]
-            boxes = blending.windows(size_wh, self.window, self.overlap)
-            answers = self.predict([picture[y : y + h, x : x + w] for x, y, w, h in boxes])
-            moved = [(b, [o.moved(*b[:2]) for o in a]) for b, a in zip(boxes, answers, strict=True)]
-            found.append(instances.columns(instances.merge(moved), size_wh))
+        images = image if isinstance(image, list) else [image]
+        found = [self._shown(o, i.shape[1::-1]) for o, i in zip(self.find(images), images, strict=True)]
         return found if isinstance(image, list) else found[0]
+
+
+class Objects(Instances):
+    """As `Instances`, for `images.transform(features=models.Objects.features())`: a dict of columns, not labels.
+
+    boxes [x, y, width, height] in pixels; labels by name, where the model has names; scores; masks, COCO's run lengths.
+    """
+
+    features = staticmethod(instances.features)
+
+    def _shown(self, objects: list[Instance], size_wh: tuple[int, int]) -> Any:
+        return instances.columns(objects, size_wh)

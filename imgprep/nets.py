@@ -22,7 +22,7 @@ Net = Callable[[np.ndarray], list[Any]]
 def spec(model: str) -> dict[str, Any]:
     """What a model says of itself, read without loading it: plain values, and a `digest` of its files.
 
-    gives: what it can be (the names of `models`' classes). bands: 0 where it does not say. window: (width, height) or
+    gives: "classes", "objects" or both. bands: 0 where it does not say. window: (width, height) or
     None; fixed: it takes no other. batch: pictures per run, or None. classes: its answer is no probability.
     """
     if not isinstance(model, str) or not model:
@@ -98,7 +98,7 @@ def _onnx_spec(path: str) -> dict[str, Any]:
         "kind": "onnx",
         "path": path,
         "digest": _digest(glob.glob(glob.escape(path) + "*")),  # weights of more than 2 GB stand in a file beside it
-        "gives": ["Instances" if objects else "Semantic"],
+        "gives": ["objects" if objects else "classes"],
         "bands": bands,
         "window": (w, h) if w and h else None,
         "fixed": bool(w and h),
@@ -126,7 +126,7 @@ def _onnx(spec: dict[str, Any], threshold: float) -> Net:
         stack = stack if spec["is_last"] else np.ascontiguousarray(stack.transpose(0, 3, 1, 2))
         stack = np.resize(stack, (spec["batch"] or n, *stack.shape[1:]))  # a last batch that is too small is filled up
         answers = session.run(None, {entry.name: stack[0] if len(entry.shape) == 3 else stack})
-        if "Instances" in spec["gives"]:
+        if spec["wanted"] == "objects":
             found = dict(zip(names, answers, strict=True))
             return [_objects({k: found[k][found["scores"] >= threshold] for k in _RCNN}, size_wh)]
         return [_semantic(a, spec, size_wh) for a in answers[0][:n]]
@@ -181,7 +181,7 @@ def _hub_spec(model: str) -> dict[str, Any]:
         "path": model,
         "revision": revision,
         "digest": revision or _digest(local),
-        "gives": ["Semantic"] if arch.endswith("ForSemanticSegmentation") else ["Instances", "Semantic"],
+        "gives": ["classes"] if arch.endswith("ForSemanticSegmentation") else ["objects", "classes"],
         "arch": arch,
         "bands": config.get("num_channels", 3),
         "window": (size.get("width", 512), size.get("height", 512)),
@@ -235,7 +235,7 @@ def _transformers(spec: dict[str, Any], threshold: float) -> Net:
                 odds = logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
                 return list(odds.permute(0, 2, 3, 1).cpu().numpy())
         sizes = [(h, w)] * len(stack)
-        if not spec["instances"]:
+        if spec["wanted"] == "classes":
             maps = processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
             return [m.cpu().numpy()[..., None] for m in maps]
         found = processor.post_process_instance_segmentation(outputs, threshold=threshold, target_sizes=sizes)

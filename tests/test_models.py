@@ -1,5 +1,7 @@
 import json
 import pickle
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -174,7 +176,7 @@ def test_wrong_models_are_told_before_any_work(tmp_path):
             images.transform(rows, str(tmp_path / "out"), models.Semantic, **options)
         assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="take models.Semantic"):
-        models.Instances(str(tmp_path / "n.onnx"))
+        models.Objects(str(tmp_path / "n.onnx"))
     with pytest.raises(ValueError, match="n.onnx takes 3 bands, this picture has 4"):
         models.Semantic(str(tmp_path / "n.onnx"))(np.zeros((8, 8, 4), np.uint8))
 
@@ -204,18 +206,20 @@ def test_mask_r_cnn_in_a_file_gives_the_objects_it_was_given(tmp_path):
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])
     graph = helper.make_graph(nodes, "rcnn", [x], outputs)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
-    model = models.Instances(str(tmp_path / "m.onnx"))
+    model = models.Objects(str(tmp_path / "m.onnx"))
     found = model(WIDE[:60, :45])
     assert found["boxes"] == [[40, 10, 5, 12], [10, 20, 20, 20]] and found["labels"] == ["2", "1"]
     assert found["scores"] == pytest.approx([0.8, 0.9])
     assert sum(found["masks"][1]["counts"][1::2]) == 20 * 20
     path = str(tmp_path / "m.onnx")
-    assert len(models.Instances(path, threshold=0.1)(WIDE[:60, :45])["boxes"]) == 3
+    assert len(models.Objects(path, threshold=0.1)(WIDE[:60, :45])["boxes"]) == 3
+    labels = models.Instances(path)(WIDE[:60, :45])
+    assert labels.dtype == np.int32 and {*np.unique(labels)} == {0, 1, 2} and (labels[20:40, 10:30] == 2).all()
     with imgprep.session("local", workers=0):
         (tmp_path / "p.png").write_bytes(codec.encode(WIDE[:60, :45]))
         rows = {"train": table([str(tmp_path / "p.png")])}
         done = images.transform(
-            rows, str(tmp_path / "out"), models.Instances, model=path, batch=2, features=models.Instances.features()
+            rows, str(tmp_path / "out"), models.Objects, model=path, batch=2, features=models.Objects.features()
         )
     assert done.table("train")["boxes"].to_pylist() == [found["boxes"]]
 
@@ -258,8 +262,21 @@ def test_a_transformers_model_is_what_transformers_says(segformer):
     assert np.array_equal(pickle.loads(pickle.dumps(model))([tile, WIDE])[1], model(WIDE))
 
 
+def test_a_name_of_the_hub_stands_for_one_commit(segformer):
+    """As a download left it in the cache, so that no network is asked."""
+    from huggingface_hub import constants
+
+    cache, commit = Path(constants.HF_HUB_CACHE) / "models--someone--net", "0123456789" * 4
+    shutil.copytree(segformer, cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    model = models.Semantic("someone/net")
+    assert model.spec["revision"] == model.spec["digest"] == commit
+    assert np.array_equal(model(WIDE), models.Semantic(segformer)(WIDE))
+
+
 def test_a_folder_of_another_kind_is_told(segformer, tmp_path):
-    with pytest.raises(ValueError, match="take models.Semantic"):
+    with pytest.raises(ValueError, match="gives classes: take models.Semantic"):
         models.Instances(segformer)
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertModel"]}))
     with pytest.raises(ValueError, match="is for BertModel: name a model for segmentation"):
@@ -300,7 +317,7 @@ def test_a_universal_model_gives_objects_or_classes(tmp_path):
     transformers.MaskFormerImageProcessor(size={"height": 64, "width": 64}, do_reduce_labels=False).save_pretrained(
         tmp_path
     )
-    found = models.Instances(str(tmp_path), overlap=16)(WIDE[:64, :64])
+    found = models.Objects(str(tmp_path), overlap=16)(WIDE[:64, :64])
     assert found["boxes"] and {*found["labels"]} == {"LABEL_1"} and min(found["scores"]) >= 0.5
     for (x, y, w, h), mask in zip(found["boxes"], found["masks"], strict=True):
         assert mask["size"] == [64, 64] and sum(mask["counts"]) == 64 * 64
