@@ -6,6 +6,7 @@ Written a row group at a time, whatever the dataset's size, beside its place and
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.folder import Folder
 from imgprep.labels import EXTENSIONS, stems
+from imgprep.shards import groups
 
 MARK = ".imgprep-export"  # in every export: of which version of which dataset it is
 Files = dict[str, list[str]]  # of each split
@@ -48,18 +50,13 @@ def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) ->
     if not files:
         raise ValueError(f"{ds.folder} has no pictures in the config {config!r}; it has: {', '.join(ds.configs)}")
     mark = hashlib.sha256(f"{form} {config} ".encode() + (ds._folder.get(MANIFEST) or b"")).hexdigest().encode()
-    before = target.get(MARK)
-    if before == mark:
+    if (before := target.get(MARK)) == mark:
         return folder
     if before is None and os.path.exists(target.path) and (os.path.isfile(target.path) or os.listdir(target.path)):
         raise ValueError(f"{target.path} holds files that no export wrote: name another folder")
 
     def read(names: list[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The row groups of these files."""
-        for name in names:
-            with pq.ParquetFile(ds._folder.open(name)) as file:
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group, columns=columns)
+        return itertools.chain.from_iterable(groups(ds._folder, name, columns) for name in names)
 
     with _beside(target.path) as holder:
         schema = pq.read_schema(ds._folder.open(next(iter(files.values()))[0]))
@@ -142,8 +139,10 @@ def _webdataset(read: Callable, files: Files, schema: pa.Schema, out: str) -> No
     from datasets import Features, Image, Value
 
     features = Features.from_arrow_schema(schema)
-    kept = [f for f in schema if f.name != "image" and "binary" not in str(f.type)]
-    row = {f.name: features[f.name] if _in_json(f.type) else Value("string") for f in kept}
+    leaves = {f.name: _leaves(f.type) for f in schema if f.name != "image"}
+    kept = [name for name, kinds in leaves.items() if not any("binary" in str(kind) for kind in kinds)]
+    is_text = {n: any(pa.types.is_temporal(k) or pa.types.is_decimal(k) for k in leaves[n]) for n in kept}
+    row = {name: Value("string") if is_text[name] else features[name] for name in kept}
     ending = _ending(next(read(next(iter(files.values())), ["format"]))["format"][0].as_py())
     os.makedirs(f"{out}/data")
     for split, number, name in [(s, i, name) for s, names in files.items() for i, name in enumerate(names)]:
@@ -179,8 +178,8 @@ def _ending(kind: str) -> str:
     return EXTENSIONS.get(kind, kind.lower())
 
 
-def _in_json(kind: pa.DataType) -> bool:
-    """Whether JSON gives values of this type back as they were."""
-    if pa.types.is_nested(kind):
-        return all(_in_json(kind.field(i).type) for i in range(kind.num_fields))
-    return not (pa.types.is_temporal(kind) or pa.types.is_decimal(kind))
+def _leaves(kind: pa.DataType) -> set[pa.DataType]:
+    """The types at the ends of a type."""
+    if not pa.types.is_nested(kind):
+        return {kind}
+    return set().union(*(_leaves(kind.field(i).type) for i in range(kind.num_fields)))

@@ -41,7 +41,8 @@ def ds(tmp_path_factory):
         "day": [datetime.date(2024, 2, i + 1) for i in range(8)],
         "boxes": [[[0.5, i]] for i in range(8)],
         "info": [{"a": None if i < 6 else "x", "n": i} for i in range(8)],
-        "raw": pa.array([b"\0"] * 8),
+        "binary": pa.array([b"\0"] * 8, pa.binary(1)),
+        "more": [{"binary_date": i} for i in range(8)],
         "their_file_name": [f"{i}.tif" for i in range(8)],
     }
     with imgprep.session("local", workers=0):
@@ -80,8 +81,8 @@ def test_an_export_opens_equal(ds, tmp_path, form):
             assert got_features["label"] == features["label"]
         elif form == "webdataset":
             got = [{**one["json"], "image": one["jpg"]} for one in got]
-            drop = ("raw", "image")
-            rows = [{**{n: v for n, v in r.items() if n != "raw"}, "day": str(r["day"])} for r in rows]
+            drop = ("binary", "image")
+            rows = [{**{n: v for n, v in r.items() if n != "binary"}, "day": str(r["day"])} for r in rows]
             assert {n: f for n, f in got_features["json"].items() if n != "day"} == {
                 n: f for n, f in features.items() if n not in (*drop, "day")
             }
