@@ -56,8 +56,8 @@ def fit_bytes(
 
     The quality is `best`, or the next higher one does not fit: a bisection, at most 7 encodes at the defaults, because
     bytes jump too much between neighbouring qualities for a better guess. Where not even `least` fits, the picture is
-    made smaller so that a quality of about 80 does, and again. Raises OverBudget when its longest side would have to
-    be below min_side pixels.
+    made smaller so that a quality of about 80 does, and again. A JPEG has its colours at full size (4:4:4) where `best`
+    fits with them, else at half (4:2:0). Raises OverBudget when the longest side would have to be below min_side pixels.
 
     >>> data, quality = fit_bytes(np.zeros((100, 100, 3), np.uint8), 2000)
     >>> len(data) <= 2000, quality
@@ -65,10 +65,10 @@ def fit_bytes(
     """
     small, side = image, max(image.shape[:2])
     while True:
-        data = codec.encode(small, format, quality=best)
+        data = codec.encode(small, format, quality=best, is_full_chroma=True)
         if len(data) <= max_bytes:
             return data, best
-        tried, found, low, high = {best: len(data)}, b"", min(least, best) - 1, best
+        tried, found, low, high = {}, b"", min(least, best) - 1, best + 1
         while high - low > 1:
             middle = (low + high) // 2
             data = codec.encode(small, format, quality=middle)

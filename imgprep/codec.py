@@ -31,6 +31,7 @@ TURNS = {  # EXIF orientation -> what makes the pixels upright
     7: lambda a: cv2.flip(cv2.transpose(a), -1),
     8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
 STDERR = threading.Lock()
 
 
@@ -120,10 +121,13 @@ def check(data: bytes, *, max_pixels: int | None = MAX_PIXELS, keep_truncated: b
         return seen
 
 
-def encode(image: np.ndarray, format: str = "PNG", *, quality: int | None = 95) -> bytes:
+def encode(
+    image: np.ndarray, format: str = "PNG", *, quality: int | None = 95, is_full_chroma: bool = False
+) -> bytes:
     """(H, W, 3) uint8 RGB, or a mask (H, W), to PNG, JPEG or WEBP. The same pixels give the same bytes.
 
     quality: 1 to 100, of JPEG and WEBP; None is lossless WEBP. PNG is lossless whatever it says.
+    is_full_chroma: a JPEG's colours at its full size (4:4:4), not at half of it: a quarter more bytes.
 
     >>> encode(np.zeros((2, 2, 3), np.uint8), "JPEG")[:2].hex()
     'ffd8'
@@ -132,7 +136,7 @@ def encode(image: np.ndarray, format: str = "PNG", *, quality: int | None = 95) 
         # Level 1 with the Paeth filter, measured: 2/3 of the time of any other setting of the same size (27 KB in
         # 0.6 ms at 128 x 128), 1/2 on drawings; level 3 takes 25 % longer for 1.5 % fewer bytes.
         "PNG": [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH],
-        "JPEG": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        "JPEG": [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING[is_full_chroma]],
         "WEBP": [cv2.IMWRITE_WEBP_QUALITY, 101 if quality is None else quality],  # OpenCV's word for lossless
     }
     if format not in options:

@@ -189,7 +189,7 @@ def _encode(image: np.ndarray, size: dict[str, Any], exif: bytes) -> tuple[bytes
     if format == "PNG":
         return codec.encode(image), None
     if size["max_bytes"] is None:
-        data = codec.encode(image, format, quality=quality)
+        data = codec.encode(image, format, quality=quality, is_full_chroma=True)
     else:
         data, quality = budget.fit_bytes(image, size["max_bytes"] - len(exif), format=format, best=quality)
     return data[:2] + exif + data[2:] if exif else data, quality

@@ -19,7 +19,7 @@ def photo(n: int, size_wh: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("limit", [300_000, 60_000, 25_000, 12_000])
 def test_the_budget_is_kept_and_the_next_quality_does_not_fit(limit, format, monkeypatch):
     image, calls, encode = photo(1, (800, 600)), [], codec.encode
-    monkeypatch.setattr(codec, "encode", lambda a, f, quality: calls.append(a.shape) or encode(a, f, quality=quality))
+    monkeypatch.setattr(codec, "encode", lambda a, *f, **o: calls.append(a.shape) or encode(a, *f, **o))
     data, quality = budget.fit_bytes(image, limit, format=format)
     made = codec.decode(data)
     assert len(data) <= limit and 60 <= quality <= 95
@@ -38,6 +38,13 @@ def test_a_picture_is_made_smaller_only_where_no_quality_fits_and_then_stays_goo
     assert codec.probe(data).width == 1200 and quality == 60
     data, quality = budget.fit_bytes(image, coarse - 1)
     assert codec.probe(data).width < 1200 and 70 <= quality <= 90
+
+
+def test_colours_are_full_where_they_fit():
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[::2, ::2] = (255, 0, 0)
+    shown = codec.decode(budget.fit_bytes(red, 100_000)[0])
+    assert np.abs(shown.astype(int) - red).mean() < 10 < np.abs(codec.decode(codec.encode(red, "JPEG")) - red).mean()
 
 
 def test_what_no_quality_and_size_has_is_said():
