@@ -16,8 +16,8 @@ class Progress:
     to start, would say "6:00 left" when its first rows are done.
     """
 
-    def __init__(self, stage: str, total: int):
-        self.stage, self.total, self.done = stage, total, 0
+    def __init__(self, stage: str, total: int, unit: str = "rows"):
+        self.stage, self.total, self.done, self.unit = stage, total, 0, unit
         self.reasons: Counter = Counter()
         self._began: float | None = None
         self._drawn = time.monotonic()
@@ -41,7 +41,7 @@ class Progress:
         self._draw(final=True)
 
     def line(self, *, final: bool = False) -> str:
-        text = f"{self.stage}: {self.done:,}/{self.total:,} rows"
+        text = f"{self.stage}: {self.done:,}/{self.total:,} {self.unit}"
         if self._began is None:
             return text
         seconds = max(time.monotonic() - self._began, 1e-6)

@@ -28,7 +28,7 @@ VSI |= {"gcs": "/vsigs/", "http": "/vsicurl/http://", "https": "/vsicurl/https:/
 # Not GDAL's default for its cache, which is 5 % of the machine's memory and reads like a leak.
 OPTIONS = {"GDAL_CACHEMAX": 64, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 3}
 OPTIONS |= {"GDAL_HTTP_RETRY_DELAY": 1, "GDAL_HTTP_CONNECTTIMEOUT": 20, "GDAL_HTTP_LOW_SPEED_TIME": 30}
-OPTIONS |= {"GDAL_HTTP_LOW_SPEED_LIMIT": 1000, "GDAL_MAX_DATASET_POOL_SIZE": 100}
+OPTIONS |= {"GDAL_HTTP_LOW_SPEED_LIMIT": 1000, "CPL_LOG": os.devnull}  # warnings would go to stderr past Python
 WHOLE_PX = 2048 * 2048  # what has fewer pixels may as well be decoded whole
 
 
@@ -85,9 +85,7 @@ class Raster:
             raise SourceError("empty", f"{uri!r} has no bytes")
         with gdal() as rasterio:
             try:
-                self._levels = [top := rasterio.open(path)]
-                factors = top.overviews(1) if top.count else []
-                self._levels += [rasterio.open(path, overview_level=n) for n in range(len(factors))]
+                top = rasterio.open(path)
             except rasterio.errors.RasterioError as e:
                 raise _unreadable(uri, str(e)) from None
             # A VRT names other files, so none is taken from a server.
@@ -95,6 +93,7 @@ class Raster:
                 raise SourceError("not_an_image", f"{redact(uri)!r}, as {top.driver}, has no pixels to read here")
             kinds = [c.name for c in top.colorinterp]
             self._palette = _palette(top) if kinds == ["palette"] else None
+        self._opened = {0: top}
         self._bands = [n + 1 for n, kind in enumerate(kinds) if kind != "alpha"] or [1]
         self._masked = len(self._bands) < top.count or any(
             flag.name != "all_valid" for flags in top.mask_flag_enums for flag in flags
@@ -102,7 +101,6 @@ class Raster:
         self.width, self.height, self.dtype = top.width, top.height, top.dtypes[self._bands[0] - 1]
         self.bands = 3 if self._palette is not None else len(self._bands)
         self.blocks = top.block_shapes[0][::-1]
-        self.levels = [(d.width, d.height) for d in self._levels]
         self.crs = top.crs.to_wkt() if top.crs else ""
         self.transform = None if top.transform.is_identity else top.transform.to_gdal()
         self.nodata, self.driver = top.nodata, top.driver
@@ -111,19 +109,31 @@ class Raster:
     def identity(self) -> str:
         return identity(self.uri)
 
+    @functools.cached_property
+    def levels(self) -> list[tuple[int, int]]:
+        overviews = range(1, len(self._opened[0].overviews(1)) + 1)
+        return [(self.width, self.height), *((d.width, d.height) for d in map(self._level, overviews))]
+
+    def _level(self, level: int) -> Any:
+        if level not in self._opened:
+            with gdal() as rasterio:
+                self._opened[level] = rasterio.open(vsi_path(self.uri), overview_level=level - 1)
+        return self._opened[level]
+
     def read(self, window: tuple[int, int, int, int] | None = None, level: int = 0) -> np.ndarray:
         """(h, w, bands) of the window (x, y, w, h) in pixels of that level; all of it without one.
 
         SourceError with .reason corrupt where the file is damaged there.
         """
-        x, y, w, h = window or (0, 0, *self.levels[level])
-        if min(x, y, w - 1, h - 1) < 0 or x + w > self.levels[level][0] or y + h > self.levels[level][1]:
-            raise ValueError(f"window {x, y, w, h} is not inside {self.levels[level]}")
+        dataset = self._level(level)
+        x, y, w, h = window or (0, 0, dataset.width, dataset.height)
+        if min(x, y, w - 1, h - 1) < 0 or x + w > dataset.width or y + h > dataset.height:
+            raise ValueError(f"window {x, y, w, h} is not inside {dataset.width} x {dataset.height} pixels")
         out = np.empty((h, w, len(self._bands)), self.dtype)
         with gdal() as rasterio:
             place = rasterio.windows.Window(x, y, w, h)
             try:  # GDAL writes pixel by pixel, as OpenCV wants it
-                self._levels[level].read(self._bands, window=place, out=out.transpose(2, 0, 1))
+                dataset.read(self._bands, window=place, out=out.transpose(2, 0, 1))
             except rasterio.errors.RasterioError as e:
                 at = f"pixels {x}, {y} to {x + w}, {y + h}"
                 raise SourceError("corrupt", f"{at} cannot be read: {_said(e)}") from None
@@ -135,12 +145,12 @@ class Raster:
             return None
         with gdal() as rasterio:
             try:
-                return self._levels[0].dataset_mask(window=rasterio.windows.Window(*window)) > 0
+                return self._opened[0].dataset_mask(window=rasterio.windows.Window(*window)) > 0
             except rasterio.errors.RasterioError as e:
                 raise SourceError("corrupt", f"the mask cannot be read: {_said(e)}") from None
 
     def close(self) -> None:
-        for dataset in self._levels:
+        for dataset in self._opened.values():
             dataset.close()
 
     def __enter__(self) -> "Raster":
@@ -212,7 +222,7 @@ def copy(uri: str, target: str) -> None:
 
 def _convert(raster: Raster, target: str) -> None:
     """By rows of tiles, full width: GDAL's own copy decodes a JPEG of 280 Mpx a hundred times."""
-    whole = raster._levels[0]
+    whole = raster._opened[0]
     options = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "IF_SAFER"}
     options |= {"compress": "zstd", "zstd_level": 1, "predictor": _predictor(whole.dtypes[0]), "nodata": whole.nodata}
     options |= {"width": whole.width, "height": whole.height, "count": whole.count, "dtype": whole.dtypes[0]}

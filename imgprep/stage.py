@@ -41,7 +41,8 @@ class Stage:
     carried through, in input order, beginning with image_id; may hold `status`, `reason`, `error` of earlier stages.
     identities: per split one string per row, or None for a row that has no picture to compute from. inputs: per
     split what the work is given for rows, by `take(rows)`. nbytes: known size of the inputs, or None.
-    work: the picklable function of a unit. ready: called before the first unit, where there is one; may raise.
+    work: the picklable function of a unit. ready: called before the first unit, where there is one, with the inputs
+    of all rows that are missing; may raise.
     reusable: why results may not be reused, or "".
     """
 
@@ -56,8 +57,9 @@ class Stage:
     shape: Shape
     once: bool = False
     num_gpus: float = 0
+    threads: bool = False
     reusable: str = ""
-    ready: Callable[[], None] = lambda: None
+    ready: Callable[[list], None] = lambda inputs: None
 
 
 def build(
@@ -280,11 +282,12 @@ class _Run:
             run_id=self.id,
             once=self.stage.once,
             num_gpus=self.stage.num_gpus,
+            threads=self.stage.threads,
         )
         self.done: list[_Batch] = []
         if not self.units:
             return
-        self.stage.ready()
+        self.stage.ready([given for task in self.units for _, given, _ in task.payload])
         engine.start()
         progress = Progress(self.stage.name, self.missing)
         try:

@@ -102,7 +102,7 @@ class Upload:
     stores: dict[str, Store]
     private: set[str] = field(default_factory=set)  # stores in which this process saw that not anyone can read
 
-    def ready(self) -> None:
+    def ready(self, _: list) -> None:
         for store in self.stores.values():
             store.ready()
 
