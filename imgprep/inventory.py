@@ -3,7 +3,6 @@
 import contextlib
 import re
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import filelock
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgprep.dataset import COLUMNS, MANIFEST, Dataset
 from imgprep.folder import PRIVATE, STARTED, TMP, Folder
@@ -51,38 +51,45 @@ def diff(a: str, b: str) -> dict[str, list[str]]:
     Rows are the same by image_id (the second of one name is compared with the second), pictures by sha256. "split",
     the user's and the stages' columns are compared by value; `source`, and where a row's picture stands, are not.
     """
-    rows_a, columns_a = _rows(Dataset(a))
-    rows_b, columns_b = _rows(Dataset(b))
-    found: dict[str, list[str]] = defaultdict(list)
-    found["added"] = [i for i, _ in rows_b.keys() - rows_a.keys()]
-    found["removed"] = [i for i, _ in rows_a.keys() - rows_b.keys()]
-    for column in sorted(columns_a ^ columns_b):
-        found[f"column {column!r} {'added' if column in columns_b else 'removed'}"] = [i for i, _ in rows_b]
-    for key in rows_a.keys() & rows_b.keys():
-        old, new = rows_a[key], rows_b[key]
-        for column in columns_a & columns_b:
-            if old[column] != new[column]:
-                found[f"{column} changed"].append(key[0])
-        then, now = (row["reason"] or row["status"] for row in (old, new))
+    old, new = _rows(Dataset(a)), _rows(Dataset(b)).sort_by("image_id")
+    at = pc.index_in(new["key"], value_set=old["key"])
+    gone = pc.invert(pc.is_in(old["key"], value_set=new["key"]))
+    found = {"added": new.filter(at.is_null())["image_id"], "removed": old.filter(gone)["image_id"]}
+    found = {what: sorted(ids.to_pylist()) for what, ids in found.items()}
+    new, old = new.filter(at.is_valid()), old.take(at.drop_null())
+    ids = new["image_id"].to_pylist()
+    for column in sorted({*old.column_names} ^ {*new.column_names}):
+        found[f"column {column!r} {'added' if column in new.column_names else 'removed'}"] = ids
+    for column in sorted({*old.column_names} & {*new.column_names} - {"key", "image_id", "sha256", "outcome"}):
+        found[f"{column} changed"] = [i for i, x, y in _pairs(ids, old, new, column) if x != y]
+    moved = _pairs(ids, old, new, "outcome")
+    for name, then, now in moved:
         if then != now:
-            found[f"outcome {then} -> {now}"].append(key[0])
-        elif old["sha256"] != new["sha256"]:
-            found["picture changed"].append(key[0])
-    return {what: sorted(ids) for what, ids in sorted(found.items()) if ids}
+            found.setdefault(f"outcome {then} -> {now}", []).append(name)
+    pictures = zip(_pairs(ids, old, new, "sha256"), moved, strict=True)
+    found["picture changed"] = [i for (i, x, y), (_, then, now) in pictures if x != y and then == now]
+    return {what: ids for what, ids in found.items() if ids}
 
 
-def _rows(ds: Dataset) -> tuple[dict[tuple[str, int], dict[str, Any]], set[str]]:
-    """(image_id, how many before it have that name) -> its cells; and the names of the columns that are compared."""
-    rows, seen = {}, defaultdict(int)
-    columns: list[str] = []
+def _pairs(ids: list[str], old: pa.Table, new: pa.Table, column: str) -> list[tuple[str, Any, Any]]:
+    """image_id with the value before and after. NaN is None here: it is equal to itself."""
+    values = ([None if v != v else v for v in table[column].to_pylist()] for table in (old, new))
+    return list(zip(ids, *values, strict=True))
+
+
+def _rows(ds: Dataset) -> pa.Table:
+    """All rows with what is compared, `split`, `outcome` (the reason, or ok), and a `key` that no other row has."""
+    tables = []
     for split in ds.splits:
         table = ds.table(split)
-        columns = [c for c in table.column_names if c not in (*COLUMNS, "image_id", "file", "row")]
-        for row in table.drop_columns(["source", "file", "row"]).to_pylist():
-            cells = {n: None if v != v else v for n, v in row.items()}  # NaN is equal to itself here
-            rows[row["image_id"], seen[row["image_id"]]] = {**cells, "split": split}
-            seen[row["image_id"]] += 1
-    return rows, {*columns, "split"}
+        outcome = pc.if_else(pc.equal(table["reason"], ""), table["status"], table["reason"])
+        kept = [c for c in table.column_names if c not in (*COLUMNS, "file", "row") or c == "sha256"]
+        table = table.select(kept).append_column("outcome", outcome)
+        tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
+    whole = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    names = whole["image_id"].to_pandas()
+    again = names.groupby(names).cumcount().astype(str)
+    return whole.append_column("key", pa.array(again + " " + names, pa.string()))
 
 
 def clean(roots: Sequence[str], *, keep: int, dry_run: bool = False) -> list[tuple[str, int]]:
