@@ -8,11 +8,11 @@ import numpy as np
 import PIL.Image
 import pyarrow as pa
 import pytest
-from made import folder, picture, table
+from made import folder, picture, table, tree
 from test_variants_table import HEIC
 
 import imgprep
-from imgprep import codec, exports, images, variants
+from imgprep import codec, dataset, exports, images, variants
 
 FORMS = list(exports.FORMS)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -134,6 +134,16 @@ def test_again_it_is_left_alone_and_a_new_version_takes_its_place(ds, tmp_path, 
     found = opened(str(out), form, tmp_path)
     assert list(found) == ["train"] and len(found["train"][1]) == 2
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".export-")]
+
+
+@pytest.mark.store
+def test_a_dataset_on_a_store_is_exported(ds, tmp_path, s3):
+    s3.mkdir("exports")
+    s3.put(ds.folder, "exports/ds", recursive=True)
+    for form in ("disk", "webdataset"):
+        here, there = (str(tmp_path / f"{form}{i}") for i in range(2))
+        exports.export(dataset.open("s3://exports/ds"), there, form)
+        assert tree(there) == tree(exports.export(ds, here, form))
 
 
 def test_what_goes_wrong_leaves_the_earlier_export_and_nothing_beside_it(ds, tmp_path):
