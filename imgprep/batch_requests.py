@@ -158,7 +158,7 @@ def _pictures(
                 urls = stores[0].sign(names, expires_s=expires_s)
             elif rows:
                 data = source.pictures(split, [row["n"] for row in rows])
-                kinds = (Image.MIME.get(row["format"], "image/jpeg") for row in rows)
+                kinds = (Image.MIME.get(row["format"], f"image/{row['format'].lower()}") for row in rows)
                 urls = (f"data:{k};base64,{base64.b64encode(d).decode()}" for k, d in zip(kinds, data, strict=True))
             yield from ((row["custom_id"], row, url) for row, url in zip(rows, urls, strict=True))
 

@@ -31,8 +31,13 @@ def name(ds: Dataset) -> str:
 
 
 def rows(ds: Dataset, label: str | None) -> pd.DataFrame:
-    """All rows of all splits, in order: COLUMNS, `label` (text), `split`, and `row` (its number in the split)."""
+    """All rows of all splits, in order: COLUMNS, `label` (text), `split`, and `row` (its number in the split).
+
+    `is_size`: it is a further size of a picture that has a row of its own.
+    """
     table, places = every_row(ds)
+    sizes = table["variant"].to_pylist() if "variant" in table.column_names else []
+    places["is_size"] = [size not in (None, ds.configs[0]) for size in sizes] or False
     cells = table[label].to_pylist() if label in table.column_names else [None] * table.num_rows
     words = ["" if v is None else str(v) for v in cells]
     return table.select(COLUMNS).to_pandas().fillna({"source": "", "format": ""}).assign(label=words).join(places)
@@ -51,6 +56,22 @@ def outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
         places = these.split.value_counts(sort=False).to_dict()
         reasons.append({"word": word, "meaning": meaning(word), "rows": n, "splits": places, "examples": examples})
     return {"verdict": dataset.summary(counts), "counts": counts, "funnel": funnel, "reasons": reasons}
+
+
+def sizes(ds: Dataset) -> list[dict[str, Any]]:
+    """Of each size that `variants.build` made: pictures, bytes, medians, qualities, and how many were not encoded."""
+    table, _ = every_row(ds)
+    if not {"variant", "quality", "outcome"} <= set(table.column_names):
+        return []
+    frame = table.select(["variant", "outcome", "quality", "width", "height", "nbytes", "status"]).to_pandas()
+    lines = []
+    for size, these in frame[frame.status == "ok"].groupby("variant", sort=False):
+        low, high = these.quality.min(), these.quality.max()
+        quality = "" if pd.isna(low) else f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        side, kept = these[["width", "height"]].max(axis=1).median(), int((these.outcome != "encoded").sum())
+        lines.append({"name": size, "pictures": len(these), "bytes": int(these.nbytes.sum()), "quality": quality,
+                      "median": int(these.nbytes.median()), "side": int(side), "kept": kept})  # fmt: skip
+    return lines
 
 
 def tally(values: pd.Series, split: pd.Series, splits: list[str], most: int = 20) -> list[dict]:

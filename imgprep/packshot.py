@@ -77,7 +77,7 @@ def draw(product: Product, entity: str, value: str, *, seed: str) -> np.ndarray:
 
 def _crop(name: str, rng: random.Random, size_wh: tuple[int, int]) -> np.ndarray:
     """A part of the photograph, scaled to `size_wh`, perhaps mirrored, a little lighter or darker."""
-    photo = _photo(name)
+    photo = photograph(name)
     scale = rng.uniform(0.4, 1) * min(photo.shape[1] / size_wh[0], photo.shape[0] / size_wh[1])
     w, h = int(size_wh[0] * scale), int(size_wh[1] * scale)
     x, y = rng.randint(0, photo.shape[1] - w), rng.randint(0, photo.shape[0] - h)
@@ -112,7 +112,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 @functools.cache
-def _photo(name: str) -> np.ndarray:
+def photograph(name: str) -> np.ndarray:
     """A photograph out of an installed wheel, (H, W, 3) uint8."""
     package, folder = ("sklearn", "datasets/images") if name in ("china.jpg", "flower.jpg") else ("skimage", "data")
     (installed,) = importlib.util.find_spec(package).submodule_search_locations  # an import would take seconds

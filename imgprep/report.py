@@ -19,7 +19,7 @@ from imgprep.dataset import Dataset
 from imgprep.findings import name
 from imgprep.folder import Folder
 from imgprep.project import made_with, project_root
-from imgprep.thumbnails import bytes_text, caption, every_row, label_column, public, spread, thumbnail
+from imgprep.thumbnails import bytes_text, caption, every_row, label_column, public, size_text, spread, thumbnail
 
 GOAL_BYTES = 5 << 20  # opens at once and passes a mail gateway
 SHARES = (1, 0.5, 0.25, 0.1, 0)  # of the pictures shown, until the page is small enough
@@ -52,7 +52,7 @@ def write(
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
     label = label_column(every_row(stages[-1])[0])
     first, last = findings.rows(stages[0], label), findings.rows(stages[-1], label)
-    ok, splits = first[first.status == "ok"], stages[0].splits
+    ok, splits = first[(first.status == "ok") & ~first.is_size], stages[0].splits
     measured = findings.measure(stages[0], ok)
     facts = {
         "title": title,
@@ -63,6 +63,7 @@ def write(
         "formats": findings.tally(ok.format, ok.split, splits),
         "histograms": findings.histograms(ok, splits),
         "duplicates": findings.duplicates(ok, measured),
+        "variants": findings.sizes(stages[-1]),
         "time": findings.time(stages, steps),
         "command": public(command),
         **_provenance(stages, parameters or {}, defaults or {}),
@@ -74,6 +75,7 @@ def write(
         pictures = {
             "gallery": _gallery(stages, first, last, label, int(90 * share)),
             "clusters": _clusters(stages[0], ok, groups, round(6 * share)),
+            "shown_variants": _variants(stages[-1], facts["variants"], round(3 * share)),
             "outliers": _outliers(stages[0], measured, round(6 * share)),
         }
         page = template.render(**facts, **pictures, machine=machine).encode("utf-8", "replace")
@@ -127,7 +129,7 @@ def _gallery(
     stages: list[Dataset], first: pd.DataFrame, last: pd.DataFrame, label: str | None, most: int
 ) -> list[dict[str, Any]]:
     """About `most` ready pictures: of the twelve commonest labels as many of every split, evenly spread."""
-    ok = last[last.status == "ok"]
+    ok = last[(last.status == "ok") & ~last.is_size]
     sizes = ok.label.value_counts()
     words = sorted(sizes.index, key=lambda v: (-sizes[v], v))[:12]
     splits = stages[-1].splits
@@ -160,6 +162,22 @@ def _tiles(stages: list[Dataset], first: pd.DataFrame, rows: pd.DataFrame) -> li
 def _size(row: Any, suffix: str = "") -> str:
     width, height, kind, nbytes = (getattr(row, c + suffix) for c in ("width", "height", "format", "nbytes"))
     return f"{width:,.0f} × {height:,.0f} · {kind} · {bytes_text(nbytes)}"
+
+
+def _variants(ds: Dataset, sizes: list[dict[str, Any]], most: int) -> list[list[dict[str, Any]]]:
+    """Pictures in all of their sizes, beside one another."""
+    if not sizes:
+        return []
+    table, places = every_row(ds)
+    frame = table.select(["parent_id", "variant", "status"]).to_pandas().join(places)
+    parents = frame[frame.status == "ok"].parent_id.unique()
+    shown = []
+    for parent in parents[spread(len(parents), most)]:
+        these = frame[(frame.parent_id == parent) & (frame.status == "ok")].drop_duplicates("variant")
+        rows = table.take(these.index.to_list()).to_pylist()
+        texts = [f"{row['variant']}: {size_text(row)}" for row in rows]
+        shown.append([{"uri": uri, "text": text} for uri, text in zip(_draw(ds, these, 256), texts, strict=True)])
+    return shown
 
 
 def _clusters(ds: Dataset, ok: pd.DataFrame, groups: list[dict], most: int) -> list[dict]:

@@ -41,6 +41,7 @@ KINDS = {
     "endless": (2, "too_large"),
     "null": (1, "bad_url"),
 }
+PRINTS = ("coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg", "retina.jpg", "clock_motion.png")
 TWINS = ("again", "copy", "leak")
 
 
@@ -110,12 +111,34 @@ def make(folder: str | Path, *, rows: int = 1200, port: int = PORT) -> dict[str,
     return {split: folder / f"{split}.csv" for split in ("train", "test")}
 
 
+def prints(folder: str | Path, *, long_side: int = 3600) -> Path:
+    """Six large photographs, as artwork comes: with EXIF, one lying on its side, one with a place. Made once."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(PRINTS, 1):
+        path = folder / f"{Path(name).stem}.jpg"
+        if not path.exists():
+            photo = Image.fromarray(packshot.photograph(name))
+            scale, exif = long_side / max(photo.size), Image.Exif()
+            exif[0x010F], exif[0x0112] = "imgprep", 6 if number == 2 else 1  # maker, orientation
+            if number == 2:
+                photo = photo.transpose(Image.Transpose.ROTATE_90)
+            if number == 3:
+                exif[0x8825] = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}  # where it was taken
+            large = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC)
+            large.save(path.with_suffix(".part"), "JPEG", quality=95, exif=exif)
+            path.with_suffix(".part").rename(path)
+    return folder
+
+
 def ready(*paths: str | Path | None) -> None:
     """If one of `paths` lies in the project's own sample, make that and serve it while this process lives.
 
     Otherwise do nothing. For the first cell of a notebook whose defaults are the sample.
     """
     home = project_root() / "data" / "sample"
+    if "data/prints" in paths:
+        prints(project_root() / "data" / "prints")
     if not any(Path(resolve(path)).is_relative_to(home) for path in paths if path):
         return
     if (_about(home) or {}).get("format") != FORMAT:

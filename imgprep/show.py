@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from imgprep.dataset import Dataset, summary
-from imgprep.thumbnails import caption, every_row, label_column, meaning, spread, thumbnail
+from imgprep.thumbnails import bytes_text, caption, every_row, label_column, meaning, size_text, spread, thumbnail
+from imgprep.thumbnails import public as public_text
 
 FIGURE = "display:inline-block;vertical-align:bottom;margin:0 12px 12px 0"
 SMALL = "font-size:smaller;opacity:.75;overflow-wrap:anywhere;text-align:left"
@@ -75,21 +76,55 @@ def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
     return Cell(_table(["reason", "rows", "", "examples"], lines), summary(counts))
 
 
-def rows(ds: Dataset, split: str | None = None, n: int = 5) -> Cell:
+def rows(ds: Dataset, split: str | None = None, n: int = 5, *, columns: Sequence[str] | None = None) -> Cell:
     """The first n rows of a split as a table with thumbnails; columns that are empty in all of them are left out.
 
-    So is `source` where another column says the same.
+    So is `source` where another column says the same. columns: only these.
     """
     split = split or ds.splits[0]
     cells = ds.table(split).slice(0, n).to_pylist()
     names = [c for c in (cells[0] if cells else {}) if c not in HIDDEN and any(r[c] not in (None, "") for r in cells)]
+    names = [c for c in names if columns is None or c in columns]
     if any(all(caption(r[c], 70) == caption(r["source"], 70) for r in cells) for c in names if c != "source"):
-        names.remove("source")
+        names = [c for c in names if c != "source"]
     lines = []
     for row, picture in zip(cells, ds.pictures(split, range(len(cells))), strict=True):
         words = ["" if row[c] is None else escape(caption(row[c], 70)) for c in names]
         lines.append([_img(thumbnail(picture, 80), row["image_id"], "max-width:80px"), *words])
     return Cell(_table(["", *names], lines), f"{len(cells)} rows of {split}: {', '.join(names)}")
+
+
+def sizes(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
+    """n pictures of `variants.build`, each in every size beside one another, with pixels, bytes and quality."""
+    table, places = every_row(ds, split)
+    frame = table.select(["parent_id", "variant", "nbytes", "quality", "status"]).to_pandas().join(places)
+    frame = frame[frame.status == "ok"]
+    lines, names = [], list(dict.fromkeys(frame.variant))
+    totals = [f"{len(f):,} pictures, {bytes_text(f.nbytes.sum())}" for f in (frame[frame.variant == v] for v in names)]
+    parents = frame.parent_id.unique()
+    for parent in parents[spread(len(parents), n)]:
+        these = frame[frame.parent_id == parent]
+        shown = {row["variant"]: (row, data) for row, data in _with_pictures(ds, table, places, these.index.tolist())}
+        lines.append([_figure(thumbnail(shown[v][1], 256), size_text(shown[v][0]), "max-width:220px;max-height:220px")
+                      if v in shown else "" for v in names])  # fmt: skip
+    head = [f"{name}: {total}" for name, total in zip(names, totals, strict=True)]
+    return Cell(_table(head, lines), "; ".join(head))
+
+
+def places(ds: Dataset, public: dict[str, bool]) -> Cell:
+    """Where `upload.upload` put how much, and, in red, where `upload.public` says that anyone can read it."""
+    lines, texts = [], []
+    table, _ = every_row(ds)
+    rows = table.select(["uri", "nbytes", "stored"]).to_pandas().dropna(subset=["uri"])
+    for place, is_public in public.items():
+        these = rows[rows.uri.str.startswith(f"{place}/")]
+        counts = " and ".join(f"{n:,} {word}" for word, n in these.stored.value_counts().items())
+        says = "PUBLIC: anyone can read this, take its public access away" if is_public else "refused"
+        says = says if "://" in place else "a folder of this machine"
+        cell = f"<b style='color:#d11'>{says}</b>" if is_public else says
+        lines.append([escape(public_text(place)), f"{counts}, {bytes_text(these.nbytes.sum())}", cell])
+        texts.append(f"{public_text(place)}: {counts}, {says}")
+    return Cell(_table(["place", "pictures", "without credentials"], lines), "; ".join(texts))
 
 
 def _with_pictures(ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]) -> Iterator[tuple]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgprep import codec, geometry
 from imgprep.addresses import redact
@@ -48,6 +49,8 @@ def every_row(ds: Dataset, split: str | None = None) -> tuple[pa.Table, pd.DataF
 def label_column(table: pa.Table) -> str | None:
     """The user's column that looks like a label: 2 to 50 words that repeat. A usual name wins, then fewest words."""
     found = {}
+    if "variant" in table.column_names:  # a picture's sizes repeat all its words
+        table = table.filter(pc.fill_null(pc.equal(table["variant"], "original"), False))
     for name in table.column_names[1 : table.column_names.index("source")]:  # image_id, the user's own, source
         kind = table.schema.field(name).type
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
@@ -88,6 +91,17 @@ def bytes_text(n: float) -> str:
     while n >= 999.5 and unit != "TB":
         n, unit = n / 1000, next(units)
     return f"{n:.1f} {unit}".replace(".0 ", " ") if n < 9.95 else f"{n:,.0f} {unit}"
+
+
+def size_text(row: dict[str, Any]) -> str:
+    """Pixels, format, quality and bytes of one size of a picture.
+
+    >>> size_text({"width": 2048, "height": 1365, "format": "JPEG", "quality": 88, "nbytes": 812_000})
+    '2,048 × 1,365 · JPEG, quality 88 · 812 KB'
+    """
+    made = {"copied": ", as it was", "stripped": ", metadata removed"}.get(row.get("outcome", ""), "")
+    made = f", quality {row['quality']}" if row.get("quality") else made
+    return f"{row['width']:,} × {row['height']:,} · {row['format']}{made} · {bytes_text(row['nbytes'])}"
 
 
 def meaning(word: str) -> str:

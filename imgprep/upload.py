@@ -53,13 +53,14 @@ def upload(
         rows = zip(plan["identities"][split], sizes.to_pylist(), table["status"].to_pylist(), strict=True)
         plan["identities"][split] = [f"{size}/{sha}" if sha and status == "ok" else None for sha, size, status in rows]
         found |= dict.fromkeys(v for v in sizes.unique().to_pylist() if v is not None)
-    stores = _stores(target, list(found), credentials_env)
+    target = _template(target, found.keys() != {""})
+    stores = {size: Store(target.replace("{variant}", size), credentials_env) for size in found}
     shown = target if "://" in target else os.path.basename(target)
     run = Upload(PartWriter(Folder(out), part_schema(COLUMNS)), load, stores)
     wanted = stage.Stage(
         name="upload",
         options={"target": shown},
-        operation={"stage": "upload", "target": {size: store.uri for size, store in stores.items()}},
+        operation={"stage": "upload", "target": target},  # another size is no other target
         **plan,
         work=run,
         shape=Shape(COLUMNS, configs=tuple(c for c in source.configs if c != "failures")),
@@ -85,12 +86,11 @@ def locate(uri: str, credentials_env: str | None = None) -> tuple[Store, str]:
     return Store(where, credentials_env), f"{folder}/{name}"
 
 
-def _stores(target: str, sizes: list[str], credentials_env: str | None) -> dict[str, Store]:
+def _template(target: str, has_sizes: bool) -> str:
     if not isinstance(target, str) or not target:
         raise ValueError(f"target is az://container, s3://bucket, gs://bucket or a folder, not {target!r}")
-    if "{variant}" not in target and sizes != [""]:
-        target = target.rstrip("/") + "/{variant}"
-    return {size: Store(target.replace("{variant}", size).rstrip("/"), credentials_env) for size in sizes}
+    target = target.rstrip("/") + ("/{variant}" if has_sizes and "{variant}" not in target else "")
+    return target if "://" in target else os.path.abspath(os.path.expanduser(target))
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Upload:
         row = work.picture_row(one.key, one.data, (h.width, h.height, h.format))
         store, sha256 = self.stores[one.columns["variant"]], row["sha256"]
         name = f"{sha256[:2]}/{sha256}.{h.format.lower().replace('jpeg', 'jpg')}"
-        kind = Image.MIME.get(h.format, "application/octet-stream")
+        kind = Image.MIME.get(h.format, f"image/{h.format.lower()}")
         stored, etag = store.put(name, one.data, content_type=kind, sha256=sha256)
         if store.uri not in self.private:
             store.refuse_public(name)
