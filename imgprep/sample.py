@@ -111,24 +111,26 @@ def make(folder: str | Path, *, rows: int = 1200, port: int = PORT) -> dict[str,
     return {split: folder / f"{split}.csv" for split in ("train", "test")}
 
 
-def prints(folder: str | Path, *, long_side: int = 3600) -> Path:
-    """Six large photographs, as artwork comes: with EXIF, one lying on its side, one with a place. Made once."""
+def prints(folder: str | Path, *, long_side: int = 3600) -> None:
+    """Six large photographs, as artwork comes: with EXIF, one lying on its side, one with a place. None where it is."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(PRINTS, 1):
-        path = folder / f"{Path(name).stem}.jpg"
-        if not path.exists():
-            photo = Image.fromarray(packshot.photograph(name))
-            scale, exif = long_side / max(photo.size), Image.Exif()
-            exif[0x010F], exif[0x0112] = "imgprep", 6 if number == 2 else 1  # maker, orientation
-            if number == 2:
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".prints-", dir=folder.parent) as work:
+        new = Path(work, "new")
+        new.mkdir()
+        for number, name in enumerate(PRINTS):
+            photo, exif = Image.fromarray(packshot.photograph(name)), Image.Exif()
+            exif[0x010F], exif[0x0112] = "imgprep", 6 if number == 1 else 1  # maker, orientation
+            if number == 1:
                 photo = photo.transpose(Image.Transpose.ROTATE_90)
-            if number == 3:
+            if number == 2:
                 exif[0x8825] = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}  # where it was taken
-            large = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC)
-            large.save(path.with_suffix(".part"), "JPEG", quality=95, exif=exif)
-            path.with_suffix(".part").rename(path)
-    return folder
+            size = [round(side * long_side / max(photo.size)) for side in photo.size]
+            large = photo.resize(size, Image.Resampling.BICUBIC)
+            large.save(new / f"{Path(name).stem}.jpg", quality=95, exif=exif)
+        new.rename(folder)
 
 
 def ready(*paths: str | Path | None) -> None:
@@ -137,7 +139,7 @@ def ready(*paths: str | Path | None) -> None:
     Otherwise do nothing. For the first cell of a notebook whose defaults are the sample.
     """
     home = project_root() / "data" / "sample"
-    if "data/prints" in paths:
+    if "data/prints" in paths:  # notebook 03's
         prints(project_root() / "data" / "prints")
     if not any(Path(resolve(path)).is_relative_to(home) for path in paths if path):
         return
