@@ -207,10 +207,10 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
 
 
 def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Dataset:
-    """Rows of a dataset folder as another one: with other splits, labels or columns, fewer rows, another order.
+    """Rows of a dataset folder as another one: with other splits, labels or columns, or fewer rows.
 
-    tables: split -> rows of `source.table(…)`, with its columns. Pictures are copied as they are, and outcomes kept;
-    bytes of formats that cannot be opened (`original`) are not.
+    tables: split -> rows of `source.table(…)`, with its columns and best in its order.
+    Pictures are copied as they are, and outcomes kept; bytes of formats that cannot be opened (`original`) are not.
     """
     source = source if isinstance(source, Dataset) else Dataset(source)
     check_tables(tables)

@@ -19,7 +19,7 @@ SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def split(
-    tables: Mapping[str, pa.Table],
+    tables: pa.Table | Mapping[str, pa.Table],
     shares: Mapping[str, float] = SHARES,
     *,
     key: str = "image_id",
@@ -30,7 +30,8 @@ def split(
 ) -> dict[str, pa.Table]:
     """Deal the rows of all tables out to the splits of `shares`, keeping their order: for `images.download` or `copy`.
 
-    tables: what `sources.read` or `hashed` gives. key: the column whose hash decides, wherever other rows are added.
+    tables: what `sources.read` or `hashed` gives, or one table of it.
+    key: the column whose hash decides, whatever other rows there are, and wherever they are added.
     group: rows with one value of this column go together. So do copies (one source, or one picture), to where the first
         of them belongs: put new rows behind the old ones, and it is the new that follow.
     near_duplicates: the column of `hashed`; rows that differ in 6 of 64 bits or fewer are taken for copies. Where a new
@@ -43,7 +44,7 @@ def split(
     parts = np.array([*shares.values()], float)
     if not len(parts) or parts.min() <= 0 or abs(parts.sum() - 1) > 1e-6:
         raise ValueError(f"shares is {{split: share}}, all above 0 and 1 in sum, not {dict(shares)}")
-    table = _one(tables)
+    table = tables if isinstance(tables, pa.Table) else _one(tables)
     for name in filter(None, (key, stratify, group, near_duplicates)):
         if name not in table.column_names:
             raise ValueError(no_column(name, table.column_names, "the table"))

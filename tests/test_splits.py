@@ -23,6 +23,7 @@ def where(dealt: dict[str, pa.Table], column: str = "image_id") -> dict[str, str
 
 def test_every_row_is_in_one_split_in_its_order_and_the_shares_are_met():
     dealt = splits.split(rows(range(10_000)))
+    assert splits.split(rows(range(10_000))["all"]) == dealt
     assert list(dealt) == ["train", "validation", "test"]
     ids = [list(map(int, table["image_id"].to_pylist())) for table in dealt.values()]
     assert sorted(sum(ids, [])) == list(range(10_000)) and all(part == sorted(part) for part in ids)
