@@ -23,6 +23,7 @@ from imgprep import (
     components,
     engine,
     fingerprint,
+    measures,
     mosaic,
     operators,
     overlays,
@@ -46,6 +47,7 @@ from imgprep.uris import SourceError
 
 TILES = f"{PRIVATE}/tiles"
 OVERVIEW_PX = 1024
+MEASURES = ("iou", "dice", "precision", "recall", "f1", "pq")
 OUTPUTS = {"mask": "masks", "labels": "labels", "objects": "objects", "geojson": "objects"}  # column: folder
 COLUMNS = pa.schema(
     [
@@ -63,6 +65,7 @@ COLUMNS = pa.schema(
         ("tiles", pa.int32()),
         ("failed_tiles", pa.int32()),
         ("failed_example", pa.string()),
+        *((name, pa.float64()) for name in MEASURES),
     ]
 )
 
@@ -81,6 +84,7 @@ def segment(
     objects: bool = True,
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
+    truth: str | Sequence[str] | None = None,
     max_failed: float = 0.5,
     dry_run: bool = False,
 ) -> Dataset | None:
@@ -93,6 +97,8 @@ def segment(
     approximate: accept an operator without a bound (watershed), or less halo than the radius.
     connectivity: 4 or 8. min_area: objects of fewer pixels are left out, holes having been filled first (fill_holes).
     objects: also label them. max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed.
+    truth: rasters of the true objects' ids, one for each picture, or the name of a column of the tables. Then the
+        columns iou, dice, precision, recall, f1 and pq say what `measures.evaluate` finds.
 
     Columns: mask, labels name files in `out`: cloud-optimised TIFFs with the picture's CRS and transform
     (mask: 0, classes, nodata where the picture has none or a tile could not be read; labels: the objects' ids, in
@@ -119,10 +125,10 @@ def segment(
         operation["operator"] = fingerprint.function(step)
     except fingerprint.Unhashable as e:
         operation["operator"], reusable = uuid.uuid4().hex, f"{operators.name_of(step)} uses something that {e}"
-    tables = _tables(source)
+    tables = _tables(source, truth)
     key = fingerprint.digest(operation)
     with ThreadPoolExecutor(8) as pool:
-        plans = {s: list(pool.map(functools.partial(Picture.of, key), _rows(t))) for s, t in tables.items()}
+        plans = {s: list(pool.map(functools.partial(Picture.of, key), *_rows(t, truth))) for s, t in tables.items()}
     pictures = [p for plan in plans.values() for p in plan]
     _name(pictures)
     good = [p for p in pictures if not p.reason]
@@ -201,21 +207,21 @@ class Picture:
     crs: str = ""
     transform: tuple[float, ...] | None = None
     copy: bool = False
+    truth: str = ""
     reason: str = ""
     error: str = ""
 
     @staticmethod
-    def of(operation: str, row: tuple[str, str]) -> "Picture":
-        name, source = row[0], row[1]
+    def of(operation: str, name: str, source: str, truth: str) -> "Picture":
         try:
             if source.startswith(uris.OUTSIDE) or not source:
                 raise SourceError("missing_file" if source else "empty", f"there is no path or URI: {source!r}")
             with rasters.open(source) as r:
                 content = r.identity
-                key = fingerprint.digest(operation, content)
+                key = fingerprint.digest(operation, content, truth and rasters.identity(truth))
                 copy = uris.scheme(source) != "path" or (isinstance(r, rasters.Raster) and rasters.needs_copy(r))
                 return Picture(source, name, key, source, content, r.width, r.height, r.bands, str(r.dtype), r.crs,
-                               r.transform and tuple(r.transform), copy)  # fmt: skip
+                               r.transform and tuple(r.transform), copy, truth)  # fmt: skip
         except SourceError as e:
             return Picture(source, name, reason=e.reason, error=str(e))
         except OSError as e:
@@ -223,7 +229,7 @@ class Picture:
 
     @property
     def identity(self) -> str:
-        return f"{self.name}\n{self.content}\n{self.reason}\n{self.error}"
+        return f"{self.name}\n{self.key}\n{self.reason}\n{self.error}"
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -242,22 +248,35 @@ class _Pictures:
         return [self.pictures[row] for row in rows]
 
 
-def _tables(source: Any) -> dict[str, pa.Table]:
-    if isinstance(source, dict):
-        return source
-    if isinstance(source, str | os.PathLike) and os.path.isdir(source) and not Path(source).suffix == ".zarr":
-        return sources.read({"train": os.fspath(source)})
-    paths = [os.fspath(source)] if isinstance(source, str | os.PathLike) else [os.fspath(s) for s in source]
+def _tables(source: Any, truth: Any) -> dict[str, pa.Table]:
+    if isinstance(source, dict) or _is_folder(source):
+        tables = source if isinstance(source, dict) else sources.read({"train": os.fspath(source)})
+        names = {name for table in tables.values() for name in table.column_names}
+        if truth is not None and truth not in names:
+            raise ValueError(f"truth names a column here, not {truth!r}; there are: {', '.join(sorted(names))}")
+        return tables
+    given = ([v] if isinstance(v, str | os.PathLike) else v or [] for v in (source, truth))
+    paths, true = (list(map(os.fspath, paths)) for paths in given)
     if not paths:
         raise ValueError("no pictures: name at least one path or URI")
+    if true and len(true) != len(paths):
+        raise ValueError(f"{len(true)} truths for {len(paths)} pictures: give one for each")
     names, seen = [Path(p.split("?")[0]).stem for p in paths], Counter()
     ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
-    full = [uris.absolute(p) for p in paths]
-    return {"train": pa.table({"image_id": pa.array(ids, pa.string()), "source": pa.array(full, pa.string())})}
+    columns = {"image_id": ids, "source": list(map(uris.absolute, paths))}
+    columns |= {"truth": list(map(uris.absolute, true))} if true else {}
+    return {"train": pa.table({n: pa.array(c, pa.string()) for n, c in columns.items()})}
 
 
-def _rows(table: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(table["image_id"].to_pylist(), (s or "" for s in table["source"].to_pylist()), strict=True))
+def _is_folder(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike) and os.path.isdir(source) and Path(source).suffix != ".zarr"
+
+
+def _rows(table: pa.Table, truth: Any) -> list[list[str]]:
+    """The columns image_id, source, and the one of the truth."""
+    column = truth if isinstance(truth, str) and truth in table.column_names else "truth"
+    known = table[column].to_pylist() if truth is not None and column in table.column_names else [""] * table.num_rows
+    return [[c or "" for c in cells] for cells in (table["image_id"].to_pylist(), table["source"].to_pylist(), known)]
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -490,6 +509,9 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
         row["foreground"] = sum(m.get("foreground", 0) for m in last.values()) / max(1, valid)
         row |= {"source_width": p.width, "source_height": p.height, "bands": p.bands, "dtype": p.dtype, "crs": p.crs}
         row |= given["row"]
+        if p.truth:
+            found = measures.evaluate(folder.full(row["labels" if recipe.objects else "mask"]), p.truth, objects=True)
+            row |= {name: found[name] for name in MEASURES[: None if recipe.objects else 2]}
         small = tiling.overview(p.size_wh, p.factor, [(b, part["overview"]) for b, part in first.items()])
         folder.put(f"{home}/overlay.jpg", overlays.of_mask(small, folder.full(row["mask"])))
     folder.put(f"{home}/row.json", json.dumps(row).encode())
