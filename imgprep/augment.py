@@ -5,6 +5,8 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -32,8 +34,9 @@ def pipeline(wanted: dict[str, dict[str, Any]] | str) -> dict[str, Any]:
     if isinstance(wanted, str):
         try:
             found = A.load(wanted, data_format="json" if wanted.endswith(".json") else "yaml")
-        except (OSError, KeyError, TypeError, ValueError) as e:
-            raise ValueError(f"augment: {wanted} is no pipeline that albumentations saved: {e}") from None
+        except Exception as e:  # a missing file, no YAML, no pipeline
+            said = " ".join(str(e).split())[:200]
+            raise ValueError(f"augment: {wanted} is no pipeline that albumentations saved: {said}") from None
         return A.to_dict(found if isinstance(found, A.Compose) else A.Compose([found]))["transform"]
     if not isinstance(wanted, dict) or not wanted:
         raise ValueError(f"augment is {{transform: parameters}} of albumentations or a file it saved, not {wanted!r}")
@@ -63,19 +66,22 @@ def compose(saved: dict[str, Any], kinds: list[str]) -> Any:
     )
 
 
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Whatever went wrong becomes an AugmentError: there are as many classes of it as authors of transforms."""
+    try:
+        yield
+    except Exception as e:
+        said = re.sub(r" at 0x[0-9a-f]+", "", f"{type(e).__name__}: {e}")
+        raise AugmentError(f"augment: {' '.join(said.split())[:300]}") from e
+
+
+@one_sentence()
 def apply(run: Any, image: np.ndarray, notes: dict[str, Any], seed: int) -> tuple[np.ndarray, dict[str, Any], str]:
     """One copy of an (H, W, 3) uint8 picture, its annotations {kind: value}, and as JSON what was done to it.
 
     Boxes that leave the picture go, with their labels; points stay, also outside. The same seed gives the same copy.
     """
-    try:
-        return _apply(run, image, notes, seed)
-    except Exception as e:  # of any class, from as many authors as there are transforms
-        said = re.sub(r" at 0x[0-9a-f]+", "", f"{type(e).__name__}: {e}")
-        raise AugmentError(f"augment: {' '.join(said.split())[:300]}") from e
-
-
-def _apply(run: Any, image: np.ndarray, notes: dict[str, Any], seed: int) -> tuple[np.ndarray, dict[str, Any], str]:
     given = {"image": image}
     boxes, points = (next((k for k in notes if k.startswith(what)), "") for what in ("boxes", "points"))
     if boxes:
@@ -99,6 +105,7 @@ def _apply(run: Any, image: np.ndarray, notes: dict[str, Any], seed: int) -> tup
     return made["image"], moved, json.dumps(record, default=lambda v: np.asarray(v).tolist())
 
 
+@one_sentence()
 def scaled(notes: dict[str, Any], from_wh: tuple[int, int], to_wh: tuple[int, int]) -> dict[str, Any]:
     """Annotations of a picture that was resized.
 

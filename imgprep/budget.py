@@ -14,7 +14,8 @@ AIM = 80  # the quality aimed at where a picture must be made smaller: at 60 it 
 class Limit:
     """Of one picture. is_base64: max_bytes counts the base64 string in a request, a third more than the file.
 
-    max_side: above it the provider's models see nothing more, or refuse. checked: when `source` said so.
+    max_side: above it models shrink the picture, or refuse it; where the source names none, 2048 is ours. checked: when
+    a copy of `source` was read. Limits change: `vision_max_bytes` and `vision_max_side` of `variants.build` override.
     """
 
     max_bytes: int
@@ -39,7 +40,7 @@ PRESETS = {
     "azure": Limit(20_000_000, True, 2048, "learn.microsoft.com, openai/concepts/gpt-with-vision: 20 MB", "2026-11-20"),
     "azure_vision": Limit(20_000_000, False, 16_000, "learn.microsoft.com, Image Analysis 4.0: 20 MB", "2026-11-20"),
     "anthropic": Limit(5_242_880, True, 1568, "platform.claude.com, vision: 5 MB in base64", "2026-11-20"),
-    "gemini": Limit(7_000_000, True, 3072, "docs.cloud.google.com, image-understanding: 7 MB inline", "2026-11-20"),
+    "gemini": Limit(7_000_000, True, 2048, "docs.cloud.google.com, image-understanding: 7 MB inline", "2026-11-20"),
 }
 
 
@@ -57,7 +58,7 @@ def fit_bytes(
     The quality is `best`, or the next higher one does not fit: a bisection, at most 7 encodes at the defaults, because
     bytes jump too much between neighbouring qualities for a better guess. Where not even `least` fits, the picture is
     made smaller so that a quality of about 80 does, and again. A JPEG has its colours at full size (4:4:4) where `best`
-    fits with them, else at half (4:2:0). Raises OverBudget when the longest side would have to be below min_side pixels.
+    fits with them, else at half (4:2:0). Raises OverBudget when the longest side would have to be below min_side.
 
     >>> data, quality = fit_bytes(np.zeros((100, 100, 3), np.uint8), 2000)
     >>> len(data) <= 2000, quality

@@ -184,7 +184,7 @@ class Dataset:
     @property
     def configs(self) -> list[str]:
         """What `load_dataset(folder, config)` knows, the default first; `failures` is the last."""
-        return list(self.info["configs"])
+        return list(self.info.get("configs", ["default", "failures"]))
 
     def counts(self, split: str | None = None) -> dict[str, Any]:
         """Rows by outcome: {"rows", "ok", "placeholder", "failed", "reasons": {word: rows}}. No file is read."""
@@ -204,7 +204,9 @@ class Dataset:
         if split not in self._index:
             files = [f["file"] for f in self.files if f["config"] == "index" and f["split"] == split]
             parts = [pq.read_table(self._folder.open(name), schema=INDEX) for name in files]
-            self._index[split] = pa.concat_tables(parts) if parts else INDEX.empty_table()
+            whole = pa.concat_tables(parts) if parts else INDEX.empty_table()
+            lines = whole["lines"].fill_null(1)  # of a folder from before a picture's rows could stand in several files
+            self._index[split] = whole.set_column(INDEX.get_field_index("lines"), "lines", lines)
         return self._index[split]
 
     def table(self, split: str, columns: list[str] | None = None) -> pa.Table:

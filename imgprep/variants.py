@@ -143,7 +143,7 @@ class Variants:
             yield work.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", **row)
 
     def _pictures(self, one: work.Loaded, header: tuple, passed: list[str], sha256: str, run: Any) -> Iterator[tuple]:
-        """The variants but the original: name, columns, and what gives the pixels, their annotations and a record."""
+        """All but the original: name, columns, and what gives the pixels, their annotations and what was done."""
         notes = {kind: one.columns[column] for kind, column in self.annotations.items()}
         sides = [size["max_side"] for name, size in self.sizes.items() if name not in passed]
         for frame, image in enumerate(self._decoded(one.data, sides)):
@@ -153,13 +153,8 @@ class Variants:
                     yield name, more, None
                     continue
                 small = _resized(made, size["max_side"])
-                moved = augmentation.scaled(notes, header[:2], small.shape[1::-1]) if notes else notes
-                if name != "augmented":
-                    yield name, more, lambda picture=(small, moved, None): picture
-                for copy in range(self.copies if name == "augmented" else 0):
-                    seed = hashlib.sha256(f"{sha256} {frame} {copy}".encode()).digest()
-                    number = int.from_bytes(seed[:4])
-                    yield name, more, functools.partial(augmentation.apply, run, small, moved, number)
+                for copy in range(self.copies) if name == "augmented" else (None,):
+                    yield name, more, functools.partial(_annotated, run, small, notes, header[:2], sha256, frame, copy)
 
     def _decoded(self, data: bytes, sides: list[int | None]) -> Iterator[np.ndarray | None]:
         """The picture, or its frames, at the least DCT scale that serves sizes with these sides."""
@@ -172,6 +167,17 @@ class Variants:
         else:
             codec.check(data, max_pixels=self.max_pixels)
             yield None
+
+
+def _annotated(
+    run: Any, image: np.ndarray, notes: dict, from_wh: tuple[int, int], sha256: str, frame: int, copy: int | None
+) -> tuple[np.ndarray, dict, str | None]:
+    """The picture with its annotations, or a copy of it by transforms that depend on nothing but these numbers."""
+    moved = augmentation.scaled(notes, from_wh, image.shape[1::-1])
+    if copy is None:
+        return image, moved, None
+    seed = hashlib.sha256(f"{sha256} {frame} {copy}".encode()).digest()
+    return augmentation.apply(run, image, moved, int.from_bytes(seed[:4]))
 
 
 def _resized(made: list[np.ndarray], side: int | None) -> np.ndarray:

@@ -179,6 +179,15 @@ def test_boxes_stay_on_their_blocks_in_every_size_and_copy(marked, tmp_path):
     assert len({*copies["sha256"]}) == 8 and "HorizontalFlip" in "".join(copies["augmentation"])
 
 
+def test_a_box_that_is_none_fails_in_its_row(marked, tmp_path):
+    boxes = pa.array([[[1, 2, 3]], [[60, 40, 80, 60]]])
+    tables = {"train": marked["train"].set_column(1, "box", boxes)}
+    out = variants.build(tables, str(tmp_path / "out"), annotations={"boxes_xywh": "box"}, max_failed=1.0,
+                         vision_max_side=200)  # fmt: skip
+    assert out.table("train")["status"].to_pylist() == ["ok", "failed", "failed", "ok", "ok", "ok"]
+    assert out.counts()["reasons"] == {"error": 2} and "augment: ValueError" in out.table("train")["error"][1].as_py()
+
+
 def test_copies_do_not_depend_on_order_or_company(marked, tmp_path):
     options = {"augment": FLIP, "copies": 2, "annotations": NOTES}
     out = variants.build(marked, str(tmp_path / "out"), **options)

@@ -2,7 +2,10 @@
 
 import argparse
 import io
+import json
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -10,8 +13,9 @@ os.environ["VIPS_CONCURRENCY"] = "1"  # before anything loads it
 
 import cv2
 import numpy as np
+from measure import Peak, child, measured
 from PIL import Image, ImageOps
-from site_of_jpegs import _photographs
+from site_of_jpegs import _photographs, jpegs
 from skimage.metrics import structural_similarity
 
 from imgprep import budget, codec, geometry, variants, work
@@ -119,15 +123,33 @@ def budgets(pictures: list[bytes]) -> None:
     codec.encode = encode
 
 
+def whole_job(count: int) -> None:
+    """The stage over so many photographs of 1 megapixel, in two processes: what all hold together."""
+    import imgprep
+    from imgprep import sources
+
+    with tempfile.TemporaryDirectory() as where, imgprep.session("local", workers=2):
+        tables = sources.read({"train": str(jpegs(count))}, limit=count)
+        with Peak() as most:
+            found = measured(lambda: variants.build(tables, f"{where}/out"))
+    print(json.dumps(found | {"peak_mib": most.mib}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--job", type=int)
     given = parser.parse_args()
+    if given.job:
+        return whole_job(given.job)
     pictures = photographs()
     print(f"{len(pictures)} pictures, {sum(map(len, pictures)) / len(pictures) / 1e6:.1f} MB each")
     thumbnails(pictures, given.rounds)
     together(pictures, given.rounds)
     budgets(pictures)
+    for count in (1000, 4000):
+        found = child(sys.executable, __file__, "--job", str(count))
+        print(f"{count:5} pictures: {count / found['s']:.0f} a second, peak {found['peak_mib']:.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":
