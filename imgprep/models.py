@@ -41,7 +41,8 @@ class _Model:
         self.overlap = side // 8 if overlap is None else overlap
         if type(self.overlap) is not int or not 0 <= self.overlap < side:
             raise ValueError(f"overlap is from 0 to less than the window, {side} pixels, not {overlap!r}")
-        self.radius = self.overlap // 2
+        self.radius, self.least_wh = self.overlap // 2, self.window if self.padded else (0, 0)
+        self.tile_wh = tuple(s - 2 * self.radius for s in self.window) if self.padded else (WINDOW // 2, WINDOW // 2)
 
     def __getstate__(self) -> dict[str, Any]:  # what travels to a worker, and what a result depends on
         return {k: v for k, v in vars(self).items() if k != "_net"}
@@ -63,6 +64,12 @@ class _Model:
                 stack = [np.pad(tiles[i], ((0, below), (0, right), (0, 0)), "symmetric") for i in some]
                 found |= dict(zip(some, self._net(np.stack(stack)), strict=True))
         return [found[i] for i in range(len(tiles))]
+
+
+def named(model: str) -> "Semantic | Instances":
+    """The operator for `segment` that a file, a folder or a name on the Hub stands for, with all its own numbers."""
+    kind = Instances if "objects" in nets.spec(model)["gives"] else Semantic
+    return kind(model)
 
 
 class Semantic(_Model):
@@ -95,6 +102,7 @@ class Semantic(_Model):
         if activation not in ("", "sigmoid", "softmax"):
             raise ValueError(f"activation is 'sigmoid', 'softmax' or '', not {activation!r}")
         self.probability_of, self.spec["activation"] = probability_of, activation
+        self.has_probabilities = not self.spec["classes"]
 
     def predict(self, tiles: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(h, w, channels) float32 of each tile: probabilities; or the class itself, where the model says no more."""

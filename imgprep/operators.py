@@ -50,8 +50,12 @@ def named(operator: Any) -> Callable:
         return Threshold(float(name) if number else name, more or "dark")
     if name in STEPS and re.fullmatch(r"\d+(\.\d+)?", more):
         return STEPS[name](float(more) if name == "gaussian" else int(float(more)))
+    if re.fullmatch(r".+\.onnx|\S+/\S+", str(operator).strip(), re.IGNORECASE):
+        from imgprep import models
+
+        return models.named(str(operator).strip())
     known = f"NUMBER, {', '.join(METHODS)} (each also with dark or bright), {', '.join(f'{n} SIZE' for n in STEPS)}"
-    raise ValueError(f"no operator {operator!r}; there are: {known}, a function, and lists of these")
+    raise ValueError(f"no operator {operator!r}; there are: {known}, FILE.onnx, OWNER/MODEL, functions, lists of these")
 
 
 def name_of(operator: Callable) -> str:

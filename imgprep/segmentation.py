@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from imgprep import (
     RunStopped,
+    blending,
     codec,
     components,
     engine,
@@ -75,13 +76,15 @@ def segment(
     out: str,
     operator: Any = "otsu-tissue",
     *,
-    tile_wh: Sequence[int] = (1024, 1024),
+    tile_wh: Sequence[int] | None = None,
     halo: int | None = None,
     approximate: bool = False,
+    blend: str = "crop",
     connectivity: int = 8,
     min_area: int = 0,
     fill_holes: bool = False,
     objects: bool = True,
+    num_gpus: float = 0,
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
     truth: str | Sequence[str] | None = None,
@@ -92,9 +95,11 @@ def segment(
 
     source: a path or URI (s3:// az:// gs:// https://), a list of them, a folder of pictures, or what `sources.read`
         gives. Strips, PNG, JPEG and pictures on servers are read once, into a tiled copy that is removed at the end.
-    operator: see imgprep.operators: a number, words ("otsu-tissue", "median 5"), a function, or a list of steps.
-    tile_wh: (width, height) of the operator's tiles. halo: pixels around a tile that it sees too; None: its radius.
-    approximate: accept an operator without a bound (watershed), or less halo than the radius.
+    operator: see imgprep.operators: a number, words ("otsu-tissue", "median 5"), a function, a model, a list of steps.
+    tile_wh: (width, height) of the operator's tiles; None: 1024, or what a model is made for. halo: pixels around a
+        tile that it sees too; None: its radius. approximate: accept an operator without a bound (watershed), or less
+        halo than the radius. blend: "crop" leaves the halo's answers out; "gaussian" and "hann" weigh probabilities
+        (float32) where tiles and their halos overlap: see imgprep.blending. num_gpus: of each worker, on Ray.
     connectivity: 4 or 8. min_area: objects of fewer pixels are left out, holes having been filled first (fill_holes).
     objects: also label them. max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed.
     truth: rasters of the true objects' ids, one for each picture, or the name of a column of the tables. Then the
@@ -107,19 +112,21 @@ def segment(
     Raises ValueError for a wrong option before any work, RunStopped where over max_failed of rows or tiles fail.
     """
     step = operators.named(operator)
-    tile_wh = _pair(tile_wh)
+    tile_wh = _pair(getattr(step, "tile_wh", (1024, 1024)) if tile_wh is None else tile_wh)
     if connectivity not in (4, 8):
         raise ValueError(f"connectivity is 4 or 8, not {connectivity!r}")
     if isinstance(min_area, bool) or not isinstance(min_area, int) or min_area < 0:
         raise ValueError(f"min_area is a number of pixels, not {min_area!r}")
-    recipe = Recipe(step, tile_wh, _halo(step, halo, tile_wh, approximate), connectivity, min_area, fill_holes, objects)
+    halo = _halo(step, halo, tile_wh, approximate)
+    recipe = Recipe(step, tile_wh, halo, connectivity, min_area, fill_holes, objects, blend)
     if fill_holes and recipe.own_labels:
         raise ValueError("fill_holes is for masks: this operator gives objects of its own")
+    _check_blend(recipe)
     folder = Folder(out)
     if folder.remote:
         raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
     operation = {"stage": "segment", "connectivity": connectivity, "min_area": min_area, "fill_holes": fill_holes}
-    operation |= {"objects": objects, "tile_wh": list(tile_wh), "halo": recipe.halo}
+    operation |= {"objects": objects, "tile_wh": list(tile_wh), "halo": halo, "blend": blend}
     reusable = ""
     try:
         operation["operator"] = fingerprint.function(step)
@@ -134,7 +141,7 @@ def segment(
     good = [p for p in pictures if not p.reason]
     if good and all(p.width <= tile_wh[0] and p.height <= tile_wh[1] for p in good):
         say(f"no picture is larger than a tile of {tile_wh[0]} x {tile_wh[1]}: each is done as a whole")
-    run = _Run(recipe, folder, max_memory_mb, max_disk_gb)
+    run = _Run(recipe, folder, num_gpus, max_memory_mb, max_disk_gb)
     plan = stage.Stage(
         name="segment",
         options={k: v for k, v in operation.items() if k != "stage"} | {"operator": operators.name_of(step)},
@@ -306,6 +313,19 @@ def _halo(operator: Callable, halo: Any, tile_wh: tuple[int, int], approximate: 
     return found
 
 
+def _check_blend(recipe: Recipe) -> None:
+    if recipe.blend not in blending.BLENDS:
+        raise ValueError(f"blend is {', '.join(map(repr, blending.BLENDS))}, not {recipe.blend!r}")
+    if recipe.blend == "crop":
+        return
+    told = f"blend={recipe.blend!r} weighs probabilities"
+    ours = type(recipe.operator).__module__ == operators.__name__
+    if ours or recipe.own_labels or not getattr(recipe.operator, "has_probabilities", True):
+        raise ValueError(f"{told}, {operators.name_of(recipe.operator)} gives none")
+    if not recipe.halo:
+        raise ValueError(f"{told} where tiles overlap: give halo, half of what they are to share")
+
+
 def _name(pictures: list[Picture]) -> None:
     """File names that differ, from the ids."""
     seen: Counter = Counter()
@@ -322,8 +342,10 @@ def _name(pictures: list[Picture]) -> None:
 class _Run:
     """The passes over all pictures that are missing: each is one job of the engine, resumed by the parts it left."""
 
-    def __init__(self, recipe: Recipe, folder: Folder, max_memory_mb: int | None, max_disk_gb: float | None):
-        self.recipe, self.folder, self.id = recipe, folder, uuid.uuid4().hex
+    def __init__(
+        self, recipe: Recipe, folder: Folder, num_gpus: float, max_memory_mb: int | None, max_disk_gb: float | None
+    ):
+        self.recipe, self.folder, self.id, self.num_gpus = recipe, folder, uuid.uuid4().hex, num_gpus
         self.max_memory_mb, self.max_disk_gb = max_memory_mb, max_disk_gb
 
     def ready(self, given: list[Picture]) -> None:
@@ -392,6 +414,7 @@ class _Run:
             folder=self.folder,
             run_id=f"{self.id}-{name}",
             once=getattr(self.recipe.operator, "once", False),
+            num_gpus=self.num_gpus if fn is tiling.paint else 0,
             threads=_is_ours(self.recipe.operator),
         )
         if not tasks:

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from imgprep import components, engine, mosaic, rasters
+from imgprep import answers, components, engine, mosaic, rasters
 from imgprep.components import Block
 from imgprep.folder import Folder
-from imgprep.tables import line
 from imgprep.uris import SourceError
 
 BLOCK, CELL = 2048, 512
@@ -36,6 +35,12 @@ class Recipe:
     min_area: int
     fill_holes: bool
     objects: bool
+    blend: str = "crop"
+
+    @property
+    def least_wh(self) -> tuple[int, int]:
+        """A model may take no less."""
+        return getattr(self.operator, "least_wh", (0, 0))
 
     @property
     def own_labels(self) -> bool:
@@ -57,11 +62,20 @@ def cut(box: Block, tile_wh: Any) -> list[Block]:
     return [(i, j, min(tile_wh[0], x + w - i), min(tile_wh[1], y + h - j)) for j in rows for i in columns]
 
 
-def grown(box: Block, halo: int, size_wh: tuple[int, int]) -> Block:
-    """With a halo around it, cut off at the picture's edge: what is beyond that is the operator's own affair."""
-    x, y, w, h = box
-    left, top = max(0, x - halo), max(0, y - halo)
-    return left, top, min(size_wh[0], x + w + halo) - left, min(size_wh[1], y + h + halo) - top
+def grown(box: Block, halo: int, size_wh: tuple[int, int], least_wh: tuple[int, int] = (0, 0)) -> Block:
+    """With a halo around it, cut off at the picture's edge: what is beyond that is the operator's own affair.
+
+    least_wh: what is smaller grows, towards where there is more of the picture.
+    """
+    found = []
+    for at, length, size, least in zip(box[:2], box[2:], size_wh, least_wh, strict=True):
+        low, high = max(0, at - halo), min(size, at + length + halo)
+        if high - low < least:
+            low = max(0, min(low, size - least))
+            high = min(size, low + least)
+        found.append((low, high - low))
+    (x, w), (y, h) = found
+    return x, y, w, h
 
 
 def inside(box: Block, outer: Block) -> tuple[slice, slice]:
@@ -70,19 +84,19 @@ def inside(box: Block, outer: Block) -> tuple[slice, slice]:
     return slice(y, y + box[3]), slice(x, x + box[2])
 
 
-def tiles(raster: Any, block: Block, tile_wh: Any, halo: int) -> Iterator[tuple]:
+def tiles(raster: Any, block: Block, tile_wh: Any, halo: int, least_wh: Any = (0, 0)) -> Iterator[tuple]:
     """(tile, pixels with halo, valid or None, the tile's place in them, error or None), reading every pixel once.
 
     Where the block cannot be read as a whole, tile by tile, so that only those fail which lie on the damage.
     """
     size, whole = (raster.width, raster.height), None
-    outer = grown(block, halo, size)
+    outer = grown(block, halo, size, least_wh)
     try:
         whole = raster.read(outer), raster.valid(outer)
     except SourceError:
         pass
     for tile in cut(block, tile_wh):
-        around = grown(tile, halo, size)
+        around = grown(tile, halo, size, least_wh)
         try:
             if whole:
                 at = inside(around, outer)
@@ -113,12 +127,8 @@ def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     given, block = task.payload, task.payload["block"]
     raster, mask, failed, labels, inner = _opened(given), None, [], None, None
     overview = Overview(block, given["factor"], 3 if raster.bands >= 3 else 1)
-    for tile, pixels, valid, place, error in tiles(raster, block, recipe.tile_wh, recipe.halo):
-        if not error:
-            try:
-                result = recipe.operator(pixels, *given["chosen"])
-            except Exception as e:
-                error = SourceError("error", line(e))
+    answered = answers.of_tiles if recipe.blend == "crop" else answers.blended
+    for tile, pixels, valid, place, error, result in answered(recipe, raster, block, given["chosen"]):
         if error:
             failed.append([*tile, error.reason, str(error)])
             overview.add(tile, None, None)
@@ -137,7 +147,7 @@ def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     arrays, meta = {"overview": overview.total}, {"failed": failed}
     if recipe.own_labels:
         if labels is None:
-            outer = grown(block, recipe.halo, (raster.width, raster.height))
+            outer = grown(block, recipe.halo, (raster.width, raster.height), recipe.least_wh)
             labels, inner = np.zeros(outer[:1:-1], np.int32), inside(block, outer)
         core = np.where(mask == 1, labels[inner], 0) if mask is not None else labels[inner]
         found = components.regions(core, core > 0, block[0], block[1], raster.width)
