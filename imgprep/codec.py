@@ -1,7 +1,7 @@
 """Encoded pictures to pixels and back: bytes in, (H, W, 3) uint8 RGB out. No files, no network.
 
-The type is decided by content. Not done: HDR tone mapping (PQ, HLG), PNG gAMA, AdobeRGB told by EXIF alone, frames
-after the first, camera raw files.
+The type is decided by content. Not done: HDR tone mapping (PQ, HLG), PNG gAMA, AdobeRGB told by EXIF alone, camera raw
+files, JPEG XL.
 """
 
 import os

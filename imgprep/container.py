@@ -25,7 +25,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PSD
 try:  # the extra `heic`; it decodes only, what encodes HEVC is under the GPL
     import pi_heif
 
-    pi_heif.register_heif_opener(thumbnails=False)
+    pi_heif.register_heif_opener(thumbnails=False, decode_threads=1)
 except ImportError:
     pass
 VAGUE_FORMATS = ("PPM", "SGI", "PCX", "TGA")  # two bytes of magic or none: that one of these fails proves nothing

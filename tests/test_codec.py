@@ -233,6 +233,27 @@ def test_the_first_frame_of_many(format):
 # --- encode, placeholder
 
 
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF", "TIFF", "MPO"])
+def test_all_frames_in_their_order(format):
+    colours = [(200, 30, 30), (30, 180, 40), (40, 60, 200)]
+    first, *others = (Image.new("RGB", (32, 16), colour) for colour in colours)
+    data = saved(first, format, save_all=True, append_images=others)
+    found = [frame[8, 16].astype(int) for frame in codec.frames(data)]
+    expected = colours[:1] if format == "MPO" else colours  # the others are a second view or a map, not frames
+    assert len(found) == len(expected) and np.abs(np.array(found) - expected).max() < 12
+    assert np.array_equal(next(codec.frames(data)), codec.decode(data))
+
+
+def test_a_damaged_later_frame_raises_when_it_is_its_turn():
+    frames = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (64, 64), np.uint8)) for n in range(3)]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    seen = codec.frames(data[: len(data) * 5 // 6])
+    assert next(seen).shape == next(seen).shape == (64, 64, 3)
+    with pytest.raises(DecodeError) as caught:
+        next(seen)
+    assert caught.value.reason == "truncated"
+
+
 @pytest.mark.parametrize(("format", "quality"), [("PNG", 95), ("WEBP", None)])
 def test_lossless_encoding_is_lossless_and_deterministic(format, quality):
     data = codec.encode(scene(), format, quality=quality)
