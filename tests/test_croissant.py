@@ -4,13 +4,13 @@ import functools
 import http.server
 import threading
 
+import mlcroissant
 import pytest
 from made import folder, table
 
 import imgprep
 from imgprep import croissant, images
 
-mlcroissant = pytest.importorskip("mlcroissant")
 ABOUT = {"name": "products", "description": "Some", "license": "https://spdx.org/licenses/CC0-1.0"}
 
 

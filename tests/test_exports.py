@@ -4,6 +4,7 @@ import datetime
 import os
 
 import datasets
+import lance
 import numpy as np
 import PIL.Image
 import pyarrow as pa
@@ -93,7 +94,6 @@ def test_an_export_opens_equal(ds, tmp_path, form):
 
 
 def test_lance_opens_it_too(ds, tmp_path):
-    lance = pytest.importorskip("lance")
     exports.export(ds, str(tmp_path / "l"), "lance")
     found = lance.dataset(str(tmp_path / "l/data/train.lance"))
     assert found.count_rows() == 7 and found.to_table(columns=["code"])["code"].to_pylist()[-1] == "006"
