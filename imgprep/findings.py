@@ -191,3 +191,9 @@ def time(stages: list[Dataset], notebooks: Sequence[dict[str, Any]]) -> dict[str
     """The last ten runs of each stage, oldest first, and what each notebook took."""
     runs = [{"name": name(ds), **{k: run[k] for k in RUN_FACTS}} for ds in stages for run in ds.runs()[-10:]]
     return {"runs": runs, "notebooks": list(notebooks)}
+
+
+def published(stages: list[Dataset]) -> list[dict[str, str]]:
+    """Where each dataset stands on the Hub, as its last run of `publish` left it."""
+    logs = [(name(ds), [run for run in ds.runs() if run.get("commit")]) for ds in stages]
+    return [{"name": word, **{k: runs[-1][k] for k in ("repo", "url", "commit", "tag")}} for word, runs in logs if runs]

@@ -20,7 +20,7 @@ from imgprep.parameters import Parameter, cell_of, fit, nearest, read
 from imgprep.project import project_root, resolve, resolve_input, short
 
 KEYS = ["description", "parameters", "steps", "report", "tables"]
-STEP_KEYS = ["name", "notebook", "inputs", "columns", "parameters"]
+STEP_KEYS = ["name", "notebook", "when", "inputs", "columns", "parameters"]
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -109,6 +109,8 @@ def load(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeli
 
     steps = []
     for step in spec["steps"]:
+        if "when" in step and not _fill(step["when"], value):
+            continue
         cell = found.cells[step["name"]]
         full = {n: f"{step['name']}.{n}" for n in cell}
         filled = {n: value(f) for n, f in full.items() if f in written or f in given}

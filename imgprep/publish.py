@@ -58,6 +58,11 @@ class Publication:
         change = f"{len(self.added)} files to send ({bytes_text(self.nbytes)}), {len(self.removed)} to remove"
         return "\n".join([*lines, f"{self.repo}: {change}, {len(self.unchanged)} unchanged"])
 
+    @property
+    def body(self) -> str:
+        """The card without its head and its picture, which is not there yet."""
+        return re.sub(r"\A---\n.*?^---$|^!\[[^\n]*", "", self.card, flags=re.S | re.M)
+
     def _repr_html_(self) -> str:
         said = "".join(f"<p>{escape(line)}</p>" for line in repr(self).splitlines())
         link = f"<p><a href='{escape(self.url)}'>{escape(self.url)}</a></p>" if self.commit else ""
@@ -106,7 +111,8 @@ def publish(
         there = plan.compare(repo, tag)
         result = plan.publication(repo, there)
         if dry:
-            stage.tell_plan(ds.folder, "publish", repr(result).splitlines()[-1])
+            if os.environ.get("IMGPREP_DRY_RUN") and not dry_run:
+                stage.tell_plan(ds.folder, "publish", repr(result).splitlines()[-1])
             return result
         if result.problems:
             raise ValueError("; ".join(result.problems))
@@ -165,7 +171,7 @@ class _Plan:
         """The repository as it stands; the card that goes with it; and that the whole of it opens."""
         self.before, there = self.local, None
         self.repo_id = f"you/{os.path.basename(self.ds.folder)}"
-        if self.found.problems:
+        if not self.files:
             return None
         if repo:
             repo.check_rights()
@@ -204,7 +210,7 @@ class _Plan:
         return files
 
     def publication(self, repo: Repo | None, there: tuple | None) -> Publication:
-        if self.found.problems and not self.facts:
+        if not self.files:
             return Publication(self.ds.folder, self.repo_id, "", [], [], [], 0, self.found.problems)
         known = there[1] if there else {}
         same = [f for f in self.wanted() if known.get(f.name) == (f.sha256, f.bytes)]

@@ -65,6 +65,7 @@ def write(
         "duplicates": findings.duplicates(ok, measured),
         "variants": findings.sizes(stages[-1]),
         "time": findings.time(stages, steps),
+        "published": findings.published(stages),
         "command": public(command),
         **_provenance(stages, parameters or {}, defaults or {}),
     }
