@@ -177,11 +177,11 @@ def _duplicates(folder: Folder, files: list[dict], looks: list[tuple]) -> dict[s
 def _leaks(duplicates: dict[str, Any], looks: list[tuple]) -> list[str]:
     notes = []
     if duplicates["leaks"]:
-        notes.append(f"{duplicates['leaks']:,} pictures stand in more than one split, byte for byte")
+        notes.append(f"pictures that stand in more than one split, byte for byte: {duplicates['leaks']:,}")
     if duplicates["alike"]:
         groups_of = [{looks[i][2]: looks[i][1] for i in group} for group in duplicates["alike"][:3]]
         pairs = [" and ".join(f"{name} ({split})" for split, name in one.items()) for one in groups_of]
-        more = f"of {duplicates['compared']:,} compared, {len(duplicates['alike']):,} groups look alike across splits"
+        more = f"groups that look alike across splits, of {duplicates['compared']:,}: {len(duplicates['alike']):,}"
         notes.append(f"{more}: {'; '.join(pairs)}; `splits.split` keeps such together")
     duplicates["alike"] = len(duplicates["alike"])
     return notes

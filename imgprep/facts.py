@@ -49,6 +49,7 @@ def count(
         "bytes": bytes_text(sum(f["bytes"] for f in files)),
         "data": _data(ds, files, schemas),
         "label": label,
+        "is_class": bool(rules.class_column),
         "classes": _classes(schema, label, classes, ds.splits) if label else {},
         "sizes": [_spread(n, np.concatenate(v)) for n, v in sizes.items() if v and sum(map(len, v))],
         "formats": dict(formats.most_common()),
@@ -60,7 +61,7 @@ def count(
         "gps": found.gps,
         "keep_gps": rules.keep_gps,
         "placeholders": counts["placeholder"] if rules.keep_placeholders else 0,
-        "options": _public({"stage": ds.info["stage"], **ds.info["options"]}),
+        "steps": _public([*ds.info.get("earlier", []), {k: ds.info[k] for k in ("stage", "options")}]),
         "made": next((run["made_with"] for run in reversed(ds.runs()) if run.get("made_with")), {}),
     }
 
@@ -104,4 +105,4 @@ def _classes(schema: pa.Schema, label: str, counts: dict[str, Counter], splits: 
 def _spread(name: str, values: np.ndarray) -> tuple[str, str, str, str]:
     """(what, least, median, most)"""
     text = bytes_text if name == "nbytes" else "{:,.0f} px".format
-    return ("file" if name == "nbytes" else name, *(text(float(v)) for v in np.percentile(values, [0, 50, 100])))
+    return ("file size" if name == "nbytes" else name, *(text(float(v)) for v in np.percentile(values, [0, 50, 100])))

@@ -294,6 +294,7 @@ def plan_source(source: str | Dataset | dict[str, pa.Table], out: str, *, new: l
             raise ValueError(f"{out!r} is the source itself: name another folder")
         load: Any = work.Stored(Folder(source.folder))
         plan = _plan_stored({split: source.table(split) for split in source.splits})
+        plan["earlier"] = [*source.info.get("earlier", []), {k: source.info[k] for k in ("stage", "options")}]
     else:
         check_tables(source)
         load, plan = work.Urls.of({}), {"rows": dict(source), "nbytes": dict.fromkeys(source)}

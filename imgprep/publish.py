@@ -20,7 +20,7 @@ from imgprep.dataset import COLUMNS, Dataset
 from imgprep.folder import PRIVATE, Folder
 from imgprep.hub import File, Repo
 from imgprep.loaded import load_back
-from imgprep.progress import say
+from imgprep.project import short
 from imgprep.thumbnails import bytes_text
 
 CARD = f"{shards.PLACE}/card.md"  # as it was published last
@@ -52,7 +52,7 @@ class Publication:
 
     def __repr__(self) -> str:
         if self.commit:
-            parts = [f"{self.url} holds {self.folder} at commit {self.commit[:12]}", self.loaded]
+            parts = [f"{self.url} holds {short(self.folder)} at commit {self.commit[:12]}", self.loaded]
             return ", ".join(filter(None, [*parts, self.tag and f"tagged {self.tag}"]))
         lines = [f"not to be published: {p}" for p in self.problems] + [f"note: {n}" for n in self.notes]
         change = f"{len(self.added)} files to send ({bytes_text(self.nbytes)}), {len(self.removed)} to remove"
@@ -238,7 +238,6 @@ class _Plan:
         if tag and tag not in tags:
             repo.tag(tag, head)
         result.commit, result.tag, result.url = head, tag, repo.url
-        say(repr(result))
 
     def _loaded_back(self, repo: Repo, head: str) -> str:
         """Compare checksums, and load it as a reader would."""

@@ -270,3 +270,7 @@ def _say_results(plan: Pipeline, result: RunResult) -> None:
         print(f"\n{dataset.open(plan.report[-1])!r}")
     for what, path in places:
         print(f"{what:<8} {short(path)}")
+    if any(step.given.get("repo_id") for step in plan.steps):
+        from imgprep import findings
+
+        print(*(f"hub      {p['url']}" for p in findings.published([dataset.open(p) for p in plan.report])), sep="\n")

@@ -44,6 +44,7 @@ class Stage:
     work: the picklable function of a unit. ready: called before the first unit, where there is one, with the inputs
     of all rows that are missing; may raise.
     reusable: why results may not be reused, or "".
+    earlier: name and options of the stages that made the input, for the card.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stage:
     num_gpus: float = 0
     threads: bool = False
     reusable: str = ""
+    earlier: list[dict[str, Any]] = field(default_factory=list)
     ready: Callable[[list], None] = lambda inputs: None
 
 
@@ -417,6 +419,7 @@ class _Run:
             "imgprep": 1,
             "stage": self.stage.name,
             "options": self.stage.options,
+            "earlier": self.stage.earlier,
             "operation": self.operation,
             "why": {k: fingerprint.digest(v) for k, v in self.stage.operation.items()},
             "splits": list(self.stage.rows),

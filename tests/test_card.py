@@ -50,3 +50,19 @@ def test_a_key_of_the_head_stays_valid_yaml():
     info = {"splits": [], "stage": "x", "options": {}, "complete": True}
     text = card.write(info, [], {}, keys={"pretty_name": "a: b"})
     assert yaml.safe_load(text.split("---\n")[1]) == {"pretty_name": "a: b"}
+
+
+def test_the_latest_words_win_and_two_edits_are_not_mixed():
+    def said(text: str) -> str:
+        return f"---\nlicense: mit\n---\n\n{text}\n\n{card.BEGIN}\nours\n{card.END}\n"
+
+    new = said("").replace("license: mit\n", "")
+    assert card.latest(new, "", "") == new
+    assert card.latest(said("a"), said("a"), "") == said("a")
+    assert card.latest(new, said("hub"), "") == said("hub")
+    assert card.latest(said("a"), said("hub"), said("a")) == said("hub")
+    assert card.latest(said("b"), said("a"), said("a")) == said("b")
+    with pytest.raises(ValueError, match="were both edited"):
+        card.latest(said("b"), said("hub"), said("a"))
+    adopted = card.adopt(new.replace("ours", "the folder's"), said("# Hub"))
+    assert card.own_text(adopted) == ("# Hub", "") and "the folder's" in adopted and "license: mit" in adopted

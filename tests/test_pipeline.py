@@ -206,3 +206,11 @@ def test_the_parameters_of_a_step_are_json(two):
     # the run's name is a hash of them, and the report embeds them
     plan = pipeline.load("two", {"out": two.root / "x"})
     assert json.loads(json.dumps(given(plan))) == given(plan)
+
+
+def test_a_step_is_left_out_while_what_it_waits_for_is_empty(project):
+    project.notebook("01_a", 'repo_id: str = ""  # where')
+    steps = "steps:\n- {name: a, notebook: notebooks/01_a.ipynb}\n- {name: b, notebook: notebooks/01_a.ipynb, when: '${to}'"
+    project.pipeline("one", "parameters: {to: ''}\n" + steps + ", parameters: {repo_id: '${to}'}}\n")
+    assert [step.name for step in pipeline.load("one").steps] == ["a"]
+    assert [step.name for step in pipeline.load("one", {"to": "me/x"}).steps] == ["a", "b"]
