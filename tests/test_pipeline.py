@@ -210,7 +210,8 @@ def test_the_parameters_of_a_step_are_json(two):
 
 def test_a_step_is_left_out_while_what_it_waits_for_is_empty(project):
     project.notebook("01_a", 'repo_id: str = ""  # where')
-    steps = "steps:\n- {name: a, notebook: notebooks/01_a.ipynb}\n- {name: b, notebook: notebooks/01_a.ipynb, when: '${to}'"
-    project.pipeline("one", "parameters: {to: ''}\n" + steps + ", parameters: {repo_id: '${to}'}}\n")
+    first, second = (f"- {{name: {name}, notebook: notebooks/01_a.ipynb" for name in "ab")
+    waits = "when: '${to}', parameters: {repo_id: '${to}'}"
+    project.pipeline("one", f"parameters: {{to: ''}}\nsteps:\n{first}}}\n{second}, {waits}}}\n")
     assert [step.name for step in pipeline.load("one").steps] == ["a"]
     assert [step.name for step in pipeline.load("one", {"to": "me/x"}).steps] == ["a", "b"]
