@@ -207,7 +207,9 @@ def _fits(size: dict[str, Any], header: tuple[int, int, str], nbytes: int) -> bo
     return within and (format == size["format"] if size["format"] else format in PASSED)
 
 
-def _sizes(vision: str | None, limits: dict[str, int | None], thumbnail: int | None, named: Any, *, with_copies: bool):
+def _sizes(
+    vision: str | None, limits: dict[str, int | None], thumbnail: int | None, named: Any, *, with_copies: bool
+) -> dict[str, dict[str, Any]]:
     """Every size but the original, complete. Raises ValueError for what no picture can have."""
     wanted: dict[str, dict[str, Any]] = {}
     if vision is not None:

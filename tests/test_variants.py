@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from made import table, tree
 from PIL import Image
 
 import imgprep
-from imgprep import codec, dataset, images, sources, variants
+from imgprep import augment, codec, dataset, images, sources, variants
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +178,17 @@ def test_boxes_stay_on_their_blocks_in_every_size_and_copy(marked, tmp_path):
         assert row["label"] == (["a"] if row["parent_id"] == rows[0]["parent_id"] else ["b"])
     copies = load(out, "augmented", tmp_path)
     assert len({*copies["sha256"]}) == 8 and "HorizontalFlip" in "".join(copies["augmentation"])
+
+
+def test_a_copy_can_be_made_again_from_what_its_row_says(marked, tmp_path):
+    out = variants.build(marked, str(tmp_path / "out"), augment=FLIP, copies=3, annotations=NOTES)
+    rows, data = out.table("train").to_pylist(), out.pictures("train", range(12))
+    run = augment.compose(out.info["options"]["augment"], list(NOTES))
+    image, notes = codec.decode(data[6]), {kind: rows[6][column] for kind, column in NOTES.items()}
+    for row, copy in zip(rows[9:], data[9:], strict=True):
+        again, moved, record = augment.apply(run, image, notes, json.loads(row["augmentation"])["seed"])
+        assert codec.encode(again, "JPEG", quality=row["quality"], is_full_chroma=True) == copy
+        assert moved["boxes_xywh"] == row["box"] and record == row["augmentation"]
 
 
 def test_a_box_that_is_none_fails_in_its_row(marked, tmp_path):
