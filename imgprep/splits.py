@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgprep import codec, similar
 from imgprep.dataset import Dataset
@@ -50,14 +49,14 @@ def split(
             raise ValueError(no_column(name, table.column_names, "the table"))
     frame = table.select([*{"source", key, group, "sha256", "status"} & {*table.column_names}]).to_pandas()
     is_ok = frame.get("status", pd.Series("ok", frame.index)) == "ok"  # all placeholders are one picture
-    alike = [frame.source, frame.get(group), frame["sha256"].where(is_ok) if "sha256" in frame else None]
+    alike = [frame[c].where(is_ok) if c == "sha256" else frame[c] for c in frame if c != "status"]
     if near_duplicates:
         near = similar.near(table[near_duplicates].fill_null(0).to_numpy() * is_ok.to_numpy())
         alike.append(pd.Series({row: i for i, rows in enumerate(near) for row in rows}).reindex(frame.index))
     # Not by pandas: there 1 becomes 1.0 as soon as a row has none.
-    words = pc.coalesce(*(table[name].cast(pa.string()) for name in (group, key) if name), "").to_pylist()
-    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in words)
-    drawn = np.frombuffer(digests, np.uint64)[_first([a for a in alike if a is not None])]
+    names = zip(*(table[name].cast(pa.string()).to_pylist() for name in (group or key, key)), strict=True)
+    digests = b"".join(hashlib.blake2b((g or k or "").encode(), digest_size=8).digest() for g, k in names)
+    drawn = np.frombuffer(digests, np.uint64)[_first(alike)]
     places = _places(drawn, seed, parts)
     if stratify:
         classes = pd.factorize(table[stratify].to_pandas().astype(str))[0]

@@ -30,6 +30,11 @@ def test_every_row_is_in_one_split_in_its_order_and_the_shares_are_met():
     assert [len(part) for part in ids] == pytest.approx([8000, 1000, 1000], abs=4 * 40)
 
 
+def test_any_table_is_dealt_by_any_key():
+    assert sum(map(len, splits.split(pa.table({"name": list("abc")}), key="name").values())) == 3
+    assert [len(t) for t in splits.split(rows([]), stratify="source").values()] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("options", [{}, {"stratify": "label"}, {"group": "owner"}, {"key": "label"}, {"seed": 7}])
 def test_new_rows_move_no_old_row_wherever_they_stand(options):
     rng = np.random.default_rng(0)
@@ -75,9 +80,11 @@ def test_the_seed_that_is_named_is_nearer(capsys):
 
 
 def test_rows_of_one_group_one_source_or_one_picture_go_together():
-    owner = [str(i % 37) if i % 5 else None for i in range(1000)]
+    owner = [str(i % 37) if i % 5 else ("" if i % 2 else None) for i in range(1000)]
     dealt = splits.split(rows(range(1000), owner=owner), group="owner")
-    places = [{split for split, t in dealt.items() if name in t["owner"].to_pylist()} for name in {*owner} - {None}]
+    alone = [sum(not name for name in t["owner"].to_pylist()) for t in dealt.values()]
+    assert alone == pytest.approx([160, 20, 20], abs=20)  # those without an owner: each for itself
+    places = [{split for split, t in dealt.items() if name in t["owner"].to_pylist()} for name in {*owner} - {None, ''}]
     assert all(len(found) == 1 for found in places) and len(set.union(*places)) == 3
     twice = rows([f"{i}-{n}" for n in "ab" for i in range(300)])["all"]
     twice = twice.set_column(1, "source", pa.array([f"http://h/{i}" for _ in "ab" for i in range(300)]))
