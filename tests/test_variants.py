@@ -14,7 +14,7 @@ from made import table, tree
 from PIL import Image
 
 import imgprep
-from imgprep import augment, codec, dataset, images, sources, variants
+from imgprep import augment, codec, dataset, gather, images, sources, variants
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,10 @@ def test_the_original_is_the_file_and_what_passes_has_the_same_pixels(folder, tm
     assert np.array_equal(codec.decode(data[7]), codec.decode(data[6]))
 
 
-def test_edits_recompute_only_what_is_new_and_history_does_not_show(folder, tmp_path):
+@pytest.mark.parametrize("limit", [1, 4000, 500 << 20])
+def test_edits_recompute_only_what_is_new_and_history_does_not_show(folder, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(dataset, "FILE_BYTES", limit)
+    monkeypatch.setattr(gather, "CHUNK_BYTES", limit)
     (folder / "e-again.jpg").write_bytes((folder / "b-small.jpg").read_bytes())
     raw = images.download(sources.read({"train": str(folder)}), str(tmp_path / "raw"), batch_size=2)
     options = {"sizes": {"small": {"max_side": 100, "max_bytes": 900}}, "vision": None, "batch_size": 2}
