@@ -156,14 +156,13 @@ def _ls(options: argparse.Namespace) -> None:
     from imgprep import inventory
     from imgprep.project import resolve
 
-    print(inventory.listing([*map(resolve, options.folders or ["data"])]))
+    print(inventory.listing(options.folders or [resolve("data")]))
 
 
 def _diff(options: argparse.Namespace) -> int:
     from imgprep import inventory
-    from imgprep.project import resolve
 
-    found = inventory.diff(resolve(options.a), resolve(options.b))
+    found = inventory.diff(options.a, options.b)
     for what, ids in found.items():
         print(f"{len(ids):,} {what}: {', '.join(ids[:3])}{' …' if len(ids) > 3 else ''}")
     return 1 if found else 0
@@ -174,8 +173,7 @@ def _clean(options: argparse.Namespace) -> None:
     from imgprep.project import resolve, short
     from imgprep.thumbnails import bytes_text
 
-    roots = [*map(resolve, options.folders or ["data"])]
-    gone = inventory.clean(roots, keep=options.keep, dry_run=options.dry_run)
+    gone = inventory.clean(options.folders or [resolve("data")], keep=options.keep, dry_run=options.dry_run)
     print(*(short(path) for path, _ in gone), sep="\n", end="\n" * bool(gone))
     done = "would be deleted" if options.dry_run else "deleted"
     print(f"{len(gone)} files and runs, {bytes_text(sum(size for _, size in gone))}, {done}")

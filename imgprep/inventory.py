@@ -17,6 +17,7 @@ from imgprep.dataset import COLUMNS, MANIFEST, Dataset
 from imgprep.folder import PRIVATE, STARTED, TMP, Folder
 from imgprep.parts import PARTS, Located
 from imgprep.project import project_root, short
+from imgprep.tables import line
 from imgprep.thumbnails import bytes_text
 
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}(-\d+)?")  # the name of a run's folder under reports/; sorts by time
@@ -42,7 +43,7 @@ def listing(roots: Sequence[str]) -> str:
     if len(lines) == 1:
         raise ValueError(f"no dataset folder in {', '.join(map(short, roots))}")
     wide = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    return "\n".join(f"{line[0]:<{wide[0]}}  " + "  ".join(map(str.rjust, line[1:], wide[1:])) for line in lines)
+    return "\n".join(f"{cells[0]:<{wide[0]}}  " + "  ".join(map(str.rjust, cells[1:], wide[1:])) for cells in lines)
 
 
 def diff(a: str, b: str) -> dict[str, list[str]]:

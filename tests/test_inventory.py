@@ -35,13 +35,17 @@ def changed(rows: pa.Table, **columns: list) -> pa.Table:
     return rows
 
 
-def test_ls_lists_every_dataset_folder_below(home, capsys):
+def test_ls_lists_every_dataset_folder_below(home, capsys, monkeypatch):
     assert main(["ls"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["folder", "rows", "ok", "size", "age"]
     assert [line[:3] for line in lines[1:]] == [["data/a/flipped", "6", "6"], ["data/a/raw", "6", "6"]]
     assert lines[1][4] == "KB" and lines[1][-1] in ("s", "min")
     assert main(["ls", "data/a/raw"]) == 0 and len(capsys.readouterr().out.splitlines()) == 2
+    monkeypatch.chdir("data")  # as in any shell, a path that is given counts from here
+    assert main(["ls", "a/raw"]) == 0 and capsys.readouterr().out.splitlines()[1].startswith("a/raw ")
+    assert main(["diff", "a/raw", "a/raw"]) == 0
+    monkeypatch.chdir("..")
     assert main(["ls", "in"]) == 2
     assert capsys.readouterr().err == "imgprep: no dataset folder in in\n"
 
@@ -55,6 +59,8 @@ def test_ls_and_diff_work_on_a_store(home, s3, capsys):
     assert inventory.find("s3://inventory/x/a/raw/") == ["s3://inventory/x/a/raw"]
     assert "s3://inventory/x/a/raw" in inventory.listing(["s3://inventory/x"])
     assert inventory.diff("data/a/raw", "s3://inventory/x/a/raw") == {}
+    assert main(["ls", "nosuch://x"]) == 2
+    assert "imgprep: nosuch://x cannot be opened: ValueError: Protocol not known" in capsys.readouterr().err
 
 
 def test_equal_datasets_do_not_differ(home, capsys):
