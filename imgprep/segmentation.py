@@ -122,6 +122,8 @@ def segment(
     if fill_holes and recipe.own_labels:
         raise ValueError("fill_holes is for masks: this operator gives objects of its own")
     _check_blend(recipe)
+    if isinstance(num_gpus, bool) or not isinstance(num_gpus, int | float) or num_gpus < 0:
+        raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
     folder = Folder(out)
     if folder.remote:
         raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
@@ -407,14 +409,15 @@ class _Run:
             for there in self.folder.list(folder):
                 parts.pop(f"{folder}/{there.removesuffix('.npz')}", None)
         tasks = [engine.Task(fingerprint.digest(part), given) for part, given in parts.items()]
+        asks = fn in (tiling.measure, tiling.paint)  # the operator; other passes need no model
         job = engine.Job(
             fn=functools.partial(fn, self.recipe, self.folder),
             split=_alone,
             failed=functools.partial(tiling.lost, self.folder),
             folder=self.folder,
             run_id=f"{self.id}-{name}",
-            once=getattr(self.recipe.operator, "once", False),
-            num_gpus=self.num_gpus if fn is tiling.paint else 0,
+            once=asks and getattr(self.recipe.operator, "once", False),
+            num_gpus=self.num_gpus * asks,
             threads=_is_ours(self.recipe.operator),
         )
         if not tasks:
