@@ -26,10 +26,12 @@ RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}(-\d+)?")  # the name of a run's fold
 def find(root: str) -> list[str]:
     """The dataset folders at and below a folder or fsspec URI."""
     if "://" in root:
-        fs, path = fsspec.core.url_to_fs(root.rstrip("/"), use_listings_cache=False)
-        return sorted(
-            fs.unstrip_protocol(name.removesuffix(f"/{MANIFEST}")) for name in fs.glob(f"{path}/**/{MANIFEST}")
-        )
+        try:
+            fs, path = fsspec.core.url_to_fs(root.rstrip("/"), use_listings_cache=False)
+            books = fs.glob(f"{path}/**/{MANIFEST}")
+        except Exception as e:  # every store has errors of its own
+            raise ValueError(f"{root} cannot be opened: {type(e).__name__}: {line(e)}") from e
+        return sorted(fs.unstrip_protocol(name.removesuffix(f"/{MANIFEST}")) for name in books)
     return sorted(str(path.parents[1]) for path in Path(root).rglob(MANIFEST))
 
 
