@@ -116,7 +116,7 @@ class Store:
             try:
                 self._finds, etag = False, self._write(name, data, about, "create")
                 return "uploaded", etag
-            except exceptions.AlreadyExistsError:
+            except (exceptions.AlreadyExistsError, NotImplementedError):  # the latter: AWS_CONDITIONAL_PUT=disabled
                 self._finds, known = True, self.find(name) or {"sha256": "-", "etag": ""}
         if sha256 == (known["sha256"] or hashlib.sha256(self.get(name)).hexdigest()):
             return "present", known["etag"]

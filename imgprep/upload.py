@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,8 +53,7 @@ def upload(
         rows = zip(plan["identities"][split], sizes.to_pylist(), table["status"].to_pylist(), strict=True)
         plan["identities"][split] = [f"{size}/{sha}" if sha and status == "ok" else None for sha, size, status in rows]
         found |= dict.fromkeys(v for v in sizes.unique().to_pylist() if v is not None)
-    target = _template(target, found.keys() != {""})
-    stores = {size: Store(target.replace("{variant}", size), credentials_env) for size in found}
+    target, stores = _stores(target, list(found), credentials_env)
     shown = target if "://" in target else os.path.basename(target)
     run = Upload(PartWriter(Folder(out), part_schema(COLUMNS)), load, stores)
     wanted = stage.Stage(
@@ -69,13 +68,23 @@ def upload(
     return stage.build(wanted, out, batch_size=batch_size, refresh=refresh, max_failed=max_failed, dry_run=dry_run)
 
 
+def check(target: str, sizes: Sequence[str], *, credentials_env: str | None = None) -> None:
+    """Before hours of work: would `upload` get in? Raises as it does, and creates what is missing.
+
+    A dry run asks nobody.
+    """
+    _, stores = _stores(target, sizes, credentials_env)
+    for store in () if os.environ.get("IMGPREP_DRY_RUN") else stores.values():
+        store.ready()
+
+
 def public(uploaded: Dataset, *, credentials_env: str | None = None) -> dict[str, bool]:
     """For the place of each size: can anyone read there, without credentials? Asked for the first object of each."""
     found: dict[str, bool] = {}
     for split in uploaded.splits:
         for uri in uploaded.table(split, ["uri"])["uri"].drop_null().to_pylist():
-            store, name = locate(uri, credentials_env)
-            if store.uri not in found:
+            if uri.rsplit("/", 2)[0] not in found:
+                store, name = locate(uri, credentials_env)
                 found[store.uri] = store.is_public(name)
     return found
 
@@ -86,11 +95,13 @@ def locate(uri: str, credentials_env: str | None = None) -> tuple[Store, str]:
     return Store(where, credentials_env), f"{folder}/{name}"
 
 
-def _template(target: str, has_sizes: bool) -> str:
+def _stores(target: str, sizes: Sequence[str], credentials_env: str | None) -> tuple[str, dict[str, Store]]:
+    """The whole target, and the store of each size."""
     if not isinstance(target, str) or not target:
         raise ValueError(f"target is az://container, s3://bucket, gs://bucket or a folder, not {target!r}")
-    target = target.rstrip("/") + ("/{variant}" if has_sizes and "{variant}" not in target else "")
-    return target if "://" in target else os.path.abspath(os.path.expanduser(target))
+    target = target.rstrip("/") + ("/{variant}" if any(sizes) and "{variant}" not in target else "")
+    target = target if "://" in target else os.path.abspath(os.path.expanduser(target))
+    return target, {size: Store(target.replace("{variant}", size), credentials_env) for size in sizes}
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,15 @@ def test_what_is_put_is_found_once_and_other_bytes_replace_it(opened, fresh):
         opened.get("a/1.png")
 
 
+@pytest.mark.parametrize("fresh", ["s3"], indirect=True)
+def test_a_server_without_conditional_puts_is_looked_at_first(fresh, monkeypatch):
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")  # for servers that answer 501 to If-None-Match
+    one = Store(fresh)
+    one.ready()
+    stored = [one.put("1", data, content_type="image/png")[0] for data in (b"one", b"one", b"two", b"two")]
+    assert stored == ["uploaded", "present"] * 2 and one.get("1") == b"two"
+
+
 @pytest.mark.parametrize("fresh", ("az", "s3"), indirect=True)
 def test_an_object_has_its_type_and_hash_and_only_a_signature_opens_it(opened):
     opened.put("a/1.jpg", b"picture", content_type="image/jpeg")

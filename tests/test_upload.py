@@ -167,6 +167,8 @@ def test_mistakes_are_told_before_any_work(sizes, tmp_path):
                          "https://x/y": "a store is az://"}.items():  # fmt: skip
         with pytest.raises(ValueError, match=says):
             upload.upload(sizes, target, str(tmp_path / "out"))
+        with pytest.raises(ValueError, match=says):
+            upload.check(target, ["original"])
     with pytest.raises(ValueError, match="is no dataset folder"):
         upload.upload(str(tmp_path), "az://pictures", str(tmp_path / "out"))
     with pytest.raises(ValueError, match="there is a column 'uri' already"):
