@@ -1,5 +1,8 @@
 """(tile, mask) pairs for training, cut out of huge pictures, with splits that no pixel's surroundings cross."""
 
+import functools
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,10 +13,11 @@ import pyarrow as pa
 
 from imgprep import blending, codec, fingerprint, rasters, splits, stage, work
 from imgprep.dataset import Dataset
-from imgprep.folder import Folder
+from imgprep.folder import PRIVATE, Folder
 from imgprep.gather import Shape
 from imgprep.parts import PartWriter, part_schema
 
+COPIES = f"{PRIVATE}/tiles"
 SHARES = {"train": 0.8, "test": 0.2}
 
 
@@ -37,6 +41,7 @@ def write(
     min_foreground: share of a tile's pixels, from 0 to 1, that the mask must have marked; others are left out.
     Pixels are those of the picture: 8 bits as they are, 16 bits divided by 257; 3 bands, or the first of fewer. What is
     left over at the right and the lower edge is not used. Each block without a tile is a row of `failures`.
+    Large pictures that are not tiled (strips, PNG, JPEG) are copied once into tiles, for the time of the run.
     Raises ValueError for a wrong option, and where a split would stay empty.
     """
     for name, value, least in (("tile", tile, 1), ("block", block, 1), ("margin", margin, 0)):
@@ -47,7 +52,9 @@ def write(
     from datasets import Features, Image, Value
 
     extra = Features({"x": Value("int32"), "y": Value("int32"), "mask": Image(), "foreground": Value("float32")})
-    blocks = [b for pair in _pairs(pictures) for b in _blocks(*pair, tile=tile, block=block, margin=margin)]
+    target = Folder(out)
+    cut = functools.partial(_blocks, copies=target.full(COPIES), tile=tile, block=block, margin=margin)
+    blocks = [b for pair in _pairs(pictures) for b in cut(*pair)]
     if not blocks:
         raise ValueError(f"no picture has a tile of {tile} x {tile} pixels: choose a smaller tile")
     names = [b["image_id"] for b in blocks]
@@ -68,10 +75,14 @@ def write(
         identities={s: [b["identity"] for b in some] for s, some in chosen.items()},
         inputs={s: _Blocks(some) for s, some in chosen.items()},
         nbytes=dict.fromkeys(chosen),
-        work=work.Work(PartWriter(Folder(out), part_schema(schema)), _given, Cut(tile, min_foreground)),
+        work=work.Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground)),
         shape=Shape(schema, children=True),
+        ready=_copy,
     )
-    return stage.build(plan, out, max_failed=1.0, dry_run=dry_run)
+    try:
+        return stage.build(plan, out, max_failed=1.0, dry_run=dry_run)
+    finally:
+        shutil.rmtree(target.full(COPIES), ignore_errors=True)
 
 
 def _pairs(pictures: Any) -> Iterator[tuple[str, str, str]]:
@@ -87,17 +98,29 @@ def _pairs(pictures: Any) -> Iterator[tuple[str, str, str]]:
                 yield row["image_id"], row["source"], Folder(ds.folder).full(row["mask"])
 
 
-def _blocks(name: str, source: str, mask: str, *, tile: int, block: int, margin: int) -> Iterator[dict[str, Any]]:
+def _blocks(
+    name: str, source: str, mask: str, *, copies: str, tile: int, block: int, margin: int
+) -> Iterator[dict[str, Any]]:
     with rasters.open(source) as picture, rasters.open(mask) as truth:
         width, height = size = picture.width, picture.height
         if size != (truth.width, truth.height):
             raise ValueError(f"{source} has {size} pixels, its mask {(truth.width, truth.height)}")
         content = f"{picture.identity}\n{truth.identity}"
+        path = f"{copies}/{picture.identity}.tif" if rasters.needs_copy(picture) else source
+        if "://" in path and path != source:
+            raise ValueError(f"{source} is not tiled, so a copy is needed: let out be a local folder")
     for y in range(0, height - tile + 1, block * tile + margin):
         for x in range(0, width - tile + 1, block * tile + margin):
             w, h = (min(block, (s - at) // tile) * tile for s, at in ((width, x), (height, y)))
-            given = {"source": source, "mask": mask, "box": (x, y, w, h)}
+            given = {"source": source, "path": path, "mask": mask, "box": (x, y, w, h)}
             yield {"image_id": f"{name}-{x}-{y}", "identity": f"{content}\n{x, y, w, h}", **given}
+
+
+def _copy(inputs: list[dict[str, Any]]) -> None:
+    for source, path in {(given["source"], given["path"]) for given in inputs}:
+        if path != source:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            rasters.copy(source, path)
 
 
 @dataclass
@@ -130,7 +153,7 @@ class Cut:
 
     def _rows(self, one: work.Loaded) -> Iterator[dict[str, Any]]:
         box, side, n = one.columns["box"], self.tile, 0
-        with rasters.open(one.columns["source"]) as picture, rasters.open(one.columns["mask"]) as truth:
+        with rasters.open(one.columns["path"]) as picture, rasters.open(one.columns["mask"]) as truth:
             pixels, masks, nodata = _eight_bits(picture.read(box)), truth.read(box)[..., 0], truth.nodata
         if masks.dtype != np.uint8:
             raise rasters.SourceError("unsupported_format", f"a mask has classes of 8 bits, this one {masks.dtype}")

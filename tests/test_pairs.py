@@ -7,7 +7,7 @@ from datasets import load_dataset
 from PIL import Image
 
 import imgprep
-from imgprep import dataset, pairs, rasters
+from imgprep import codec, dataset, pairs, rasters
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (500, 700, 3), np.uint8)
@@ -104,6 +104,19 @@ def test_grey_and_sixteen_bits(tmp_path):
     row = ds.table("train").to_pylist()[0]
     image = np.asarray(Image.open(io.BytesIO(ds.pictures("train", [0])[0])))
     assert np.array_equal(image, PICTURE[row["y"] : row["y"] + 50, row["x"] : row["x"] + 50, 0])
+
+
+def test_a_picture_without_tiles_is_copied_once_and_the_copy_removed(files, tmp_path, monkeypatch):
+    (mask,), made = files.values(), []
+    (tmp_path / "a.png").write_bytes(codec.encode(PICTURE))
+    copy = rasters.copy
+    monkeypatch.setattr(rasters, "WHOLE_PX", 10_000)
+    monkeypatch.setattr(rasters, "copy", lambda *paths: made.append(paths) or copy(*paths))
+    ds = pairs.write({str(tmp_path / "a.png"): mask}, str(tmp_path / "out"), tile=50, block=2, margin=20)
+    assert len(made) == 1 and not (tmp_path / "out" / ".imgprep" / "tiles").exists()
+    row = ds.table("train").to_pylist()[0]
+    image = codec.decode(ds.pictures("train", [0])[0])
+    assert np.array_equal(image, PICTURE[row["y"] : row["y"] + 50, row["x"] : row["x"] + 50])
 
 
 def test_wrong_options_and_pictures_are_told(files, tmp_path):
