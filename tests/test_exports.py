@@ -2,6 +2,8 @@
 
 import datetime
 import os
+import subprocess
+import sys
 
 import datasets
 import lance
@@ -155,6 +157,27 @@ def test_what_goes_wrong_leaves_the_earlier_export_and_nothing_beside_it(ds, tmp
         exports.export(newer, out, "disk")
     assert {*os.listdir(tmp_path)} == {"out", "newer"}
     assert len(opened(out, "disk", tmp_path)["train"][1]) == 7
+
+
+KILLED = """
+import os, sys
+from imgprep import dataset, exports
+seen, read = [], exports.groups
+def dies(*asked):
+    seen.append(asked)
+    return os.kill(os.getpid(), 9) if len(seen) == 3 else read(*asked)
+exports.groups = dies
+exports.export(dataset.open(sys.argv[1]), sys.argv[2], "disk")
+"""
+
+
+def test_an_export_that_was_killed_leaves_the_earlier_one_and_the_next_sweeps(ds, tmp_path):
+    out, few = str(tmp_path / "out"), images.copy(ds, {"train": ds.table("train").slice(0, 2)}, str(tmp_path / "few"))
+    exports.export(few, out, "disk")
+    assert subprocess.run([sys.executable, "-c", KILLED, ds.folder, out]).returncode == -9
+    assert len(opened(out, "disk", tmp_path)["train"][1]) == 2 and len(os.listdir(tmp_path)) == 3
+    exports.export(ds, out, "disk")
+    assert len(opened(out, "disk", tmp_path)["train"][1]) == 7 and {*os.listdir(tmp_path)} == {"out", "few"}
 
 
 @pytest.mark.parametrize(
