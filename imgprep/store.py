@@ -30,7 +30,8 @@ KINDS = {
     "gs": (clients.GCSStore, r"(?!goog)[a-z0-9][a-z0-9._-]*[a-z0-9]", "lower-case letters, digits, ., -, _",
            "GOOGLE_APPLICATION_CREDENTIALS", "gcs"),
 }  # fmt: skip
-MISSING, DENIED = "ContainerNotFound|NoSuchBucket", "AccessDenied|AuthorizationPermission|AuthorizationResource"
+MISSING = "ContainerNotFound|NoSuchBucket"
+DENIED = r"AccessDenied|AuthorizationPermission|AuthorizationResource|os error 13\b"
 SAID = {  # what the services' errors mean, in the order in which they are looked for
     r"ExpiredToken|InvalidToken|specified time frame": "what signs requests to {0} has expired: get a new one",
     r"Authenticat|AuthorizationFail|InvalidAccessKey|SignatureDoesNotMatch|Invalid Access|invalid_grant":
@@ -39,8 +40,10 @@ SAID = {  # what the services' errors mean, in the order in which they are looke
     r"AuthorizationHeaderMalformed|PermanentRedirect": "{0} lies in another region: set AWS_REGION",
     MISSING: "there is no {0}: create it, without public access",
     "Object at location .* not found": "there is no such object in {0}",
-    DENIED: "these credentials may not do this in {0}: they need to read, list and write",
-    r"HTTP error: (?!builder)|status code: (5\d\d|429)|urlopen": "{0} does not answer: run it again when it does",
+    DENIED: "no permission in {0}: it takes the right to read, list and write",
+    r"os error 28\b": "no space is left in {0}: free some and run it again",
+    r"HTTP error: (?!builder)|status code: (5\d\d|429)|urlopen|Errno|timed out|Remote end":
+        "{0} does not answer: run it again when it does",
 }
 FOREVER = "private, max-age=31536000, immutable"  # what lies under the name of its content never changes
 # A network that is gone is told within a minute; a large picture on a slow line has its time.
@@ -59,7 +62,7 @@ def _told(method: Callable) -> Callable:
     def run(self: "Store", *args: Any, **options: Any) -> Any:
         try:
             return method(self, *args, **options)
-        except (exceptions.BaseError, FileNotFoundError, urllib.error.URLError) as e:
+        except (exceptions.BaseError, OSError) as e:  # of obstore, and of the GET without credentials
             text, kind = str(e), type(e).__name__
         said = next((s for pattern, s in SAID.items() if re.search(pattern, text)), "")
         if not said:

@@ -100,6 +100,8 @@ def _stores(target: str, sizes: Sequence[str], credentials_env: str | None) -> t
     if not isinstance(target, str) or not target:
         raise ValueError(f"target is az://container, s3://bucket, gs://bucket or a folder, not {target!r}")
     target = target.rstrip("/") + ("/{variant}" if any(sizes) and "{variant}" not in target else "")
+    if target.startswith("memory:") and engine.workers():
+        raise ValueError("memory:// is this process's own: imgprep.session('local', workers=0) works in it")
     target = target if "://" in target else os.path.abspath(os.path.expanduser(target))
     return target, {size: Store(target.replace("{variant}", size), credentials_env) for size in sizes}
 

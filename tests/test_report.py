@@ -16,7 +16,7 @@ from browser import Page
 from made import table
 
 import imgprep
-from imgprep import codec, findings, geometry, images, report
+from imgprep import codec, findings, geometry, images, report, variants
 
 KINDS = ["mug", "jar", "box"]
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>{{ 7 * 7 }}"
@@ -200,6 +200,23 @@ def test_one_dataset_alone_has_no_before_and_after(products, tmp_path):
 def test_a_dataset_without_one_good_picture_still_has_a_report(tmp_path):
     page = written(tmp_path / "r.html", pipeline(tmp_path, {"train": [("gone.png", None)]}))
     assert "0 of 1 pictures ready; 1 placeholder: missing_file 1" == page.facts["verdict"]
+
+
+def test_the_sizes_of_a_picture_are_shown_beside_one_another_and_are_no_duplicates_of_it(tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(5):
+        (tmp_path / "in" / f"{n}.jpg").write_bytes(codec.encode(scene(n, (400, 300)), "JPEG", quality=95))
+    made = variants.build(str(tmp_path / "in"), str(tmp_path / "sizes"), vision_max_side=200, thumbnail_side=64)
+    page = written(tmp_path / "report.html", [made])
+    facts = page.facts
+    assert [(v["name"], v["pictures"], v["side"], v["kept"]) for v in facts["variants"]] == [
+        ("original", 5, 400, 5), ("vision", 5, 200, 0), ("thumbnail", 5, 64, 0)]  # fmt: skip
+    rows = pa.table(made.table("train")).to_pylist()
+    assert facts["variants"][1]["bytes"] == sum(row["nbytes"] for row in rows if row["variant"] == "vision")
+    text = page.text("variants")
+    assert "original: 400 × 300 · JPEG, as it was" in text and "thumbnail: 64 × 48 · JPEG, quality 85" in text
+    assert not facts["duplicates"]["groups"] and facts["splits"] == [{"name": "train", "rows": 5}]
+    assert facts["label"] == "", "the name of a file is no label because it stands in three rows"
 
 
 def test_no_dataset_or_a_folder_that_is_none_is_the_users_mistake(tmp_path):

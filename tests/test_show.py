@@ -4,7 +4,7 @@ import pytest
 from made import picture, table
 
 import imgprep
-from imgprep import codec, images, show
+from imgprep import codec, images, show, upload, variants
 
 HOSTILE = "<img src=x onerror=alert(1)>'\""
 SIGNED = "ftp://me:secret@example.org/" + "long/" * 30 + "cat.png?X-Amz-Signature=abc"
@@ -84,3 +84,20 @@ def test_rows_leave_source_out_where_another_column_says_the_same(tmp_path):
         same = images.download({"train": table([path], link=[path])}, str(tmp_path / "same"))
         other = images.download({"train": table([path], link=["a.png"])}, str(tmp_path / "other"))
     assert ">source</th>" not in html(show.rows(same)) and ">source</th>" in html(show.rows(other))
+
+
+def test_sizes_stand_beside_one_another_and_a_place_that_anyone_can_read_is_red(tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(3):
+        (tmp_path / "in" / f"{n}.png").write_bytes(codec.encode(picture(n, (400, 300))))
+    with imgprep.session("local", workers=0):
+        made = variants.build(str(tmp_path / "in"), str(tmp_path / "sizes"), vision_max_side=200, thumbnail_side=64)
+        up = upload.upload(made, str(tmp_path / "store"), str(tmp_path / "up"))
+    text = html(show.sizes(made, n=2))
+    assert text.count("<img src=") == 6 and ">vision: 3 pictures" in text
+    for size in ("400 × 300 · PNG, as it was", "64 × 48 · JPEG, quality 85"):
+        assert text.count(f"{size} · ") == 4, "of two pictures, each told to eyes and to readers"
+    found = upload.public(up)
+    assert "3 uploaded" in html(show.places(up, found)) and str(tmp_path) not in html(show.places(up, found))
+    found[next(iter(found))] = True
+    assert show.places(up, found)._repr_html_().count("<b style='color:#d11'>PUBLIC") == 1

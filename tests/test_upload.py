@@ -169,6 +169,10 @@ def test_mistakes_are_told_before_any_work(sizes, tmp_path):
             upload.upload(sizes, target, str(tmp_path / "out"))
         with pytest.raises(ValueError, match=says):
             upload.check(target, ["original"])
+    imgprep.session("local", 1)
+    with pytest.raises(ValueError, match="memory:// is this process's own"):
+        upload.upload(sizes, "memory://x", str(tmp_path / "out"))
+    imgprep.session("local", 0)
     with pytest.raises(ValueError, match="is no dataset folder"):
         upload.upload(str(tmp_path), "az://pictures", str(tmp_path / "out"))
     with pytest.raises(ValueError, match="there is a column 'uri' already"):
