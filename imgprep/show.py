@@ -119,8 +119,8 @@ def places(ds: Dataset, public: dict[str, bool]) -> Cell:
     for place, is_public in public.items():
         these = rows[rows.uri.str.startswith(f"{place}/")]
         counts = " and ".join(f"{n:,} {word}" for word, n in these.stored.value_counts().items())
-        says = "PUBLIC: anyone can read this, take its public access away" if is_public else "refused"
-        says = says if "://" in place else "a folder of this machine"
+        says = "refused" if "://" in place else "a folder of this machine"
+        says = "PUBLIC: anyone can read this, take its public access away" if is_public else says
         cell = f"<b style='color:#d11'>{says}</b>" if is_public else says
         lines.append([escape(public_text(place)), f"{counts}, {bytes_text(these.nbytes.sum())}", cell])
         texts.append(f"{public_text(place)}: {counts}, {says}")
