@@ -78,7 +78,8 @@ class Semantic(_Model):
     model: a file `*.onnx`, a folder, or a name on the Hub ("nvidia/segformer-b0-finetuned-ade-512-512").
     probability_of: the channel whose probability is given instead of the class, (h, w) float32.
     threshold: a model with one channel says 1 where that is so much or more.
-    activation: what the output of an ONNX file still needs to be probabilities: "sigmoid", "softmax", "" (nothing).
+    activation: what the output of an ONNX file still needs to be probabilities: "sigmoid", "softmax"; "" nothing (it is
+        an error where it is none, then); "none": its numbers are taken as they are.
     window: side of the square that the model always gets (a smaller picture is mirrored at its edge). None: its own
         size, else up to 2048 as they are. Larger pictures are cut into windows that share `overlap` pixels (an eighth);
         a pixel is taken from the window whose border is farthest: exact where the model looks no farther than half.
@@ -99,8 +100,8 @@ class Semantic(_Model):
         batch: int = 8,
     ):
         super().__init__(model, window, overlap, batch, threshold)
-        if activation not in ("", "sigmoid", "softmax"):
-            raise ValueError(f"activation is 'sigmoid', 'softmax' or '', not {activation!r}")
+        if activation not in ("", "sigmoid", "softmax", "none"):
+            raise ValueError(f"activation is 'sigmoid', 'softmax', 'none' or '', not {activation!r}")
         self.probability_of, self.spec["activation"] = probability_of, activation
         self.has_probabilities = not self.spec["classes"]
 
@@ -110,14 +111,23 @@ class Semantic(_Model):
 
     def decide(self, answer: np.ndarray) -> np.ndarray:
         """Of what `predict` gives, the class of each pixel, (h, w) uint8, or the probability that was asked for."""
-        n = self.probability_of
-        if n is not None and (self.spec["classes"] or not 0 <= n < answer.shape[2]):
+        n, channels = self.probability_of, answer.shape[2]
+        if n is not None and not (self.has_probabilities and 0 <= n < channels):
             raise ValueError(f"{self.model} gives no probability number {n}")
-        if n is not None:
-            return answer[..., n]
-        if self.spec["classes"]:
-            return answer[..., 0].astype(np.uint8)
-        return answer.argmax(2).astype(np.uint8) if answer.shape[2] > 1 else np.uint8(answer[..., 0] >= self.threshold)
+        if n is None and (channels > 1 or not self.has_probabilities):
+            classes = answer.argmax(2) if channels > 1 else answer[..., 0]
+            if classes.max(initial=0) > 255:
+                raise ValueError(f"{self.model} has more than 256 classes, a mask holds 256")
+            return classes.astype(np.uint8)
+        odds = answer[..., n or 0]
+        if (
+            not self.spec["activation"]
+            and self.spec["kind"] == "onnx"
+            and not -0.01 <= odds.min() <= odds.max() <= 1.01
+        ):
+            told = f"{self.model} gives {odds.min():.3g} to {odds.max():.3g}, which are no probabilities"
+            raise ValueError(f"{told}: say activation='sigmoid' (or 'softmax', or 'none')")
+        return odds if n is not None else np.uint8(odds >= self.threshold)
 
     def __call__(self, image: np.ndarray | list[np.ndarray]) -> Any:
         images = image if isinstance(image, list) else [image]

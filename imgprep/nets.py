@@ -47,13 +47,10 @@ def _digest(files: Sequence[str]) -> str:
     return whole.hexdigest()
 
 
-def _full_size(answer: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """(h, w, channels) of an answer that is smaller than its picture: bilinear between pixel centres, as in torch."""
-    if answer.shape[1::-1] == size_wh:
-        return answer
-    if answer.dtype != np.float32:
-        return cv2.resize(answer.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)[..., None]
-    return cv2.resize(answer, size_wh, interpolation=cv2.INTER_LINEAR).reshape(*size_wh[::-1], -1)
+def _full_size(answer: np.ndarray, size_wh: tuple[int, int], how: int) -> np.ndarray:
+    """(h, w, channels) float32 of an answer that may be smaller than its picture: pixel centres as in torch."""
+    answer = np.ascontiguousarray(answer, np.float32)
+    return answer if answer.shape[1::-1] == size_wh else cv2.resize(answer, size_wh, interpolation=how)
 
 
 # ONNX ----------------------------------------------------------------------------------------------------------------
@@ -103,7 +100,7 @@ def _onnx_spec(path: str) -> dict[str, Any]:
         "window": (w, h) if w and h else None,
         "fixed": bool(w and h),
         "batch": 1 if objects else count or None,
-        "classes": "float" not in outputs[0].type,
+        "classes": outputs[0].type not in ("tensor(float)", "tensor(float16)", "tensor(double)"),
         "is_last": is_last,
         "uint8": _UINT8 | said,
     }
@@ -137,10 +134,8 @@ def _onnx(spec: dict[str, Any], threshold: float) -> Net:
 def _semantic(answer: np.ndarray, spec: dict[str, Any], size_wh: tuple[int, int]) -> np.ndarray:
     if answer.ndim == 3 and not spec["is_last"]:
         answer = np.moveaxis(answer, 0, -1)
-    answer = answer.reshape(*answer.shape[:2], -1)
-    if spec["classes"]:
-        return _full_size(answer, size_wh)
-    answer = _full_size(np.ascontiguousarray(answer, np.float32), size_wh)
+    answer = _full_size(answer, size_wh, cv2.INTER_NEAREST_EXACT if spec["classes"] else cv2.INTER_LINEAR)
+    answer = answer.reshape(*size_wh[::-1], -1)
     if spec["activation"] == "sigmoid":
         return 1 / (1 + np.exp(-answer))
     if spec["activation"] == "softmax":
@@ -237,7 +232,7 @@ def _transformers(spec: dict[str, Any], threshold: float) -> Net:
         sizes = [(h, w)] * len(stack)
         if spec["wanted"] == "classes":
             maps = processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
-            return [m.cpu().numpy()[..., None] for m in maps]
+            return [m.cpu().numpy()[..., None].astype(np.float32) for m in maps]
         found = processor.post_process_instance_segmentation(outputs, threshold=threshold, target_sizes=sizes)
         names = model.config.id2label
         return [

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import rasterio
 from skimage.measure import label
-from test_models import WIDE, conv, filtered, score
+from test_models import KERNEL, WIDE, conv, filtered, score
 
 import imgprep
 from imgprep import blending, instances, models, rasters, segmentation, tiling
+
+KERNELS = np.concatenate([KERNEL[..., ::-1], KERNEL])  # of two classes
 
 
 def raster(path, image):
@@ -38,7 +40,7 @@ def inline():
 @pytest.mark.parametrize("fixed", [True, False])
 def test_a_picture_that_is_segmented_by_tiles_is_the_whole_ones(tmp_path, inline, fixed, tile_wh):
     path = conv(tmp_path / "m.onnx", sides=(96, 96) if fixed else ("h", "w"))
-    source, model = raster(tmp_path / "a.tif", WIDE), models.Semantic(path, overlap=8, batch=3)
+    source, model = raster(tmp_path / "a.tif", WIDE), models.Semantic(path, activation="none", overlap=8, batch=3)
     found = segmentation.segment(source, str(tmp_path / "out"), model, tile_wh=tile_wh, objects=False)
     assert np.array_equal(mask_of(found), np.uint8(filtered(WIDE) >= 0.5))
     if tile_wh:  # the kernel looks two pixels far
@@ -52,7 +54,7 @@ def test_blended_probabilities_are_those_of_whole_accumulators(tmp_path, inline,
     """Seams are made on purpose: a kernel that looks far, and an overlap that is too small for it."""
     kernel = np.random.default_rng(8).normal(0, 0.3, (1, 3, 21, 21)).astype(np.float32)
     path = conv(tmp_path / "m.onnx", kernel=kernel, sides=(96, 96))
-    source, model = raster(tmp_path / "a.tif", WIDE), models.Semantic(path, overlap=12)
+    source, model = raster(tmp_path / "a.tif", WIDE), models.Semantic(path, activation="none", overlap=12)
     height, width = WIDE.shape[:2]
     weight = np.outer(blending.weights(96, blend), blending.weights(96, blend))
     weight = weight.clip(min=1e-3) if blend == "gaussian" else weight
@@ -111,8 +113,13 @@ def test_a_model_of_objects_is_segmented_by_tiles(tmp_path, inline):
 
 def test_a_models_file_is_an_operator_by_its_name(tmp_path, inline):
     path, source = conv(tmp_path / "m.onnx"), raster(tmp_path / "a.tif", WIDE)
+    conv(path, kernel=KERNELS)
     found = segmentation.segment(source, str(tmp_path / "out"), [path, "opening 3"], objects=False)
-    want = cv2.morphologyEx(np.uint8(filtered(WIDE) >= 0.5), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    want = cv2.morphologyEx(
+        np.uint8(filtered(WIDE, kernel=KERNELS[1:]) > filtered(WIDE, kernel=KERNELS[:1])),
+        cv2.MORPH_OPEN,
+        np.ones((3, 3), np.uint8),
+    )
     assert np.array_equal(mask_of(found), want)
     with pytest.raises(ValueError, match="there is no model file"):
         segmentation.segment(source, str(tmp_path / "out"), "nowhere.onnx")

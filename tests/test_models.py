@@ -61,7 +61,7 @@ def score(model, image):
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])
 def test_an_onnx_file_says_how_its_pictures_lie_and_how_they_are_scaled(tmp_path, channels_last, kind):
-    model = models.Semantic(conv(tmp_path / "m.onnx", channels_last=channels_last, kind=kind))
+    model = models.Semantic(conv(tmp_path / "m.onnx", channels_last=channels_last, kind=kind), activation="none")
     want = filtered(WIDE, scale=1 if kind == TensorProto.UINT8 else 1 / 255)
     assert np.allclose(score(model, WIDE), want, rtol=1e-4, atol=2e-3 * want.std())
     assert np.array_equal(model(WIDE), score(model, WIDE) >= 0.5) and 0.1 < model(WIDE).mean() < 0.9
@@ -71,12 +71,12 @@ def test_normalisation_is_read_from_the_file_or_from_beside_it(tmp_path):
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
     want = filtered(WIDE, mean=mean, std=std)
     inside = conv(tmp_path / "inside.onnx", meta={"image_mean": json.dumps(mean), "image_std": json.dumps(std)}.items())
-    assert np.allclose(score(models.Semantic(inside), WIDE), want, atol=1e-3)
+    assert np.allclose(score(models.Semantic(inside, activation="none"), WIDE), want, atol=1e-3)
     (tmp_path / "beside").mkdir()
     beside = conv(tmp_path / "beside" / "m.onnx")
-    assert not np.allclose(score(models.Semantic(beside), WIDE), want, atol=1e-3)
+    assert not np.allclose(score(models.Semantic(beside, activation="none"), WIDE), want, atol=1e-3)
     (tmp_path / "beside" / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": std}))
-    assert np.allclose(score(models.Semantic(beside), WIDE), want, atol=1e-3)
+    assert np.allclose(score(models.Semantic(beside, activation="none"), WIDE), want, atol=1e-3)
 
 
 @pytest.mark.parametrize("fixed", [True, False])
@@ -85,7 +85,7 @@ def test_windows_with_an_overlap_give_what_the_whole_picture_gives(tmp_path, fix
     want = np.uint8(filtered(WIDE) >= 0.5)
 
     def found(overlap):
-        return models.Semantic(path, window=None if fixed else 64, overlap=overlap, batch=5)(WIDE)
+        return models.Semantic(path, activation="none", window=None if fixed else 64, overlap=overlap, batch=5)(WIDE)
 
     assert np.array_equal(found(4), want) and np.array_equal(found(37), want)
     assert (found(2) != want).sum() > 5  # the kernel looks two pixels far: an overlap of 4 is what it needs
@@ -94,10 +94,10 @@ def test_windows_with_an_overlap_give_what_the_whole_picture_gives(tmp_path, fix
 def test_one_picture_many_pictures_and_any_batch_give_the_same(tmp_path):
     pictures = [WIDE, WIDE[:40, :40], WIDE[:64, :64], WIDE[5:45, 5:45], WIDE[:10, 50:300]]
     path = conv(tmp_path / "m.onnx", sides=(64, 64))
-    one_by_one = [models.Semantic(path, batch=1)(p) for p in pictures]
+    one_by_one = [models.Semantic(path, activation="none", batch=1)(p) for p in pictures]
     assert [m.shape for m in one_by_one] == [p.shape[:2] for p in pictures]
     for batch in (2, 16):
-        assert all(map(np.array_equal, models.Semantic(path, batch=batch)(pictures), one_by_one))
+        assert all(map(np.array_equal, models.Semantic(path, activation="none", batch=batch)(pictures), one_by_one))
     mirrored = np.pad(WIDE[:40, :40], ((0, 24), (0, 24), (0, 0)), "symmetric")
     assert np.array_equal(one_by_one[1], np.uint8(filtered(mirrored) >= 0.5)[:40, :40])
 
@@ -115,14 +115,38 @@ def test_classes_probabilities_and_a_coarse_output(tmp_path):
     logits = cv2.resize(coarse, (96, 64), interpolation=cv2.INTER_LINEAR)
     assert (logits.argmax(2) == model(crop)).mean() > 0.999
     with pytest.raises(ValueError, match="gives no probability number 7"):
-        models.Semantic(path, probability_of=7)(crop)
+        models.Semantic(path, activation="none", probability_of=7)(crop)
+
+
+def test_numbers_that_are_no_probabilities_are_not_taken_for_some(tmp_path):
+    path = conv(tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match=r"gives -\d.* which are no probabilities: say activation='sigmoid'"):
+        models.Semantic(path)(WIDE)
+    assert np.array_equal(models.Semantic(path, activation="sigmoid")(WIDE), filtered(WIDE) >= 0)
+
+
+def test_a_file_may_give_classes_themselves(tmp_path):
+    """The number of the brightest band, at half the size."""
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["a"], axis=1, keepdims=0),
+        helper.make_node("Slice", ["a", "from", "to", "axes", "steps"], ["y"]),
+    ]
+    values = {"from": [0, 0], "to": [9999, 9999], "axes": [1, 2], "steps": [2, 2]}
+    weights = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in values.items()]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    y = helper.make_tensor_value_info("y", TensorProto.INT64, ["n", "p", "q"])
+    graph = helper.make_graph(nodes, "argmax", [x], [y], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    model = models.Semantic(str(tmp_path / "m.onnx"))
+    assert np.array_equal(model(WIDE[:60, :90]), WIDE[:60:2, :90:2].argmax(2).repeat(2, 0).repeat(2, 1))
+    assert not model.has_probabilities
 
 
 def test_sixteen_bits_and_more_bands_go_in_as_they_are(tmp_path):
     kernel = np.random.default_rng(4).normal(0, 1, (1, 6, 3, 3)).astype(np.float32)
     tile = np.random.default_rng(5).integers(0, 65536, (30, 40, 6), np.uint16)
     assert np.allclose(
-        score(models.Semantic(conv(tmp_path / "m.onnx", kernel=kernel)), tile),
+        score(models.Semantic(conv(tmp_path / "m.onnx", kernel=kernel), activation="none"), tile),
         filtered(tile, scale=1, kernel=kernel),
         rtol=1e-4,
         atol=2,
@@ -131,13 +155,13 @@ def test_sixteen_bits_and_more_bands_go_in_as_they_are(tmp_path):
 
 def test_a_model_travels_by_name_and_comes_with_the_hash_of_its_file(tmp_path):
     path = conv(tmp_path / "m.onnx")
-    model = models.Semantic(path)
+    model = models.Semantic(path, activation="none")
     model(WIDE)
     assert len(pickle.dumps(model)) < 2000
     assert np.array_equal(pickle.loads(pickle.dumps(model))(WIDE), model(WIDE))
     before = model.spec["digest"]
     conv(tmp_path / "m.onnx", kernel=KERNEL + 1)
-    assert models.Semantic(path).spec["digest"] != before
+    assert models.Semantic(path, activation="none").spec["digest"] != before
 
 
 def test_a_stage_computes_again_when_the_model_was_trained_again(tmp_path, capsys):
@@ -146,14 +170,17 @@ def test_a_stage_computes_again_when_the_model_was_trained_again(tmp_path, capsy
     source = {"train": table([str(tmp_path / f"{i}.png") for i in range(6)])}
     path = conv(tmp_path / "m.onnx")
     with imgprep.session("local", workers=0):
-        done = images.transform(source, str(tmp_path / "out"), models.Semantic, model=path, batch=4)
+        done = images.transform(source, str(tmp_path / "out"), models.Semantic, model=path, activation="none", batch=4)
         assert done.counts()["ok"] == 6
         masks = [codec.decode(b)[..., 0] for b in done.pictures("train", range(6))]
-        assert all(np.array_equal(m, models.Semantic(path)(picture(i, (60, 40)))) for i, m in enumerate(masks))
-        images.transform(source, str(tmp_path / "out"), models.Semantic(path), batch=4)
+        assert all(
+            np.array_equal(m, models.Semantic(path, activation="none")(picture(i, (60, 40))))
+            for i, m in enumerate(masks)
+        )
+        images.transform(source, str(tmp_path / "out"), models.Semantic(path, activation="none"), batch=4)
         assert "nothing to compute" in capsys.readouterr().out
         conv(tmp_path / "m.onnx", kernel=-KERNEL)
-        images.transform(source, str(tmp_path / "out"), models.Semantic, model=path, batch=4)
+        images.transform(source, str(tmp_path / "out"), models.Semantic, model=path, activation="none", batch=4)
         assert "6 of 6 rows to compute: function changed" in capsys.readouterr().out
 
 
@@ -169,7 +196,7 @@ def test_wrong_models_are_told_before_any_work(tmp_path):
         ({"model": str(tmp_path / "empty")}, "has no config.json"),
         ({"model": conv(tmp_path / "m.onnx", sides=(64, 64)), "window": 128}, "takes pictures of 64 x 64 pixels only"),
         ({"model": conv(tmp_path / "n.onnx"), "window": 64, "overlap": 64}, "less than the window, 64 pixels, not 64"),
-        ({"model": str(tmp_path / "n.onnx"), "activation": "relu"}, "activation is 'sigmoid', 'softmax' or ''"),
+        ({"model": str(tmp_path / "n.onnx"), "activation": "relu"}, "activation is 'sigmoid', 'softmax', 'none' or ''"),
     ]
     for options, told in cases:
         with pytest.raises(ValueError, match=told):
@@ -178,7 +205,7 @@ def test_wrong_models_are_told_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="take models.Semantic"):
         models.Objects(str(tmp_path / "n.onnx"))
     with pytest.raises(ValueError, match="n.onnx takes 3 bands, this picture has 4"):
-        models.Semantic(str(tmp_path / "n.onnx"))(np.zeros((8, 8, 4), np.uint8))
+        models.Semantic(str(tmp_path / "n.onnx"), activation="none")(np.zeros((8, 8, 4), np.uint8))
 
 
 def test_a_missing_extra_is_told_with_what_to_install(tmp_path, monkeypatch):
