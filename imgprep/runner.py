@@ -42,11 +42,10 @@ class StepFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind: its folder with the executed notebooks, its report, and the folders of its datasets."""
+    """What a run left behind: its folder with the executed notebooks, and its report."""
 
     folder: Path
     report: Path | None
-    datasets: list[str]
 
 
 def run(name: str | os.PathLike, given: dict[str, Any] | None = None, *, command: str = "") -> RunResult:
@@ -70,7 +69,7 @@ def run(name: str | os.PathLike, given: dict[str, Any] | None = None, *, command
             seconds = time.monotonic() - began
             print(f"      done in {clock(seconds)}", flush=True)
             steps.append({"notebook": notebook.name, "seconds": round(seconds, 1), "status": "completed"})
-    result = RunResult(folder, folder / "report.html" if plan.report else None, plan.report)
+    result = RunResult(folder, folder / "report.html" if plan.report else None)
     if result.report:
         _write_report(plan, result.report, steps, command or plan.command)
     Folder(folder.parent).put("latest", f"{folder.name}\n".encode())
