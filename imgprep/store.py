@@ -9,6 +9,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -238,11 +239,14 @@ class Store:
         azure = {"connection_string": self._secret} if self._secret else {"anon": False}
         options = {"az": azure, "s3": key if self._secret else {}, "gs": {"token": self._secret or None}}[self.kind]
         try:
-            fsspec.filesystem(self.kind, skip_instance_cache=True, **options).mkdir(self.container)
+            with warnings.catch_warnings(action="ignore"):  # adlfs may not do it, and only warns; so we look again
+                fsspec.filesystem(self.kind, skip_instance_cache=True, **options).mkdir(self.container)
+            next(iter(obstore.list(self._client)), None)
         except Exception as e:  # every service has errors of its own
             extra = f"`pip install imgprep[{KINDS[self.kind][4]}]`"
-            why = f"it needs {extra}" if isinstance(e, ImportError) else type(e).__name__
-            raise StoreError(f"there is no {self.kind}://{self.container}, and it cannot be created: {why}") from None
+            why = f"it needs {extra}" if isinstance(e, ImportError) else "make it, without public access"
+            missing = f"there is no {self.kind}://{self.container}, and it cannot be created from here"
+            raise StoreError(f"{missing}: {why}") from None
 
     def _etag(self, meta: Any) -> str:
         return "" if self.kind == "file" else (meta["e_tag"] or "").strip('"')  # a disk's would name its blocks

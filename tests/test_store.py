@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import socket
+import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -127,6 +128,26 @@ def test_a_missing_container_is_created_private(azurite, s3, admin):
     assert grant["Grantee"]["Type"] == "CanonicalUser"
 
 
+def test_a_missing_container_that_may_not_be_created_is_a_sentence(azurite, s3, monkeypatch):
+    from datetime import UTC, datetime, timedelta
+
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+    from fsspec.registry import _registry
+
+    name, until = f"t{uuid.uuid4().hex}", datetime.now(UTC) + timedelta(hours=1)
+    sas = generate_container_sas("devstoreaccount1", name, account_key=AZURITE_KEY, expiry=until,
+                                 permission=ContainerSasPermissions.from_string("rwl"))  # fmt: skip
+    endpoint = azurite_connection(azurite).partition("BlobEndpoint")[2]
+    monkeypatch.setenv("MY_STORE", f"BlobEndpoint{endpoint}AccountName=devstoreaccount1;SharedAccessSignature={sas}")
+    one = Store(f"az://{name}", "MY_STORE")
+    missing = f"there is no az://{name}, and it cannot be created from here"
+    assert told(StoreError, one, sas) == f"{missing}: make it, without public access"
+    for kind, package, extra in (("az", "adlfs", "azure"), ("s3", "s3fs", "s3")):
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.delitem(_registry, kind, raising=False)
+        assert told(StoreError, Store(f"{kind}://{name}")).endswith(f"it needs `pip install imgprep[{extra}]`")
+
+
 @pytest.mark.parametrize("level", ["container", "blob"])
 @pytest.mark.parametrize("filled", [False, True])
 def test_a_public_container_is_refused(admin, level, filled):
@@ -159,7 +180,8 @@ def told(kind: type, one: Store, secret: str = "hush") -> str:
         one.ready()
     text = str(caught.value)
     assert "\n" not in text and secret not in text and "<" not in text
-    assert caught.value.__context__ is None and len(caught.value._render_traceback_()) == 1
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert len(caught.value._render_traceback_()) == 1
     return text
 
 
