@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from imgprep import uris
 from imgprep.instances import Instance, cropped
 
 Net = Callable[[np.ndarray], list[Any]]
@@ -27,7 +28,12 @@ def spec(model: str) -> dict[str, Any]:
     """
     if not isinstance(model, str) or not model:
         raise ValueError(f"model is a file, a folder or a name on the Hub, not {model!r}")
-    return _onnx_spec(model) if model.lower().endswith(".onnx") else _hub_spec(model)
+    path = uris.absolute(model)  # workers may start elsewhere
+    if not model.lower().endswith(".onnx"):
+        return _hub_spec(path if os.path.isdir(path) else model)
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no model file {model!r}")
+    return _onnx_spec(path)
 
 
 def load(spec: dict[str, Any], threshold: float) -> Net:
@@ -71,8 +77,6 @@ def _session(path: str) -> Any:
 
 
 def _onnx_spec(path: str) -> dict[str, Any]:
-    if not os.path.isfile(path):
-        raise ValueError(f"there is no model file {path!r}")
     session = _session(path)
     entry, outputs = session.get_inputs()[0], session.get_outputs()
     shape = [s if isinstance(s, int) and s > 0 else 0 for s in entry.shape]

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from made import folder, table, tree
 from skimage.measure import label
 from test_models import KERNEL, WIDE, conv, filtered, score
 
 import imgprep
-from imgprep import blending, instances, models, rasters, segmentation, tiling
+from imgprep import blending, images, instances, models, rasters, segmentation, tiling
 
 KERNELS = np.concatenate([KERNEL[..., ::-1], KERNEL])  # of two classes
 
@@ -142,3 +143,14 @@ def test_damage_takes_only_the_windows_that_touch_it(tmp_path, inline):
     lost = mask == 255
     assert lost.any() and np.array_equal(mask[~lost], good[~lost])
     assert 0 < row["failed_tiles"] <= 9 < row["tiles"] and "cannot be read" in row["failed_example"]
+
+
+@pytest.mark.ray
+def test_every_engine_gives_the_same_bytes_with_a_model(tmp_path):
+    model = models.Semantic(conv(tmp_path / "m.onnx", kernel=KERNELS, sides=(96, 96)), batch=4)
+    source, paths = raster(tmp_path / "a.tif", WIDE), folder(tmp_path / "pictures", 12)
+    for name, workers in (("inline", 0), ("local", 2), ("ray", 2)):
+        with imgprep.session("ray" if name == "ray" else "local", workers=workers):
+            segmentation.segment(source, str(tmp_path / name / "slide"), model, blend="gaussian")
+            images.transform({"train": table(paths)}, str(tmp_path / name / "masks"), model, batch=5)
+    assert tree(tmp_path / "inline") == tree(tmp_path / "local") == tree(tmp_path / "ray")
