@@ -64,7 +64,8 @@ def write(
     """Write one request about each ok picture of one size to folder/requests-00001.jsonl and so on.
 
     source: a dataset of `upload.upload`, whose URLs are signed, or one with pictures, which are sent as base64.
-    body: further parameters, such as {"max_tokens": 300}. expires_s: of signed URLs. max_lines, max_bytes: of a file.
+    body: further parameters, such as {"max_tokens": 300}. expires_s: of signed URLs, which may end before, with the
+        credentials that made them. max_lines, max_bytes: of a file.
     A request's custom_id is split/image_id. dry_run: only count. The files of an earlier call are replaced.
     Raises ValueError where there is no such picture, or one is too large for a file.
     """

@@ -34,7 +34,8 @@ KINDS = {
 MISSING = "ContainerNotFound|NoSuchBucket"
 DENIED = r"AccessDenied|AuthorizationPermission|AuthorizationResource|os error 13\b"
 SAID = {  # what the services' errors mean, in the order in which they are looked for
-    r"ExpiredToken|InvalidToken|specified time frame": "what signs requests to {0} has expired: get a new one",
+    r"ExpiredToken|InvalidToken|specified time frame|token is expired":
+        "what signs requests to {0} has expired: get a new one",
     r"Authenticat|AuthorizationFail|InvalidAccessKey|SignatureDoesNotMatch|Invalid Access|invalid_grant":
         "{0} refuses these credentials: check {1}",
     r"token request|api/token|169\.254\.169\.254|Account must be": "there are no credentials for {0}: set {1}",

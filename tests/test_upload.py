@@ -96,6 +96,7 @@ def test_a_second_run_asks_for_nothing_and_a_lost_folder_sends_no_bytes(sizes, p
     with Wire(monkeypatch) as wire:
         upload.upload(sizes, target, str(tmp_path / "out"))
         assert wire.puts == 3 * N
+        assert len(wire.open) // 2 <= 3 * upload.IN_FLIGHT + 9, "one client per size, and its connections are kept"
         first, before = objects({f"az://{place}/"}), wire.puts
         wire.requests.clear()
         capsys.readouterr()
