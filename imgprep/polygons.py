@@ -32,10 +32,11 @@ def write(labels: str, out: str) -> int:
     target = Folder(folder)
     with (
         rasters.open(labels) as raster,
-        rasters.gdal(),
+        rasters.gdal() as rasterio,
         target.create(lambda _: f"{name}.parquet") as table,
     ):
-        known = bool(raster.crs and raster.transform)
+        crs = rasterio.CRS.from_wkt(raster.crs) if raster.crs and raster.transform else None
+        known = bool(crs and (crs.is_geographic or crs.is_projected))  # a plan of a house has coordinates, too
         about = "WGS 84 longitude, latitude" if known else "pixels, y down"
         geo = {"version": "1.1.0", "primary_column": "polygon", "columns": {"polygon": GEO}}
         with target.create(lambda _: f"{name}.geojson") as text:

@@ -102,6 +102,15 @@ def test_on_earth_the_geojson_is_in_degrees_and_the_table_in_pixels(tmp_path):
     assert xs == pytest.approx([500_300, 500_500], abs=0.1) and ys == pytest.approx([4_999_900, 4_999_800], abs=0.1)
 
 
+def test_coordinates_that_are_not_of_the_earth_stay_pixels(tmp_path):
+    labels = np.zeros((60, 80), int)
+    labels[10:20, 30:50] = 1
+    house = rasterio.CRS.from_wkt('LOCAL_CS["a house",UNIT["metre",1]]')
+    _, geojson = written(tmp_path, labels, crs=house, transform=from_origin(0, 60, 1, 1))
+    assert geojson["coordinates"] == "pixels, y down"
+    assert shapely.geometry.shape(geojson["features"][0]["geometry"]).bounds == (30, 10, 50, 20)
+
+
 def test_a_picture_without_objects_gives_empty_files(tmp_path):
     found, geojson = written(tmp_path, np.zeros((70, 90), int))
     assert found.num_rows == 0 and geojson["features"] == [] and found.schema.names == polygons.SCHEMA.names
