@@ -138,7 +138,12 @@ def transform(
     columns = list(dict.fromkeys(c for t in planned["rows"].values() for c in t.column_names))
     init, call = _split_options(fn, options)
     if isinstance(fn, type) and getattr(fn, "once", False):  # a model of ours: a wrong one is told now
-        fn, options = fn(**init), call
+        known = [*inspect.signature(fn).parameters, *[*inspect.signature(fn.__call__).parameters][2:]]
+        fingerprint.check_known(fn.__name__, call, known)
+        try:
+            fn, options = fn(**init), call
+        except TypeError as e:
+            raise ValueError(str(e).replace(".__init__()", " is")) from None
     asked = fingerprint.check_options(fn, call, columns)
     give_columns(planned, asked)
     reusable = ""

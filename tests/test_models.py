@@ -189,6 +189,8 @@ def test_wrong_models_are_told_before_any_work(tmp_path):
     (tmp_path / "empty").mkdir()
     rows = {"train": table([str(tmp_path / "none.png")])}
     cases = [
+        ({}, "Semantic is missing 1 required positional argument: 'model'"),
+        ({"model": "nowhere.onnx", "windows": 64}, "Semantic has no option 'windows'.* did you mean 'window'"),
         ({"model": "nowhere.onnx"}, "there is no model file 'nowhere.onnx'"),
         ({"model": str(tmp_path / "text.onnx")}, "text.onnx is no model that onnxruntime opens"),
         ({"model": "someone/no-such-model"}, "no folder here, and the Hub cannot be asked"),
