@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imgprep import rasters
+from imgprep import components, rasters
 from imgprep.folder import Folder
 from imgprep.rasters import Raster
 
@@ -61,27 +61,15 @@ def _windows(raster: Raster) -> Iterator[tuple[int, int, np.ndarray]]:
 
 def _objects(raster: Raster) -> np.ndarray:
     """One row for each object, by id: id, area, left, top, right, bottom, sum of x, sum of y. int64."""
-    found = [np.zeros((0, 8), np.int64)]
-    for left, top, part in _windows(raster):
-        change = np.ones(part.shape, bool)
-        change[:, 1:] = part[:, 1:] != part[:, :-1]
-        starts = np.flatnonzero(change)
-        ids, runs = part.ravel()[starts], np.diff(starts, append=part.size)  # pixels of one row with one number
-        starts, ids, runs = starts[ids > 0], ids[ids > 0], runs[ids > 0]
-        y, x = np.divmod(starts, part.shape[1])
-        x, y = x + left, y + top
-        columns = ids, runs, x, y, x + runs, y + 1, runs * (2 * x + runs - 1) // 2, runs * y
-        found.append(_summed(np.stack(columns, 1).astype(np.int64)))
-    return _summed(np.concatenate(found))
-
-
-def _summed(rows: np.ndarray) -> np.ndarray:
+    names, pieces = ("label", "area", "x0", "y0", "x1", "y1", "sum_x", "sum_y"), [np.zeros((0, 8), np.int64)]
+    for x, y, part in _windows(raster):
+        found = components.regions(part, part, x, y, raster.width)
+        pieces.append(np.stack([found[name] for name in names], 1))
+    rows = np.concatenate(pieces)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     first = np.flatnonzero(np.diff(rows[:, 0], prepend=-1))
-    if not len(first):
-        return rows
     how = [np.minimum, np.add, np.minimum, np.minimum, np.maximum, np.maximum, np.add, np.add]
-    return np.stack([f.reduceat(rows[:, i], first) for i, f in enumerate(how)], 1)
+    return np.stack([f.reduceat(rows[:, i], first) for i, f in enumerate(how)], 1) if len(first) else rows
 
 
 def _outlines(raster: Raster, objects: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

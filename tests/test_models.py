@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import pickle
 import shutil
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from conftest import missing
 from made import picture, table
 from onnx import TensorProto, helper, numpy_helper
 
@@ -186,16 +188,12 @@ def test_a_stage_computes_again_when_the_model_was_trained_again(tmp_path, capsy
 
 def test_wrong_models_are_told_before_any_work(tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
-    (tmp_path / "empty").mkdir()
     rows = {"train": table([str(tmp_path / "none.png")])}
     cases = [
         ({}, "Semantic is missing 1 required positional argument: 'model'"),
         ({"model": "nowhere.onnx", "windows": 64}, "Semantic has no option 'windows'.* did you mean 'window'"),
         ({"model": "nowhere.onnx"}, "there is no model file 'nowhere.onnx'"),
         ({"model": str(tmp_path / "text.onnx")}, "text.onnx is no model that onnxruntime opens"),
-        ({"model": "someone/no-such-model"}, "no folder here, and the Hub cannot be asked"),
-        ({"model": "a/b/c"}, "no folder here, and no model on the Hub"),
-        ({"model": str(tmp_path / "empty")}, "has no config.json"),
         ({"model": conv(tmp_path / "m.onnx", sides=(64, 64)), "window": 128}, "takes pictures of 64 x 64 pixels only"),
         ({"model": conv(tmp_path / "n.onnx"), "window": 64, "overlap": 64}, "less than the window, 64 pixels, not 64"),
         ({"model": str(tmp_path / "n.onnx"), "activation": "relu"}, "activation is 'sigmoid', 'softmax', 'none' or ''"),
@@ -253,10 +251,20 @@ def test_mask_r_cnn_in_a_file_gives_the_objects_it_was_given(tmp_path):
     assert done.table("train")["boxes"].to_pylist() == [found["boxes"]]
 
 
+def hub():
+    """torch and transformers: too heavy for the lock."""
+    if not all(map(importlib.util.find_spec, ("torch", "transformers"))):
+        missing("torch and transformers")
+    import torch
+    import transformers
+
+    return torch, transformers
+
+
 @pytest.fixture(scope="module")
 def segformer(tmp_path_factory):
     """A folder with a SegFormer of a few weights, all of them random, and the numbers of its processor."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch, transformers = hub()
     torch.manual_seed(0)
     folder = str(tmp_path_factory.mktemp("segformer"))
     config = transformers.SegformerConfig(
@@ -304,7 +312,15 @@ def test_a_name_of_the_hub_stands_for_one_commit(segformer):
     assert np.array_equal(model(WIDE), models.Semantic(segformer)(WIDE))
 
 
-def test_a_folder_of_another_kind_is_told(segformer, tmp_path):
+def test_a_name_or_folder_of_another_kind_is_told(segformer, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, told in (
+        ("someone/no-such-model", "no folder here, and the Hub cannot be asked"),
+        ("a/b/c", "no folder here, and no model on the Hub"),
+        (str(tmp_path / "empty"), "has no config.json"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            models.Semantic(name)
     with pytest.raises(ValueError, match="gives classes: take models.Semantic"):
         models.Instances(segformer)
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertModel"]}))
@@ -316,7 +332,7 @@ def test_a_folder_of_another_kind_is_told(segformer, tmp_path):
 
 
 def test_a_universal_model_gives_objects_or_classes(tmp_path):
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch, transformers = hub()
     torch.manual_seed(1)
     swin = transformers.SwinConfig(
         image_size=64,
