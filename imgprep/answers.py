@@ -25,7 +25,7 @@ def _answered(operator: Callable, some: list[tuple], chosen: tuple) -> Iterator[
     pixels, answers = [p for _, p, _, _, error in some if not error], {}
     if hasattr(operator, "batch") and len(pixels) > 1:
         try:
-            answers = dict(enumerate(operator(pixels)))
+            answers = dict(enumerate(operator(pixels, *chosen)))
         except Exception:  # one tile must not take the others with it
             answers = {}
     n = 0

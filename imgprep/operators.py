@@ -10,6 +10,9 @@ with the attribute `instances = True`), or probabilities (float32, 0 to 1). Attr
     stats_radius what `stats` needs around `inner`, in pixels (0 where it is absent).
     two_pass     False: `choose` needs no first pass (of an operator that could have one).
     once         True: a model, so that each worker keeps one.
+    batch        it also takes a list of up to so many tiles, and returns a list of as many results.
+    tile_wh, least_wh    the tiles it is made for; the least that it wants of a picture that has so much.
+    predict, decide      probabilities (h, w, channels) of a list of tiles; and their mask, for blending (see models).
     instances    True: each number of the result is an object of its own.
     version      of operators in an installed package: raise it when results change.
 

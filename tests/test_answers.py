@@ -154,3 +154,27 @@ def test_every_engine_gives_the_same_bytes_with_a_model(tmp_path):
             segmentation.segment(source, str(tmp_path / name / "slide"), model, blend="gaussian")
             images.transform({"train": table(paths)}, str(tmp_path / name / "masks"), model, batch=5)
     assert tree(tmp_path / "inline") == tree(tmp_path / "local") == tree(tmp_path / "ray")
+
+
+def test_one_tile_that_fails_takes_no_other_of_its_batch_with_it(tmp_path, inline):
+    class Picky:
+        radius, version, batch = 0, 1, 4
+
+        def __init__(self):
+            self.sizes = []
+
+        def __call__(self, tile):
+            tiles = tile if isinstance(tile, list) else [tile]
+            self.sizes.append(len(tiles))
+            if any(np.array_equal(t, WIDE[64:128, 64:128]) for t in tiles):
+                raise ValueError("not this one")
+            masks = [(t[..., 0] > 127).astype(np.uint8) for t in tiles]
+            return masks if isinstance(tile, list) else masks[0]
+
+    picky, source = Picky(), raster(tmp_path / "a.tif", WIDE)
+    found = segmentation.segment(source, str(tmp_path / "out"), picky, tile_wh=[64, 64], objects=False)
+    mask, row = mask_of(found), found.table("train").to_pylist()[0]
+    assert (row["tiles"], row["failed_tiles"]) == (18, 1) and "not this one" in row["failed_example"]
+    assert (mask[64:128, 64:128] == 255).all()
+    mask[64:128, 64:128] = WIDE[64:128, 64:128, 0] > 127
+    assert np.array_equal(mask, WIDE[..., 0] > 127) and max(picky.sizes) == 4
