@@ -14,10 +14,10 @@ TYPES = {"uint8": "Byte", "uint16": "UInt16", "int32": "Int32", "float32": "Floa
 SIDE = 512
 
 
-def tiff_options(compress: str = "zstd") -> dict[str, Any]:
+def tiff_options(compress: str = "zstd", predictor: int = 1) -> dict[str, Any]:
     """Quick to pack: for what is read once or twice."""
-    level = {"zstd": "zstd_level", "deflate": "zlevel"}[compress]
-    return {"driver": "GTiff", "compress": compress, level: 1, "tiled": True, "blockxsize": SIDE, "blockysize": SIDE}
+    packed = {"compress": compress, {"zstd": "zstd_level", "deflate": "zlevel"}[compress]: 1, "predictor": predictor}
+    return {"driver": "GTiff", "tiled": True, "blockxsize": SIDE, "blockysize": SIDE, **packed}
 
 
 def tiff(array: np.ndarray, nodata: float | None = None) -> bytes:

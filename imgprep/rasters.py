@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
 import numpy as np
 
 from imgprep import fingerprint, uris
@@ -26,17 +27,17 @@ SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")  # openslide
 VSI = {"s3": "/vsis3/", "s3a": "/vsis3/", "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/", "gs": "/vsigs/"}
 VSI |= {"gcs": "/vsigs/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 # Not GDAL's default for its cache, which is 5 % of the machine's memory and reads like a leak.
-OPTIONS = {"GDAL_CACHEMAX": 64, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 3}
+OPTIONS = {"GDAL_CACHEMAX": 32 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 3}
 OPTIONS |= {"GDAL_HTTP_RETRY_DELAY": 1, "GDAL_HTTP_CONNECTTIMEOUT": 20, "GDAL_HTTP_LOW_SPEED_TIME": 30}
 OPTIONS |= {"GDAL_HTTP_LOW_SPEED_LIMIT": 1000, "CPL_LOG": os.devnull}  # warnings would go to stderr past Python
 WHOLE_PX = 2048 * 2048  # what has fewer pixels may as well be decoded whole
 
 
 @contextlib.contextmanager
-def gdal() -> Iterator[Any]:
+def gdal(**more: Any) -> Iterator[Any]:
     """rasterio with the options above, in this thread. ValueError where it is not installed."""
     rasterio = _rasterio()
-    options, endpoint = dict(OPTIONS), urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    options, endpoint = OPTIONS | more, urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
     if endpoint.netloc:  # boto's name for it; GDAL has others
         options |= {"AWS_S3_ENDPOINT": endpoint.netloc, "AWS_VIRTUAL_HOSTING": "FALSE"}
         options["AWS_HTTPS"] = "YES" if endpoint.scheme == "https" else "NO"
@@ -129,15 +130,18 @@ class Raster:
         x, y, w, h = window or (0, 0, dataset.width, dataset.height)
         if min(x, y, w - 1, h - 1) < 0 or x + w > dataset.width or y + h > dataset.height:
             raise ValueError(f"window {x, y, w, h} is not inside {dataset.width} x {dataset.height} pixels")
-        out = np.empty((h, w, len(self._bands)), self.dtype)
         with gdal() as rasterio:
             place = rasterio.windows.Window(x, y, w, h)
-            try:  # GDAL writes pixel by pixel, as OpenCV wants it
-                dataset.read(self._bands, window=place, out=out.transpose(2, 0, 1))
+            try:
+                planes = dataset.read(self._bands, window=place)
             except rasterio.errors.RasterioError as e:
                 at = f"pixels {x}, {y} to {x + w}, {y + h}"
                 raise SourceError("corrupt", f"{at} cannot be read: {_said(e)}") from None
-        return out if self._palette is None else self._palette[out[..., 0]]
+        if self._palette is not None:
+            return self._palette[planes[0]]
+        # OpenCV lays pixels together faster than GDAL or numpy do.
+        is_known = planes.dtype in (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)
+        return cv2.merge(list(planes)).reshape(h, w, -1) if is_known else planes.transpose(1, 2, 0).copy()
 
     def valid(self, window: tuple[int, int, int, int]) -> np.ndarray | None:
         """(h, w) bool: False where there is nodata, a zero alpha or a masked pixel. None: every pixel is valid."""
@@ -211,31 +215,19 @@ def copy(uri: str, target: str) -> None:
             fs.get_file(path, part)
             uri = part
         with Raster(uri) as raster:
+            top = raster._opened[0]
+            # By whole rows of tiles: narrower pieces would decode the strips, or a PNG from its top, again and again.
+            swath = raster.width * 512 * top.count * np.dtype(top.dtypes[0]).itemsize
             if needs_copy(raster):
-                _convert(raster, made)
+                options = {"TILED": "YES", "BLOCKXSIZE": 512, "BLOCKYSIZE": 512, "BIGTIFF": "IF_SAFER"}
+                options |= {"COMPRESS": "ZSTD", "ZSTD_LEVEL": 1, "PREDICTOR": _predictor(top.dtypes[0])}
+                with gdal(GDAL_SWATH_SIZE=swath) as rasterio:
+                    rasterio.shutil.copy(top, made, driver="GTiff", **options)
                 os.replace(made, part)
         os.replace(part, target)
     finally:
         for left in (part, made):
             Path(left).unlink(missing_ok=True)
-
-
-def _convert(raster: Raster, target: str) -> None:
-    """By rows of tiles, full width: GDAL's own copy decodes a JPEG of 280 Mpx a hundred times."""
-    whole = raster._opened[0]
-    options = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "IF_SAFER"}
-    options |= {"compress": "zstd", "zstd_level": 1, "predictor": _predictor(whole.dtypes[0]), "nodata": whole.nodata}
-    options |= {"width": whole.width, "height": whole.height, "count": whole.count, "dtype": whole.dtypes[0]}
-    options |= {"crs": whole.crs, "transform": whole.transform}
-    with gdal() as rasterio, rasterio.open(target, "w", **options) as out:
-        out.colorinterp = whole.colorinterp
-        if raster._palette is not None:
-            out.write_colormap(1, whole.colormap(1))
-        for y in range(0, whole.height, 512):
-            rows = rasterio.windows.Window(0, y, whole.width, min(512, whole.height - y))
-            out.write(whole.read(window=rows), window=rows)
-            if rasterio.enums.MaskFlags.per_dataset in whole.mask_flag_enums[0]:
-                out.write_mask(whole.dataset_mask(window=rows), window=rows)
 
 
 def _predictor(dtype: str) -> int:

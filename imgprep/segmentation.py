@@ -460,7 +460,7 @@ class _Run:
             # The pixels, grey, mask and, of objects, labels, ids and runs.
             pixel = p.bands * np.dtype(p.dtype).itemsize
             each = w * h * (pixel + 3 + 13 * (self.recipe.objects or self.recipe.min_area > 0))
-            memory = max(memory, workers * each / 2**20 + rasters.OPTIONS["GDAL_CACHEMAX"])
+            memory = max(memory, workers * each / 2**20 + rasters.OPTIONS["GDAL_CACHEMAX"] / 2**20)
             # Masks and labels as parts and as files, packed.
             disk += p.width * p.height * (0.25 + self.recipe.objects + 0.7 * pixel * p.copy)
         if self.max_memory_mb is not None and memory > self.max_memory_mb:
@@ -508,9 +508,9 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
     given = task.payload
     p, blocks = given["picture"], given["blocks"]
     home = f"{TILES}/{p.key}"
-    first = {b: tiling.read_part(folder, f"{home}/mask/{b[1]}-{b[0]}") for b in blocks}
+    first = {b: f"{home}/mask/{b[1]}-{b[0]}" for b in blocks}
     last = {b: tiling.read_part(folder, f"{home}/{given['masks']}/{b[1]}-{b[0]}")["meta"] for b in blocks}
-    failed = [f for part in first.values() for f in part["meta"]["failed"]]
+    failed = [f for part in first.values() for f in tiling.read_part(folder, part)["meta"]["failed"]]
     row: dict[str, Any] = {"tiles": sum(len(tiling.cut(b, recipe.tile_wh)) for b in blocks)}
     row |= {"failed_tiles": len(failed), "failed_example": failed[0][5] if failed else ""}
     dtypes = {m["dtype"] for m in last.values() if "dtype" in m}
@@ -538,7 +538,8 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
         if p.truth:
             found = measures.evaluate(folder.full(row["labels" if recipe.objects else "mask"]), p.truth, objects=True)
             row |= {name: found[name] for name in MEASURES[: None if recipe.objects else 2]}
-        small = tiling.overview(p.size_wh, p.factor, [(b, part["overview"]) for b, part in first.items()])
+        small = ((b, tiling.read_part(folder, part)["overview"]) for b, part in first.items())
+        small = tiling.overview(p.size_wh, p.factor, small)
         folder.put(f"{home}/overlay.jpg", overlays.of_mask(small, folder.full(row["mask"])))
     folder.put(f"{home}/row.json", json.dumps(row).encode())
     tiling._write(folder, given["part"], {}, {})

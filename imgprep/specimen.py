@@ -22,8 +22,9 @@ def draw(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[np.n
     column, row = np.arange(x, x + w), np.arange(y, y + h)[:, None]
     is_tissue = column < size_wh[0] * 3 // 4
     light = 158 + 18 * np.sin(column / 700) * np.cos(row / 900) + 5 * np.sin(column / 13) * np.sin(row / 17)
-    grey = np.where(is_tissue, light, 244) + rng.normal(0, 1, (h, w)) * np.where(is_tissue, 5, 1)
-    image = np.clip(grey[..., None] + np.where(is_tissue[None, :, None], [8, -22, 4], 0), 0, 255).astype(np.uint8)
+    is_tissue, grey = is_tissue[:, None], np.where(is_tissue, light, 244)[..., None]
+    grain = rng.standard_normal((h, w, 3), np.float32) * np.where(is_tissue, 5, 1)
+    image = np.clip(grey + np.where(is_tissue, [8, -22, 4], 0) + grain, 0, 255).astype(np.uint8)
     labels = np.zeros((h, w), np.int32)
     for j in range(y // PITCH, (y + h - 1) // PITCH + 1):
         for i in range(x // PITCH, (x + w - 1) // PITCH + 1):
@@ -50,8 +51,9 @@ def make(folder: str, size_wh: tuple[int, int] = (4096, 3072)) -> dict[str, str]
     os.makedirs(folder, exist_ok=True)
     with gdal() as rasterio:
         whole = {"width": size_wh[0], "height": size_wh[1], "bigtiff": "IF_SAFER"}
-        slide = rasterio.open(f"{paths['slide']}.part", "w", **whole, count=3, dtype="uint8", **tiff_options("deflate"))
-        truth = rasterio.open(f"{paths['truth']}.part", "w", **whole, count=1, dtype="int32", **tiff_options("deflate"))
+        whole |= tiff_options("deflate", 2)
+        slide = rasterio.open(f"{paths['slide']}.part", "w", **whole, count=3, dtype="uint8")
+        truth = rasterio.open(f"{paths['truth']}.part", "w", **whole, count=1, dtype="int32")
         with slide, truth:
             for y in range(0, size_wh[1], SIDE):
                 for x in range(0, size_wh[0], SIDE):

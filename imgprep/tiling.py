@@ -9,7 +9,7 @@ import json
 import pickle
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,7 +194,7 @@ def number(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
 
 
 class Overview:
-    """The picture in small: each pixel the mean of up to 4 x 4 of the `factor` x `factor` pixels that it stands for.
+    """The picture in small: each pixel the mean of 2 x 2 of the `factor` x `factor` pixels that it stands for.
 
     Which of them is a matter of the picture alone, so blocks add up to the same overview however they are cut.
     """
@@ -207,7 +207,7 @@ class Overview:
 
     @staticmethod
     def offsets(factor: int) -> list[int]:
-        side = min(factor, 4)
+        side = min(factor, 2)
         return [(2 * k + 1) * factor // (2 * side) for k in range(side)]
 
     def add(self, tile: Block, pixels: np.ndarray | None, valid: np.ndarray | None) -> None:
@@ -226,19 +226,21 @@ class Overview:
                     into[~valid[at]] = np.nan
 
 
-def overview(size_wh: tuple[int, int], factor: int, parts: list[tuple[Block, np.ndarray]]) -> np.ndarray:
+def overview(size_wh: tuple[int, int], factor: int, parts: Iterable[tuple[Block, np.ndarray]]) -> np.ndarray:
     """(h, w, 1 or 3) float32 of the picture, in its own grey levels; NaN where there are none."""
-    bands = parts[0][1].shape[2]
     width, height = (-(-s // factor) for s in size_wh)
-    total = np.zeros((height, width, bands), np.float32)
+    total = np.zeros((height, width, 0), np.float32)
     for (x, y, _, _), part in parts:
+        if not total.size:
+            total = np.zeros((height, width, part.shape[2]), np.float32)
         total[y // factor :, x // factor :][: part.shape[0], : part.shape[1]] += part
     counts = [
         sum((np.arange(n) * factor + d < size).astype(int) for d in Overview.offsets(factor))
         for n, size in ((height, size_wh[1]), (width, size_wh[0]))
     ]
+    total /= np.maximum(1, np.outer(*counts))[..., None].astype(np.float32)
     width, height = (max(1, s // factor) for s in size_wh)
-    return (total / np.maximum(1, np.outer(*counts))[..., None])[:height, :width]
+    return total[:height, :width]
 
 
 def read_stats(folder: Folder, name: str) -> Any:
