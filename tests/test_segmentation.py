@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from made import tree
+from PIL import Image
 from scipy import ndimage
 from skimage import filters
 from skimage.measure import label
@@ -209,9 +210,12 @@ def test_place_on_earth_is_kept_and_nodata_stays_nodata(tmp_path):
 
 
 def damage(path):
+    """The fifth tile's first bytes: zlib finds no stream there. (Of what lies within one, libtiff says nothing.)"""
+    with Image.open(path) as image:
+        offset = image.tag_v2[324][4]
     with open(path, "r+b") as file:
-        file.seek(os.path.getsize(path) // 2)
-        file.write(b"\xff" * 2000)
+        file.seek(offset)
+        file.write(bytes(16))
 
 
 def test_a_damaged_tile_is_nodata_and_said(slide, pixels, tmp_path, capsys):
