@@ -20,6 +20,8 @@ FEW = 100  # files of one commit: the Hub gives up on one after a minute
 BATCH_BYTES = 2 << 30  # sent at once; what is sent in one go is known to have arrived
 ATTEMPTS = 3
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 120.0
+# Blocks of 64 MB are in memory while they are sent: by default as many as a fast line can take.
+XET = {"HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY": "2", "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "1"}
 PASSING = {408, 429, 500, 502, 503, 504}
 AGAIN = "run it again: what has arrived is not sent twice"
 
@@ -45,6 +47,8 @@ class Repo:
         if not self.token:
             raise ValueError("there is no token for the Hub: set HF_TOKEN, or log in once with `hf auth login`")
         self.id, self._api, self.user = repo_id, hf.HfApi(token=self.token), ""
+        for name, value in XET.items():
+            os.environ.setdefault(name, value)
         hf.utils.disable_progress_bars()
         hf.utils.logging.set_verbosity_error()  # what goes wrong is said by us, once
 

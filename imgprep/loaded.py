@@ -25,6 +25,8 @@ def load_back(where: str, revision: str | None = None, *, most_bytes: int = 1 <<
         # Its own caches; the saved login stays where it is.
         environment = {**os.environ, "HF_DATASETS_CACHE": f"{cache}/datasets", "HF_HUB_CACHE": f"{cache}/hub"}
         environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+        # In 200 MiB less: without Xet's blocks, and without what the allocators keep.
+        environment |= {"HF_HUB_DISABLE_XET": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
         environment |= {"HF_TOKEN": token} if token else {}
         if os.path.isdir(where):
             environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -48,10 +50,12 @@ def _open_all(where: str, revision: str | None, most_bytes: int) -> dict[str, An
         if sum(s.num_bytes for s in sizes.values()) <= most_bytes:
             whole = load_dataset(where, config, revision=revision, columns=[KEY])
         for split, stream in streams.items():
-            first = next(iter(load_dataset(where, config, revision=revision, split=split, streaming=True)))
-            rows = sum(len(batch[KEY]) for batch in stream.iter(batch_size=10_000))
+            # batch_size: not a row group for one row
+            rows = load_dataset(where, config, revision=revision, split=split, streaming=True, batch_size=1)
+            first = sorted(next(iter(rows)))
+            streamed = sum(len(batch[KEY]) for batch in stream.iter(batch_size=10_000))
             loaded = None if whole is None else len(whole[split])
-            found.setdefault(config, {})[split] = {"streamed": rows, "loaded": loaded, "first": sorted(first)}
+            found.setdefault(config, {})[split] = {"streamed": streamed, "loaded": loaded, "first": first}
     return found
 
 

@@ -91,6 +91,7 @@ def groups(folder: Folder, file: str, columns: list[str] | None = None) -> Itera
     parquet = pq.ParquetFile(folder.open(file))
     for group in range(parquet.num_row_groups):
         yield parquet.read_row_group(group, columns=columns)
+        pa.default_memory_pool().release_unused()  # else Arrow keeps what several groups took
 
 
 def prepare(ds: Dataset, rules: Rules, dirty: set[str]) -> tuple[list[dict], dict[str, pa.Schema]]:
@@ -175,7 +176,7 @@ def sample(ds: Dataset, files: list[dict]) -> dict[str, Any]:
     ends = np.cumsum([f["rows"] for f in first])
 
     def make() -> dict[str, Any]:
-        sheet, reader = np.full((2 * TILE, 6 * TILE, 3), 255, np.uint8), Reader(folder)
+        sheet, reader = np.full((2 * TILE, 6 * TILE, 3), 255, np.uint8), Reader(folder, keep=1)
         for place, row in enumerate(spread(int(ends[-1]), 12)):
             n = int(np.searchsorted(ends, row, side="right"))
             at = row - int(ends[n]) + first[n]["rows"]
