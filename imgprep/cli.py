@@ -1,4 +1,4 @@
-"""The command line: `imgprep run NAME`, `demo`, `ls`, `diff`, `clean`, `lab`."""
+"""The command line: `imgprep run NAME`, `demo`, `ls`, `diff`, `clean`, `publish`, `lab`."""
 
 import argparse
 import os
@@ -84,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--keep", type=int, default=3, metavar="N", help="runs of each pipeline that stay (3)")
     clean.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     clean.set_defaults(command=_clean)
+
+    publish = commands.add_parser("publish", help="put a dataset folder on the Hugging Face Hub, private, in one step")
+    publish.add_argument("folder", metavar="FOLDER")
+    publish.add_argument("repo_id", metavar="OWNER/NAME", nargs="?", help="none: only say what would be published")
+    publish.add_argument("--licence", metavar="ID", help="cc-by-4.0, cc0-1.0, other …; needed once")
+    publish.add_argument("--tag", metavar="NAME", help="a name for this version")
+    publish.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    publish.set_defaults(command=_publish)
 
     lab = commands.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
     lab.add_argument("options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899")
@@ -177,6 +185,13 @@ def _clean(options: argparse.Namespace) -> None:
     print(*(short(path) for path, _ in gone), sep="\n", end="\n" * bool(gone))
     done = "would be deleted" if options.dry_run else "deleted"
     print(f"{len(gone)} files and runs, {bytes_text(sum(size for _, size in gone))}, {done}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from imgprep import publish
+
+    given = {name: getattr(options, name) for name in ("licence", "tag", "dry_run")}
+    print(publish.publish(options.folder, options.repo_id, **given))
 
 
 def _lab(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from made import table
 
 from imgprep import codec, dataset, images
@@ -135,6 +137,7 @@ def test_many_files_go_through_a_pull_request_with_which_a_killed_run_goes_on(hu
     assert hub.sent() < 1.1 * result["nbytes"]
 
 
+COMMAND = "import sys; from imgprep.cli import main; sys.exit(main(sys.argv[1:]))"
 ERRORS = """
 import json, os, sys, urllib.request
 import huggingface_hub as hf
@@ -228,3 +231,29 @@ def test_every_failure_is_one_sentence_and_leaves_nothing_half_done(hub, tmp_pat
     for name, kind, text in told:
         assert kind == wanted[name][0] and re.fullmatch(wanted[name][1], text), (name, kind, text)
     assert "x.txt" in hub.files("alice/e") and not [f for f in hub.files("alice/taken") if f.endswith(".parquet")]
+
+
+PIPELINE = """
+description: Show the world
+parameters: {repo_id: "", licence: null}
+steps:
+- name: publish
+  notebook: notebooks/05_publish.ipynb
+  when: ${repo_id}
+  parameters: {source: out, repo_id: "${repo_id}", licence: "${licence}"}
+report: [out]
+"""
+
+
+@pytest.mark.notebooks
+def test_the_notebook_publishes_as_a_step_and_the_report_links_to_it(hub, project):
+    (project.root / "environment.yml").write_text("name: uses-imgprep\n")
+    shutil.copytree(ROOT / "notebooks", project.root / "notebooks")
+    project.pipeline("show", PIPELINE)
+    many(project.root)
+    said = hub.run(COMMAND, "run", "show", "-p", "repo_id=alice/shown", "-p", "licence=mit")
+    assert said[-1] == f"hub      {hub.url}/datasets/alice/shown" and "README.md" in hub.files("alice/shown")
+    (page,) = project.root.glob("reports/show/*/report.html")
+    assert f'out is published: <a href="{hub.url}/datasets/alice/shown">alice/shown</a>' in page.read_text()
+    (notebook,) = project.root.glob("reports/show/*/01_publish.ipynb")
+    assert "hf_write" not in notebook.read_text() and "50 rows loaded back" in notebook.read_text()
