@@ -74,6 +74,29 @@ def sizes(ds: Dataset) -> list[dict[str, Any]]:
     return lines
 
 
+def masks(ds: Dataset) -> list[dict[str, Any]]:
+    """Of each picture that `segmentation.segment` made a mask of: counts, measures, and the threshold's histogram.
+
+    path: of the histogram in a box of bins x 92, its heights square roots; at: the place of the cut.
+    """
+    table, _ = every_row(ds)
+    if not {"mask", "histogram", "failed_tiles"} <= set(table.column_names):
+        return []
+    lines = []
+    for row in table.to_pylist():
+        if not row["mask"]:
+            continue
+        line = {k: row[k] for k in ("image_id", "count", "foreground", "threshold", "tiles", "failed_tiles")}
+        line |= {k: row[k] for k in ("f1", "pq", "iou")} | {"size": (row["source_width"], row["source_height"])}
+        if row["histogram"] and row["threshold"] is not None:
+            heights, (low, high) = np.sqrt(row["histogram"]), row["histogram_range"]
+            path = "M0 92" + "".join(f"V{92 - 84 * y / heights.max():.1f}h1" for y in heights) + "V92"
+            at = (row["threshold"] - low) / max(high - low, 1e-9)
+            line |= {"path": path, "bins": len(heights), "low": low, "high": high, "at": f"{at:.1%}"}
+        lines.append(line)
+    return lines
+
+
 def tally(values: pd.Series, split: pd.Series, splits: list[str], most: int = 20) -> list[dict]:
     """Pictures per value and split, the commonest values first, the rest in one line."""
     counts = pd.crosstab(values, split).reindex(columns=splits, fill_value=0)

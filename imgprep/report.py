@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from imgprep import dataset, findings
@@ -64,6 +65,7 @@ def write(
         "histograms": findings.histograms(ok, splits),
         "duplicates": findings.duplicates(ok, measured),
         "variants": findings.sizes(stages[-1]),
+        "masks": [m for stage in stages for m in findings.masks(stage)],
         "time": findings.time(stages, steps),
         "published": findings.published(stages),
         "command": public(command),
@@ -76,6 +78,7 @@ def write(
         pictures = {
             "gallery": _gallery(stages, first, last, label, int(90 * share)),
             "clusters": _clusters(stages[0], ok, groups, round(6 * share)),
+            "overlays": _overlays(stages, round(4 * share)),
             "shown_variants": _variants(stages[-1], facts["variants"], round(3 * share)),
             "outliers": _outliers(stages[0], measured, round(6 * share)),
         }
@@ -163,6 +166,19 @@ def _tiles(stages: list[Dataset], first: pd.DataFrame, rows: pd.DataFrame) -> li
 def _size(row: Any, suffix: str = "") -> str:
     width, height, kind, nbytes = (getattr(row, c + suffix) for c in ("width", "height", "format", "nbytes"))
     return f"{width:,.0f} × {height:,.0f} · {kind} · {bytes_text(nbytes)}"
+
+
+def _overlays(stages: list[Dataset], most: int) -> list[dict[str, str]]:
+    """The first pictures with their masks on them, large enough to see objects."""
+    shown = []
+    for ds in stages:
+        table, places = every_row(ds)
+        if "failed_tiles" in table.column_names:
+            ids = table["image_id"].to_pylist()
+            rows = np.flatnonzero([bool(mask) for mask in table["mask"].to_pylist()])[:most]
+            uris = _draw(ds, places.iloc[rows], 640)
+            shown += [{"uri": uri, "name": caption(ids[n], 90)} for uri, n in zip(uris, rows, strict=True)]
+    return shown
 
 
 def _variants(ds: Dataset, sizes: list[dict[str, Any]], most: int) -> list[list[dict[str, Any]]]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from imgprep import findings
 from imgprep.dataset import Dataset, summary
 from imgprep.thumbnails import bytes_text, caption, every_row, label_column, meaning, size_text, spread, thumbnail
 from imgprep.thumbnails import public as public_text
@@ -55,6 +56,34 @@ def before_after(before: np.ndarray, after: np.ndarray) -> Cell:
     pairs = zip((before, after), texts, strict=True)
     html = "".join(_figure(thumbnail(p, 320), text, "height:220px;max-width:100%") for p, text in pairs)
     return Cell(html, "; ".join(texts))
+
+
+def overlay(ds: Dataset, n: int = 2) -> Cell:
+    """The first n pictures with their masks on them, as large as they are kept (1,024 pixels at most)."""
+    table, places = every_row(ds, None)
+    ready = np.flatnonzero([status == "ok" for status in table["status"].to_pylist()])[:n]
+    figures, texts = [], []
+    for row, picture in _with_pictures(ds, table, places, ready):
+        objects = "" if row["count"] is None else f" · {row['count']:,} objects"
+        size = f"{row['source_width']:,} × {row['source_height']:,}"
+        texts.append(f"{caption(row['image_id'], 60)} · {size}{objects} · {row['foreground']:.1%} foreground")
+        figures.append(_figure(thumbnail(picture, 1024), texts[-1], "max-width:100%"))
+    return Cell("".join(figures), "; ".join(texts) or "no masks")
+
+
+def thresholds(ds: Dataset, n: int = 6) -> Cell:
+    """The histograms that `segmentation.segment` chose the thresholds of the first n pictures from, with the cuts."""
+    charts = [m for m in findings.masks(ds) if "path" in m][:n]
+    cut = "{image_id} · cut at {threshold:.4g} of {low:.4g} to {high:.4g}"
+    texts = [caption(cut.format(**m), 90) for m in charts]
+    box = "display:block;width:320px;height:92px;fill:currentColor;opacity:.75"
+    html = "".join(
+        f"<figure style='{FIGURE}'><svg viewBox='0 0 {m['bins']} 92' preserveAspectRatio='none' style='{box}'>"
+        f"<path d='{m['path']}'/><line x1='{m['at']}' x2='{m['at']}' y2='92' stroke='#e6196e' stroke-width='2' "
+        f"vector-effect='non-scaling-stroke'/></svg><figcaption style='{SMALL}'>{escape(text)}</figcaption></figure>"
+        for m, text in zip(charts, texts, strict=True)
+    )
+    return Cell(html, "; ".join(texts) or "no thresholds")
 
 
 def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:

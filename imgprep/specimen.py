@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from imgprep.mosaic import tiff_options
+from imgprep.project import project_root, resolve
 from imgprep.rasters import gdal
 
 PITCH, SIDE = 96, 512  # pixels: of the grid that cells are dealt to, and of the pieces that are drawn at once
@@ -64,3 +65,10 @@ def make(folder: str, size_wh: tuple[int, int] = (4096, 3072)) -> dict[str, str]
     for path in paths.values():
         Path(f"{path}.part").rename(path)
     return paths
+
+
+def ready(*paths: str | None) -> None:
+    """If one of `paths` is of the project's own sample slide, make that. For the first cell of a notebook."""
+    home = project_root() / "data" / "sample" / "slide"
+    if any(path and Path(resolve(path)).parent == home for path in paths):
+        make(str(home))
