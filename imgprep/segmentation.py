@@ -172,13 +172,14 @@ def preview(
     window: Sequence[int] | None = None,
     fill_holes: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Try the operator on one window (x, y, width, height), None: 1024 x 1024 in the middle.
+    """Try the operator on a window (x, y, width, height), None: 1024 x 1024 in the middle, of the (first) picture.
 
     Returns the window and its overlay, both (h, w, 3) uint8. What an operator decides over the whole picture it decides
     here over the window alone, so the whole may look different.
     """
     step = operators.named(operator)
-    with rasters.open(source) as raster:
+    first = next(iter(_tables(source, None).values()))["source"][0].as_py()
+    with rasters.open(first) as raster:
         w, h = min(1024, raster.width), min(1024, raster.height)
         x, y, w, h = window or ((raster.width - w) // 2, (raster.height - h) // 2, w, h)
         pixels, valid = raster.read((x, y, w, h)), raster.valid((x, y, w, h))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from datasets import load_dataset
 from made import tree
 from PIL import Image
 from scipy import ndimage
@@ -355,3 +356,18 @@ def test_a_preview_is_the_operator_on_one_window(slide, pixels):
     changed = (overlay != shown).any(2)
     mask = grey(cv2.medianBlur(shown, 5)) <= 100
     assert mask.any() and np.array_equal(changed, mask)
+
+
+@pytest.mark.notebooks
+def test_the_pipeline_gives_what_the_function_gives_and_its_report_shows_it(slide, tmp_path):
+    (tmp_path / "environment.yml").write_text("name: uses-imgprep\n")
+    given = {**{f: p for f, p in zip(("source", "truth"), slide.values(), strict=True)}, "out": "made", "pair_px": 128}
+    words = [w for k, v in {**given, "workers": 0}.items() for w in ("-p", f"{k}={v}")]
+    done = subprocess.run([sys.executable, "-m", "imgprep", "run", "slides", *words], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    row, *_ = segment(slide["slide"], tmp_path / "here", ["otsu-tissue"], truth=slide["truth"])
+    assert tree(tmp_path / "made/masks") == tree(tmp_path / "here")
+    (report,) = tmp_path.glob("reports/slides/*/report.html")
+    text = report.read_text("utf-8")
+    assert "Masks and objects" in text and f'<td class="r">{row["count"]}</td>' in text and "cut at 7" in text
+    assert len(load_dataset(str(tmp_path / "made/pairs"), split="train")[0]["mask"].getdata()) == 128 * 128
