@@ -30,14 +30,16 @@ def write(
     *,
     before: str = "",
     keys: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
     title: str = TITLE,
     facts: dict[str, Any] | None = None,
 ) -> str:
     """The card of these files.
 
     info, files: of the manifest. schemas: of each config, the one that is opened without a name first. before: the
-    card as it was, for what a person wrote into it. keys: of the YAML, where no person gave others. title: the heading
-    of a new card. facts: what `facts.gather` found; without, the card counts outcomes only.
+    card as it was, for what a person wrote into it. keys: of the YAML, where no person gave others; given: those that
+    hold whatever stood there. title: the heading of a new card. facts: what `facts.count` found; without, the card
+    counts outcomes only.
     """
     configs, infos = [], []
     for config, schema in schemas.items():
@@ -47,7 +49,7 @@ def write(
             configs.append(_config(config, splits) | ({} if configs else {"default": True}))
             infos.append(_info(config, splits, schema))
     above, below = own_text(before)
-    meta = {**(keys or {}), **_own(before)}
+    meta = {**(keys or {}), **_own(before), **(given or {})}
     meta |= {"configs": configs, "dataset_info": infos} if configs else {}
     template = _template("card.md" if facts else "outcome.md")
     body = template.render(info=info, counts=_counts(info, files), configs=infos, **(facts or {}))

@@ -69,7 +69,7 @@ def examine(ds: Dataset, *, allow_gps: bool, drop_columns: tuple[str, ...]) -> F
                 cells[what, column][1] = cells[what, column][1] or example
         if one["gps"] and not allow_gps:
             found.dirty.add(file["file"])
-        if one["root"] and "source" not in drop_columns:
+        if one["root"]:  # also where `source` is left out: `error` has it
             found.dirty.add(file["file"])
             roots.append(one["root"])
         found.gps += one["gps"]

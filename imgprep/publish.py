@@ -103,8 +103,7 @@ def publish(
     dry = dry_run or not repo_id or bool(os.environ.get("IMGPREP_DRY_RUN"))
     with stage.lock(Folder(ds.folder)):
         found = checks.examine(ds, allow_gps=allow_gps, drop_columns=drop)
-        first = [f for f in ds.files if f["config"] == ds.configs[0] and f["rows"]]
-        names = shards.class_names(ds, first, class_column) if class_column and not found.problems else ()
+        names = shards.class_names(ds, class_column) if class_column and not found.problems else ()
         rules = shards.Rules(class_column, names, drop, found.root, allow_gps, include_placeholders)
         plan = _Plan(ds, rules, found, licence)
         repo = Repo(repo_id, token_env) if repo_id and not found.problems else None
@@ -133,9 +132,9 @@ def _checked(ds: Dataset, repo_id: str | None, licence: str | None, drop: Any, t
         raise ValueError(f"the run that makes {ds.folder} has not finished: run it again first")
     if not ds.counts()["ok"]:
         raise ValueError(f"{ds.folder} has no row that is ok")
-    kept = [c for c in drop if c in NEEDED]
-    if isinstance(drop, str) or kept:
-        raise ValueError(f"drop_columns is a list of columns, without {', '.join(sorted(NEEDED))}")
+    there = {*shards.columns(ds)} - NEEDED
+    if isinstance(drop, str) or {*drop} - there:
+        raise ValueError(f"drop_columns is a list of {', '.join(sorted(there))}, not {drop!r}")
     return tuple(drop)
 
 
@@ -165,7 +164,9 @@ class _Plan:
         title = f"# {card.own_keys(before).get('pretty_name', keys['pretty_name'])}"
         shown = {**self.facts, "repo": repo_id}
         files = self.files + index
-        return card.write(self.ds.info, files, self.schemas, before=before, keys=keys, title=title, facts=shown)
+        given = {"license": self.licence, "license_name": None} if self.licence else {}
+        about = {"before": before, "keys": keys, "given": given, "title": title, "facts": shown}
+        return card.write(self.ds.info, files, self.schemas, **about)
 
     def compare(self, repo: Repo | None, tag: str | None) -> tuple[str, dict[str, tuple[str, int]]] | None:
         """The repository as it stands; the card that goes with it; and that the whole of it opens."""
@@ -186,7 +187,9 @@ class _Plan:
             if hit := re.search(pattern, self.card):
                 self.found.problems.append(f"the card holds {what}: {hit[0].strip()[:60]!r}")
         about = ["opens", self.schemas["metadata"].to_string(), [f["sha256"] for f in self.files]]
-        if not self.folder.remote:
+        if self.folder.remote:
+            self.found.notes.append("the folder is on a store: `datasets` opens it when it is published, not before")
+        else:
             shards.remembered(self.folder, about, self._opens)
         return there
 
@@ -231,10 +234,10 @@ class _Plan:
             digest = fingerprint.digest([(f.name, f.sha256) for f in self.wanted()])[:12]
             head = repo.send(files, result.removed, head=head, message=f"Publish with imgprep ({digest})")
             result.loaded = self._loaded_back(repo, head)
-            self.folder.put(CARD, self.card.encode())
-            self.folder.put("README.md", card.adopt(self.local, self.card).encode())
         else:
             result.loaded = "nothing to send: it is there already"
+        self.folder.put(CARD, self.card.encode())
+        self.folder.put("README.md", card.adopt(self.local, self.card).encode())
         if tag and tag not in tags:
             repo.tag(tag, head)
         result.commit, result.tag, result.url = head, tag, repo.url

@@ -65,11 +65,18 @@ def remembered(folder: Folder, what: Any, make: Callable[[], Any]) -> Any:
     return value
 
 
-def class_names(ds: Dataset, files: list[dict], column: str) -> tuple[str, ...]:
+def columns(ds: Dataset) -> list[str]:
+    """The columns of the files with pictures."""
+    first = next(f for f in ds.files if f["config"] != "index" and f["rows"])
+    return pq.read_schema(Folder(ds.folder).open(first["file"])).names
+
+
+def class_names(ds: Dataset, column: str) -> tuple[str, ...]:
     """The different values of a column, sorted; () where they are a ClassLabel already. ValueError for no classes."""
     from datasets import ClassLabel, Features
 
     folder, found = Folder(ds.folder), set()
+    files = [f for f in ds.files if f["config"] != "index" and f["rows"]]
     schema = pq.read_schema(folder.open(files[0]["file"]))
     if column not in schema.names:
         raise ValueError(f"no column {column!r}; {ds.folder} has {', '.join(schema.names)}")
