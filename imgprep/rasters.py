@@ -259,6 +259,8 @@ def _unreadable(uri: str, message: str) -> SourceError:
         return SourceError("missing_file", f"there is no {shown!r}")
     if "403" in low or "401" in low or "permission" in low or "credential" in low or "access denied" in low:
         return SourceError("no_permission", f"{shown!r} may not be read")
+    if "resolve host" in low or "connect" in low:
+        return SourceError("dns" if "resolve" in low else "refused", f"{shown!r} cannot be reached: {message}")
     if "range" in low:
         return SourceError("error", f"the server of {shown!r} does not answer range requests: download it first")
     return SourceError("not_an_image", f"{shown!r} is not a raster that can be read here")

@@ -28,6 +28,7 @@ REASONS = {
     "over_budget": "no quality and size of the picture has so few bytes",
     "no_answer": "the results of the batch do not have this request",
     "no_foreground": "no tile of this block has as much foreground as was asked for",
+    "changed": "the source changed while it was read",
     "error": "the function raised an exception on this picture",
     "crashed": "the process died on this picture, twice",
 }

@@ -102,8 +102,9 @@ def segment(
         (float32) where tiles and their halos overlap: see imgprep.blending. num_gpus: of each worker, on Ray.
     connectivity: 4 or 8. min_area: objects of fewer pixels are left out, holes having been filled first (fill_holes).
     objects: also label them. max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed.
-    truth: rasters of the true objects' ids, one for each picture, or the name of a column of the tables. Then the
-        columns iou, dice, precision, recall, f1 and pq say what `measures.evaluate` finds.
+    truth: rasters of the true objects' ids, one for each picture; the name of a column of the tables; or of a folder
+        "*_labels.png", which stands beside each picture. The columns iou, dice, precision, recall, f1 and pq say then
+        what `measures.evaluate` finds.
 
     Columns: mask, labels name files in `out`: cloud-optimised TIFFs with the picture's CRS and transform
     (mask: 0, classes, nodata where the picture has none or a tile could not be read; labels: the objects' ids, in
@@ -261,9 +262,13 @@ class _Pictures:
 def _tables(source: Any, truth: Any) -> dict[str, pa.Table]:
     if isinstance(source, dict) or _is_folder(source):
         tables = source if isinstance(source, dict) else sources.read({"train": os.fspath(source)})
+        beside = os.path.basename(truth) if isinstance(truth, str) else ""
+        if beside.startswith("*"):
+            return {split: _with_truth(table, beside[1:]) for split, table in tables.items()}
         names = {name for table in tables.values() for name in table.column_names}
         if truth is not None and truth not in names:
-            raise ValueError(f"truth names a column here, not {truth!r}; there are: {', '.join(sorted(names))}")
+            known = ", ".join(sorted(names))
+            raise ValueError(f"truth is '*' and the end of the files' names here, or a column ({known}), not {truth!r}")
         return tables
     given = ([v] if isinstance(v, str | os.PathLike) else v or [] for v in (source, truth))
     paths, true = (list(map(os.fspath, paths)) for paths in given)
@@ -276,6 +281,13 @@ def _tables(source: Any, truth: Any) -> dict[str, pa.Table]:
     columns = {"image_id": ids, "source": list(map(uris.absolute, paths))}
     columns |= {"truth": list(map(uris.absolute, true))} if true else {}
     return {"train": pa.table({n: pa.array(c, pa.string()) for n, c in columns.items()})}
+
+
+def _with_truth(table: pa.Table, ending: str) -> pa.Table:
+    """The pictures, each with the file beside it whose name has this ending; those files are no pictures themselves."""
+    pictures = table.filter([not source.endswith(ending) for source in table["source"].to_pylist()])
+    beside = [os.path.splitext(source)[0] + ending for source in pictures["source"].to_pylist()]
+    return pictures.append_column("truth", pa.array([p if os.path.exists(p) else "" for p in beside], pa.string()))
 
 
 def _is_folder(source: Any) -> bool:
@@ -472,7 +484,7 @@ class _Run:
         allowed = min(free, free if self.max_disk_gb is None else self.max_disk_gb * 2**30)
         if disk > allowed:
             limit = f"max_disk_gb is {self.max_disk_gb:g}" if allowed < free else f"{free / 2**30:,.1f} GiB are free"
-            raise ValueError(f"{len(pictures)} pictures need about {disk / 2**30:,.1f} GiB of disk, {limit}")
+            raise ValueError(f"{len(pictures)} pictures need about {disk / 2**30:,.3g} GiB of disk, {limit}")
 
 
 def _alone(task: engine.Task) -> list[engine.Task]:

@@ -96,6 +96,9 @@ def test_what_is_no_raster_is_told_in_words(tmp_path):
         with pytest.raises(SourceError) as e:
             rasters.open(str(tmp_path / name))
         assert e.value.reason == reason
+    with pytest.raises(SourceError, match="cannot be reached") as e:
+        rasters.open("http://127.0.0.1:9/a.tif")
+    assert e.value.reason == "refused"
     with pytest.raises(SourceError, match="rasters are read from paths and s3"):
         rasters.open("ftp://example.org/a.tif")
 

@@ -256,6 +256,17 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(slide, tmp_path):
     assert found.counts()["reasons"] == {"changed": 1}
 
 
+def test_truths_may_stand_beside_their_pictures(slide, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, ending in (("slide", ".tif"), ("truth", "_true.tif")):
+        shutil.copy(slide[name], tmp_path / "in" / f"a{ending}")
+    shutil.copy(slide["slide"], tmp_path / "in" / "b.tif")
+    found = segmentation.segment(str(tmp_path / "in"), str(tmp_path / "out"), truth="*_true.tif").table("train")
+    assert found["image_id"].to_pylist() and found["f1"].to_pylist() == [1, None]
+    with pytest.raises(ValueError, match=r"or a column \(file_name, image_id, source\), not 'true'"):
+        segmentation.segment(str(tmp_path / "in"), str(tmp_path / "out"), truth="true")
+
+
 def test_again_costs_nothing_and_another_operator_replaces_the_files(slide, tmp_path, capsys):
     out = tmp_path / "out"
     before, *_ = segment(slide["slide"], out)
