@@ -127,7 +127,7 @@ def test_wrong_options_and_pictures_are_told(files, tmp_path):
         ({"margin": -1}, "margin is a whole number from 0, not -1"),
         ({"min_foreground": 2}, "min_foreground is a share"),
         ({"tile": 600}, "no picture has a tile of 600 x 600 pixels"),
-        ({"tile": 200, "block": 4}, "none of the 1 blocks falls into the split 'test'"),
+        ({"tile": 200, "block": 4}, "none of the 1 blocks falls into the split '(test|train)'"),
         ({"pictures": {source: small}}, r"has \(700, 500\) pixels, its mask \(700, 50\)"),
         ({"pictures": {source: str(tmp_path / "none.tif")}}, "there is no"),
     ]
