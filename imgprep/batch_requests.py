@@ -77,13 +77,15 @@ def write(
         wanted = lambda row: row.get("variant", variant) == variant  # noqa: E731
         for name, row, url in _pictures(source, wanted, expires_s, credentials_env):
             content = [text, {"type": "image_url", "image_url": {"url": url}}]
-            request = {"model": model, "messages": [{"role": "user", "content": content}], **(body or {})}
-            total.tokens += picture_tokens(row["width"], row["height"]) + len(prompt) // 4
+            request = {**(body or {}), "model": model, "messages": [{"role": "user", "content": content}]}
+            total.tokens += picture_tokens(row["width"], row["height"], model) + len(prompt) // 4
             yield _line({"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": request})
         if not total.requests:
             raise ValueError(f"{source.folder} has no ok picture of the size {variant!r}")
 
     _write(folder, "requests", lines(), total, max_lines, max_bytes, dry_run)
+    for old in () if dry_run else Path(folder).glob("requeue-*.jsonl"):
+        old.unlink()
     return total
 
 
@@ -103,10 +105,13 @@ def read(
     requests, answers = sorted(Path(folder).glob("requests-*.jsonl")), {}
     if not requests:
         raise ValueError(f"no requests in {folder}: write them first")
-    for line in (line for file in results for line in Path(file).open("rb") if line.strip()):
-        result = json.loads(line)
-        if answers.get(result["custom_id"], {}).get("status") != "ok":
-            answers[result["custom_id"]] = _answer(result)
+    for file in [results] if isinstance(results, str) else results:
+        try:
+            for result in (json.loads(line) for line in Path(file).open("rb") if line.strip()):
+                if answers.get(result["custom_id"], {}).get("status") != "ok":
+                    answers[result["custom_id"]] = _answer(result)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ValueError(f"{file} holds no results of a batch: give the files as they came") from None
     nothing = {"status": "failed", "reason": "no_answer", "error": "the result files do not have this request"}
     rows = {name: {**nothing, **answers.get(name, {})} for file in requests for name, _ in _lines(file)}
     failed = {name for name, row in rows.items() if row["status"] != "ok"}
@@ -128,17 +133,19 @@ def read(
     return pa.Table.from_pylist([i | row for i, row in zip(ids, rows.values(), strict=True)], ANSWER)
 
 
-def picture_tokens(width: int, height: int) -> int:
+def picture_tokens(width: int, height: int, model: str = "gpt-4o") -> int:
     """What gpt-4o counts for a picture in high detail (OpenAI's guide "Images and vision", 2025); other models differ.
 
-    It is fitted into 2048 x 2048, its shorter side to 768; each tile of 512 x 512 counts 170, and all of it 85.
+    It is fitted into 2048 x 2048, its shorter side to 768; each tile of 512 x 512 counts 170, and all of it 85; for
+    gpt-4o-mini 5667 and 2833.
 
-    >>> picture_tokens(1024, 1024), picture_tokens(4096, 2048)
-    (765, 1105)
+    >>> picture_tokens(1024, 1024), picture_tokens(4096, 2048), picture_tokens(1024, 1024, "gpt-4o-mini")
+    (765, 1105, 25501)
     """
+    whole, tile = (2833, 5667) if "gpt-4o-mini" in model else (85, 170)
     scale = min(1, 2048 / max(width, height))
     scale *= min(1, 768 / (min(width, height) * scale))
-    return 85 + 170 * ceil(width * scale / 512) * ceil(height * scale / 512)
+    return whole + tile * ceil(width * scale / 512) * ceil(height * scale / 512)
 
 
 def _pictures(
@@ -166,12 +173,13 @@ def _pictures(
 
 def _answer(result: dict[str, Any]) -> dict[str, Any]:
     response, error = result.get("response") or {}, result.get("error")
-    body, status = response.get("body") or {}, response.get("status_code", 0)
+    body, status = response.get("body") or {}, response.get("status_code") or 0
+    body = body if isinstance(body, dict) else {"error": body}
     if not error and status == 200 and body.get("choices"):
         choice, usage = body["choices"][0], body.get("usage") or {}
-        return {"status": "ok", "reason": "", "error": "", "answer": choice["message"].get("content") or "",
-                "finish_reason": choice.get("finish_reason") or "", "tokens_in": usage.get("prompt_tokens"),
-                "tokens_out": usage.get("completion_tokens")}  # fmt: skip
+        text = (choice.get("message") or {}).get("content") or ""
+        return {"status": "ok", "reason": "", "error": "", "answer": str(text), "finish_reason": choice.get("finish_reason") or "",
+                "tokens_in": usage.get("prompt_tokens"), "tokens_out": usage.get("completion_tokens")}  # fmt: skip
     error = error or body.get("error") or {}
     said = error.get("message") or error.get("code") or "no answer" if isinstance(error, dict) else str(error)
     said = redact(" ".join(said.split()))[:300]  # it may repeat a signed URL
@@ -200,7 +208,7 @@ def _write(
         for line in lines:
             if len(line) > max_bytes:
                 raise ValueError(f"a request has {len(line):,} bytes, more than max_bytes={max_bytes:,} of a file")
-            if file is None or n == max_lines or size + len(line) > max_bytes:
+            if file is None or n >= max_lines or size + len(line) > max_bytes:
                 if file is not None:
                     file.close()
                 total.files, n, size = total.files + 1, 0, 0

@@ -11,7 +11,7 @@ MARKER = re.compile(rb"\xff+[^\x00\xff]")
 IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker behind the entropy-coded data of a JPEG
 # What a decoder needs for the colours; behind APP0 to APP15 and COM.
 JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"iCCP", b"sBIT", b"pHYs")
+PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"iCCP", b"cICP", b"sBIT", b"pHYs")
 
 
 def clean(data: bytes, *, keep_metadata: bool = False, max_pixels: int | None = MAX_PIXELS) -> bytes | None:
@@ -23,7 +23,7 @@ def clean(data: bytes, *, keep_metadata: bool = False, max_pixels: int | None = 
     with decode_errors_only(data):
         im = open_header(data, max_pixels)
         is_plain = im.mode in ("1", "L", "P", "RGB") and not im.has_transparency_data and orientation(im) == 1
-        is_plain &= colour.profile(im.info.get("icc_profile"), im.mode) is None
+        is_plain &= colour.profile(im.info.get("icc_profile"), "RGB" if im.mode == "P" else im.mode) is None
         is_jpeg = im.format in ("JPEG", "MPO")  # the second picture of an MPO is trailing data
         if not is_plain or not (is_jpeg or im.format in ("PNG", "WEBP")):
             return None

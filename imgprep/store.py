@@ -92,9 +92,10 @@ class Store:
         self.container, _, self.prefix = rest.rstrip("/").partition("/")
         if self.kind == "file":
             self.container, self.prefix = os.path.abspath(os.path.expanduser(rest)), ""
-        elif self.kind not in (*KINDS, "memory") or re.search("[?@#]", rest):
+        elif self.kind not in (*KINDS, "memory") or re.search(r"[^\w./+=,&~-]|//|/\.\.?(/|$)", rest, re.ASCII):
+            # Azure refuses what obstore signs for other letters.
             what = "a store is az://container/prefix, s3://bucket/prefix, gs://bucket/prefix or a folder"
-            raise ValueError(f"{what}, without a key or a signature in it")
+            raise ValueError(f"{what}, in plain letters, without a key or a signature in it")
         self.uri = "/".join(filter(None, [self.container, self.prefix]))
         self.uri = self.uri if self.kind == "file" else f"{self.kind}://{self.uri}"
         _, pattern, allowed, self.variable, _ = KINDS.get(self.kind, ("", ".*", "", "", ""))
@@ -239,13 +240,17 @@ class Store:
         key = dict(zip(("key", "secret"), self._secret.split(":", 1), strict=False))
         azure = {"connection_string": self._secret} if self._secret else {"anon": False}
         options = {"az": azure, "s3": key if self._secret else {}, "gs": {"token": self._secret or None}}[self.kind]
+        why = "make it, without public access"
         try:
-            with warnings.catch_warnings(action="ignore"):  # adlfs may not do it, and only warns; so we look again
+            with warnings.catch_warnings(action="ignore"):
                 fsspec.filesystem(self.kind, skip_instance_cache=True, **options).mkdir(self.container)
+        except ImportError:
+            why = f"it needs `pip install imgprep[{KINDS[self.kind][4]}]`"
+        except Exception:  # every service has errors of its own, and adlfs only warns; so we look again:
+            pass  # another run may just have made it
+        try:
             next(iter(obstore.list(self._client)), None)
-        except Exception as e:  # every service has errors of its own
-            extra = f"`pip install imgprep[{KINDS[self.kind][4]}]`"
-            why = f"it needs {extra}" if isinstance(e, ImportError) else "make it, without public access"
+        except exceptions.BaseError:
             missing = f"there is no {self.kind}://{self.container}, and it cannot be created from here"
             raise StoreError(f"{missing}: {why}") from None
 

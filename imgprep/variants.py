@@ -18,6 +18,7 @@ from imgprep.gather import Shape
 from imgprep.parts import PartWriter, part_schema
 
 COLUMNS = {"variant": pa.string(), "outcome": pa.string(), "quality": pa.int32(), "source_sha256": pa.string()}
+NAMED = r"(?!(original|failures|data|default|all)$)[a-z][a-z0-9_]{0,39}"  # what a config may be called
 SIZE = {"max_side": None, "max_bytes": None, "format": None, "quality": 95}
 PASSED = ("JPEG", "MPO", "PNG", "WEBP")  # what browsers show and vision models read
 
@@ -135,8 +136,8 @@ class Variants:
             try:
                 image, notes, row["augmentation"] = make()
                 data, row["quality"] = _encode(image, self.sizes[name], exif)
-            except (budget.OverBudget, augmentation.AugmentError) as e:
-                yield work.failed(one, e.reason, str(e), **row)
+            except ValueError as e:  # over budget, not to be augmented, too long a side for the format
+                yield work.failed(one, getattr(e, "reason", "error"), str(e), **row)
                 continue
             e = codec.probe(data, max_pixels=None)
             row |= {column: notes[kind] for kind, column in self.annotations.items()}
@@ -197,7 +198,7 @@ def _encode(image: np.ndarray, size: dict[str, Any], exif: bytes) -> tuple[bytes
     if size["max_bytes"] is None:
         data = codec.encode(image, format, quality=quality, is_full_chroma=True)
     else:
-        data, quality = budget.fit_bytes(image, size["max_bytes"] - len(exif), format=format, best=quality)
+        data, quality = budget.fit_bytes(image, max(0, size["max_bytes"] - len(exif)), format=format, best=quality)
     return data[:2] + exif + data[2:] if exif else data, quality
 
 
@@ -221,12 +222,12 @@ def _sizes(
         wanted["thumbnail"] = {"max_side": thumbnail, "quality": 85}
     if not isinstance(named, dict) or not all(isinstance(size, dict) for size in named.values()):
         raise ValueError(f"sizes is {{name: {{'max_side': 800, …}}}}, not {named!r}")
-    wanted |= named
+    wanted |= {name: wanted.get(name, {}) | size for name, size in named.items()}
     if with_copies:
         wanted["augmented"] = {"max_side": wanted.get("vision", {}).get("max_side")} | named.get("augmented", {})
     for name, size in wanted.items():
         what = f"sizes[{name!r}]"
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in ("original", "failures", "data", "default", "all"):
+        if not re.fullmatch(NAMED, str(name)):
             raise ValueError(f"{name!r} cannot name a size: use small letters, digits and _, and no word of ours")
         if name == "augmented" and not with_copies:
             raise ValueError("the size 'augmented' is of the copies: give augment and copies, or another name")

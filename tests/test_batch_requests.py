@@ -91,7 +91,7 @@ def test_a_dry_run_counts_and_writes_nothing(sizes, tmp_path):
     assert not (tmp_path / "none").exists()
     made = batch_requests.write(sizes, str(tmp_path), max_lines=5, **ASK)
     assert told == made and repr(told).startswith(f"9 requests in 2 files, {made.bytes:,} bytes, about ")
-    tokens = 9 * (batch_requests.picture_tokens(24, 16) + len(ASK["prompt"]) // 4)
+    tokens = 9 * (2833 + 5667 + len(ASK["prompt"]) // 4)
     assert made.tokens == tokens
     assert made.usd(2.5, 10, answer_tokens=100) == pytest.approx((tokens * 2.5 + 9 * 100 * 10) / 1e6)
 
@@ -140,6 +140,31 @@ def test_answers_come_back_as_columns_and_what_failed_is_asked_again(uploaded, t
     more = results(tmp_path / "more.jsonl", *(answer(name, "dog") for name in names[5:]))
     found = batch_requests.read(uploaded, place, [output, errors, more]).to_pylist()
     assert [row["answer"] for row in found] == ["cat"] * 6 + ["dog"] * 3 and not lines(Path(place), "requeue")
+
+
+def test_odd_answers_are_rows_and_odd_files_are_told(sizes, tmp_path):
+    place = str(tmp_path / "asked")
+    batch_requests.write(sizes, place, **ASK)
+    names = [one["custom_id"] for one in lines(tmp_path / "asked")]
+    silent = {"status_code": 200, "body": {"choices": [{"message": None}]}}
+    odd = (silent, {"status_code": 500, "body": "down"}, {"status_code": None})
+    odd = [{"custom_id": name, "response": response} for name, response in zip(names[:3], odd, strict=True)]
+    mixed = [*odd, answer(names[3]), {"custom_id": names[3], "error": "late"}, answer("train/foreign")]
+    output = results(tmp_path / "output.jsonl", *mixed)
+    found = batch_requests.read(sizes, place, output).to_pylist()
+    assert [(r["status"], r["reason"]) for r in found[:4]] == [("ok", ""), ("failed", "http_500"), ("failed", "error"),
+                                                               ("ok", "")]  # fmt: skip
+    assert (found[1]["error"], found[3]["answer"], len(found)) == ("down", "cat", 9)
+    for n, text in enumerate(['{"custom_id": "tr', "[]", '{"id": 1}']):
+        (tmp_path / f"{n}.jsonl").write_text(text)
+    for n in range(4):  # the last is not there
+        with pytest.raises(ValueError, match=f"{n}.jsonl holds no results of a batch"):
+            batch_requests.read(sizes, place, [str(tmp_path / f"{n}.jsonl")])
+    assert lines(Path(place), "requeue")
+    batch_requests.write(sizes, place, body={"messages": [], "model": "other"}, **ASK)
+    assert not lines(Path(place), "requeue"), "those of the requests before"
+    (first, *_) = lines(Path(place))
+    assert first["body"]["model"] == ASK["model"] and len(first["body"]["messages"][0]["content"]) == 2
 
 
 def test_mistakes_are_told(sizes, tmp_path):

@@ -109,7 +109,8 @@ def test_a_name_that_the_service_refuses_is_told_before_anything_is_asked(uri):
 
 
 @pytest.mark.parametrize("uri", ["https://a.blob.core.windows.net/c?sig=hush", "az://c/p?sig=hush", "ftp://x/y",
-                                 "s3://key:hush@bucket"])  # fmt: skip
+                                 "s3://key:hush@bucket", "az://pictures/Präfix", "az://pictures/a b", "s3://bucket/a//b",
+                                 "s3://bucket/../hush"])  # fmt: skip
 def test_a_target_with_a_signature_is_refused_and_not_repeated(uri):
     with pytest.raises(ValueError, match="a store is az://container/prefix") as caught:
         Store(uri)
@@ -126,6 +127,20 @@ def test_a_missing_container_is_created_private(azurite, s3, admin):
     assert admin.get_container_client(name).get_container_properties().public_access is None
     (grant,) = boto3.client("s3").get_bucket_acl(Bucket=name)["Grants"]
     assert grant["Grantee"]["Type"] == "CanonicalUser"
+
+
+def test_a_container_that_another_run_makes_at_the_same_time_is_ready(s3, monkeypatch):
+    import boto3
+
+    one = Store(f"s3://t{uuid.uuid4().hex}")
+
+    def mkdir(self, name: str) -> None:
+        boto3.client("s3").create_bucket(Bucket=name)
+        raise FileExistsError(name)
+
+    monkeypatch.setattr("s3fs.S3FileSystem.mkdir", mkdir)
+    one.ready()
+    assert one.put("1", b"1", content_type="image/png")[0] == "uploaded"
 
 
 def test_a_missing_container_that_may_not_be_created_is_a_sentence(azurite, s3, monkeypatch):

@@ -141,6 +141,20 @@ def test_a_size_that_is_dropped_leaves_no_files(folder, tmp_path):
     assert files == {f["file"] for f in out.files}
 
 
+def test_a_picture_too_long_for_a_format_or_with_exif_over_the_budget_fails_alone(folder, tmp_path):
+    (folder / "e-long.png").write_bytes(codec.encode(np.zeros((2, 16_400, 3), np.uint8)))
+    exif = Image.Exif()
+    exif[270] = "x" * 9000
+    Image.fromarray(photo(3, (300, 200))).save(folder / "f-said.jpg", exif=exif)
+    sizes = {"web": {"format": "WEBP"}, "vision": {"max_bytes": 8000, "max_side": 100}, "thumbnail": {"quality": 50}}
+    out = variants.build(str(folder), str(tmp_path / "out"), sizes=sizes, keep_metadata=True)
+    bad = {(r["file_name"], r["variant"]): r["error"] for r in out.table("train").to_pylist() if r["status"] != "ok"}
+    assert bad["e-long.png", "web"] == "a picture of 16400 x 2 is too large for WEBP"
+    assert "has 0 bytes" in bad["f-said.jpg", "vision"] and len(bad) == 3
+    rows = [r for r in out.table("train").to_pylist() if r["outcome"] == "encoded" and r["variant"] == "thumbnail"]
+    assert {(r["quality"], max(r["width"], r["height"])) for r in rows} == {(50, 256)}, "what is not named stays"
+
+
 def test_metadata_that_is_kept_is_in_every_size(folder, tmp_path):
     out = variants.build(str(folder), str(tmp_path / "out"), vision_max_side=150, keep_metadata=True)
     whole = out.table("train").to_pandas()
@@ -225,6 +239,8 @@ def test_copies_do_not_depend_on_order_or_company(marked, tmp_path):
         ({"sizes": {"web": {"format": "PNG", "max_bytes": 9}}}, "a PNG has no quality to lower"),
         ({"sizes": {"original": {}}}, "'original' cannot name a size"),
         ({"sizes": {"Web site": {}}}, "'Web site' cannot name a size"),
+        ({"sizes": {7: {}}}, "7 cannot name a size"),
+        ({"sizes": {"a" * 41: {}}}, "cannot name a size"),
         ({"sizes": {"augmented": {}}}, "give augment and copies"),
         ({"sizes": [640]}, "sizes is {name:"),
         ({"copies": 2}, "augment names transforms and copies"),
