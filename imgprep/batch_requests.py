@@ -178,8 +178,9 @@ def _answer(result: dict[str, Any]) -> dict[str, Any]:
     if not error and status == 200 and body.get("choices"):
         choice, usage = body["choices"][0], body.get("usage") or {}
         text = (choice.get("message") or {}).get("content") or ""
-        return {"status": "ok", "reason": "", "error": "", "answer": str(text), "finish_reason": choice.get("finish_reason") or "",
-                "tokens_in": usage.get("prompt_tokens"), "tokens_out": usage.get("completion_tokens")}  # fmt: skip
+        return {"status": "ok", "reason": "", "error": "", "answer": str(text),
+                "finish_reason": choice.get("finish_reason") or "", "tokens_in": usage.get("prompt_tokens"),
+                "tokens_out": usage.get("completion_tokens")}  # fmt: skip
     error = error or body.get("error") or {}
     said = error.get("message") or error.get("code") or "no answer" if isinstance(error, dict) else str(error)
     said = redact(" ".join(said.split()))[:300]  # it may repeat a signed URL
