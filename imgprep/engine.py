@@ -171,8 +171,8 @@ def _run_threads(tasks: list[Task], job: Job) -> Iterator[tuple[Task, dict]]:
         futures = {pool.submit(_attempt, task, job.fn): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    finally:  # what is in work ends by itself: the stop button does not wait for it
+        pool.shutdown(wait=False, cancel_futures=True)
         cv2.setNumThreads(before)
 
 

@@ -118,7 +118,7 @@ def measure(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
         found = None if error else operator.stats(pixels, inner, valid)
         if found is not None:
             stats = found if stats is None else operator.merge(stats, found)
-    _write(folder, given["part"], {"stats": np.frombuffer(zlib.compress(pickle.dumps(stats), 1), np.uint8)}, {})
+    write_part(folder, given["part"], {"stats": np.frombuffer(zlib.compress(pickle.dumps(stats), 1), np.uint8)}, {})
     return {"blocks": 1}
 
 
@@ -159,7 +159,7 @@ def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
         arrays |= _regions(_holes(mask, block), block, raster.width, 12 - recipe.connectivity)
     elif recipe.objects or recipe.min_area:
         arrays |= _regions(_objects(mask, block), block, raster.width, recipe.connectivity)
-    _write(folder, given["part"], arrays, meta, mask)
+    write_part(folder, given["part"], arrays, meta, mask)
     return {"blocks": 1}
 
 
@@ -171,7 +171,7 @@ def fill(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
         labels, _ = components.components(_holes(mask, block), 12 - recipe.connectivity)
         mask[(_ids(folder, given)[labels] > 0) & (mask == 0)] = 1
     arrays = _regions(_objects(mask, block), block, given["width"], recipe.connectivity)
-    _write(folder, given["part"], arrays, {}, mask)
+    write_part(folder, given["part"], arrays, {}, mask)
     return {"blocks": 1}
 
 
@@ -189,7 +189,7 @@ def number(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
         if recipe.objects:
             folder.put(f"{given['part']}.labels.tif", mosaic.tiff(labels))
         mask[(labels == 0) & (mask != NODATA[str(mask.dtype)])] = 0
-    _write(folder, given["part"], {}, {}, mask if recipe.min_area else None)
+    write_part(folder, given["part"], {}, {}, mask if recipe.min_area else None)
     return {"blocks": 1}
 
 
@@ -258,7 +258,7 @@ def read_part(folder: Folder, name: str) -> dict[str, Any]:
 def lost(folder: Folder, task: engine.Task) -> dict[str, Any]:
     """A block whose process died, twice."""
     failed = [[*task.payload["block"], "crashed", "the process that worked on this tile died, twice"]]
-    _write(folder, task.payload["part"], {}, {"failed": failed})
+    write_part(folder, task.payload["part"], {}, {"failed": failed})
     return {"blocks": 1}
 
 
@@ -314,7 +314,7 @@ def _ids(folder: Folder, given: dict[str, Any]) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int32), ids[slice(*given["rows"])]])
 
 
-def _write(folder: Folder, part: str, arrays: dict, meta: dict, mask: np.ndarray | None = None) -> None:
+def write_part(folder: Folder, part: str, arrays: dict, meta: dict, mask: np.ndarray | None = None) -> None:
     if mask is not None:
         nodata = NODATA[str(mask.dtype)]
         is_valid = mask != nodata

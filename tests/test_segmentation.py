@@ -237,6 +237,11 @@ def test_what_cannot_be_segmented_is_a_row_that_says_why(slide, tmp_path):
     found = segmentation.segment(paths, str(tmp_path / "out"), 128, max_failed=0.9)
     assert found.table("train")["reason"].to_pylist() == ["", "not_an_image", "empty", "missing_file"]
 
+    cv2.imwrite(str(tmp_path / "cut.png"), np.random.default_rng(0).integers(0, 9, (2500, 2500), np.uint8))
+    os.truncate(tmp_path / "cut.png", os.path.getsize(tmp_path / "cut.png") // 2)  # found out while it is copied
+    found = segmentation.segment([paths[0], str(tmp_path / "cut.png")], str(tmp_path / "copy"), 128, max_failed=0.9)
+    assert found.table("train")["status"].to_pylist() == ["ok", "failed"]
+
     def broken(tile):
         raise KeyError("weights")
 
@@ -324,6 +329,8 @@ def test_wrong_options_are_told_before_any_work(slide, tmp_path):
         ({"max_disk_gb": 0.0001}, "need about .* GiB of disk, max_disk_gb is 0.0001"),
         ({"source": []}, "no pictures: name at least one path or URI"),
         ({"truth": ["a.tif", "b.tif"]}, "2 truths for 1 pictures"),
+        ({"truth": "none.tif"}, "there is no '.*none.tif'"),
+        ({"truth": save(tmp_path / "small.tif", np.zeros((99, 99), np.int32))}, "it is of another one"),
         ({"out": "s3://bucket/out"}, "segment into a local folder"),
     ]:
         with pytest.raises(ValueError, match=words):
