@@ -87,7 +87,8 @@ def masks(ds: Dataset) -> list[dict[str, Any]]:
         if not row["mask"]:
             continue
         line = {k: row[k] for k in ("image_id", "count", "foreground", "threshold", "tiles", "failed_tiles")}
-        line |= {k: row[k] for k in ("f1", "pq", "iou")} | {"size": (row["source_width"], row["source_height"])}
+        line |= {k: row[k] for k in ("f1", "pq", "iou")} | {"path": ""}
+        line["size"] = row["source_width"], row["source_height"]
         if row["histogram"] and row["threshold"] is not None:
             heights, (low, high) = np.sqrt(row["histogram"]), row["histogram_range"]
             path = "M0 92" + "".join(f"V{92 - 84 * y / heights.max():.1f}h1" for y in heights) + "V92"

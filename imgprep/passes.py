@@ -257,7 +257,7 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
             found = measures.evaluate(folder.full(row["labels" if recipe.objects else "mask"]), p.truth, objects=True)
             row |= {name: found[name] for name in MEASURES[: None if recipe.objects else 2]}
         small = ((b, tiling.read_part(folder, part)["overview"]) for b, part in first.items())
-        small = tiling.overview(p.size_wh, p.factor, small)
+        small = overlays.overview(p.size_wh, p.factor, small)
         folder.put(f"{home}/overlay.jpg", overlays.of_mask(small, folder.full(row["mask"])))
     folder.put(f"{home}/row.json", json.dumps(row).encode())
     tiling.write_part(folder, given["part"], {}, {})

@@ -73,7 +73,7 @@ def overlay(ds: Dataset, n: int = 2) -> Cell:
 
 def thresholds(ds: Dataset, n: int = 6) -> Cell:
     """The histograms that `segmentation.segment` chose the thresholds of the first n pictures from, with the cuts."""
-    charts = [m for m in findings.masks(ds) if "path" in m][:n]
+    charts = [m for m in findings.masks(ds) if m["path"]][:n]
     cut = "{image_id} · cut at {threshold:.4g} of {low:.4g} to {high:.4g}"
     texts = [caption(cut.format(**m), 90) for m in charts]
     box = "display:block;width:320px;height:92px;fill:currentColor;opacity:.75"

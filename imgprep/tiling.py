@@ -9,13 +9,13 @@ import json
 import pickle
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from imgprep import answers, components, engine, mosaic, rasters
+from imgprep import answers, components, engine, mosaic, overlays, rasters
 from imgprep.components import Block
 from imgprep.folder import Folder
 from imgprep.uris import SourceError
@@ -126,7 +126,7 @@ def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     """Pass 2: the mask, as the operator gives it; regions of it; the block's piece of the overview."""
     given, block = task.payload, task.payload["block"]
     raster, mask, failed, labels, inner = _opened(given), None, [], None, None
-    overview = Overview(block, given["factor"], 3 if raster.bands >= 3 else 1)
+    overview = overlays.Overview(block, given["factor"], 3 if raster.bands >= 3 else 1)
     answered = answers.of_tiles if recipe.blend == "crop" else answers.blended
     for tile, pixels, valid, place, error, result in answered(recipe, raster, block, given["chosen"]):
         if error:
@@ -191,56 +191,6 @@ def number(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
         mask[(labels == 0) & (mask != NODATA[str(mask.dtype)])] = 0
     write_part(folder, given["part"], {}, {}, mask if recipe.min_area else None)
     return {"blocks": 1}
-
-
-class Overview:
-    """The picture in small: each pixel the mean of 2 x 2 of the `factor` x `factor` pixels that it stands for.
-
-    Which of them is a matter of the picture alone, so blocks add up to the same overview however they are cut.
-    """
-
-    def __init__(self, block: Block, factor: int, bands: int):
-        self.factor, (x, y, w, h) = factor, block
-        self.x, self.y = x // factor, y // factor
-        columns, rows = -(-(x + w) // factor) - self.x, -(-(y + h) // factor) - self.y
-        self.total = np.zeros((rows, columns, bands), np.float32)
-
-    @staticmethod
-    def offsets(factor: int) -> list[int]:
-        side = min(factor, 2)
-        return [(2 * k + 1) * factor // (2 * side) for k in range(side)]
-
-    def add(self, tile: Block, pixels: np.ndarray | None, valid: np.ndarray | None) -> None:
-        """NaN where there is no pixel."""
-        x, y, w, h = tile
-        f = self.factor
-        for dy in self.offsets(f):
-            row = -(-(y - dy) // f)
-            for dx in self.offsets(f):
-                column = -(-(x - dx) // f)
-                at = slice(row * f + dy - y, h, f), slice(column * f + dx - x, w, f)
-                n, m = (len(range(*s.indices(s.stop))) for s in at)
-                into = self.total[row - self.y :, column - self.x :][:n, :m]
-                into += np.float32(np.nan) if pixels is None else pixels[at][..., : self.total.shape[2]]
-                if valid is not None:
-                    into[~valid[at]] = np.nan
-
-
-def overview(size_wh: tuple[int, int], factor: int, parts: Iterable[tuple[Block, np.ndarray]]) -> np.ndarray:
-    """(h, w, 1 or 3) float32 of the picture, in its own grey levels; NaN where there are none."""
-    width, height = (-(-s // factor) for s in size_wh)
-    total = np.zeros((height, width, 0), np.float32)
-    for (x, y, _, _), part in parts:
-        if not total.size:
-            total = np.zeros((height, width, part.shape[2]), np.float32)
-        total[y // factor :, x // factor :][: part.shape[0], : part.shape[1]] += part
-    counts = [
-        sum((np.arange(n) * factor + d < size).astype(int) for d in Overview.offsets(factor))
-        for n, size in ((height, size_wh[1]), (width, size_wh[0]))
-    ]
-    total /= np.maximum(1, np.outer(*counts))[..., None].astype(np.float32)
-    width, height = (max(1, s // factor) for s in size_wh)
-    return total[:height, :width]
 
 
 def read_stats(folder: Folder, name: str) -> Any:

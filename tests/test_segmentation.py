@@ -20,7 +20,19 @@ from skimage.measure import label
 from test_rasters import save
 
 import imgprep
-from imgprep import RunStopped, measures, operators, rasters, segmentation, specimen, tiling
+from imgprep import (
+    RunStopped,
+    dataset,
+    measures,
+    operators,
+    overlays,
+    rasters,
+    report,
+    segmentation,
+    show,
+    specimen,
+    tiling,
+)
 
 SIZE = 2048, 1200  # width, height: three columns of 512 are tissue, one is glass
 TILES = [256, 700, 1024, 4096]
@@ -280,6 +292,9 @@ def test_again_costs_nothing_and_another_operator_replaces_the_files(slide, tmp_
     segment(slide["slide"], out)
     assert tree(out) == files and "nothing to compute" in capsys.readouterr().out
     after, *_ = segment(slide["slide"], out, "60 dark")
+    found = dataset.open(str(out))
+    assert repr(show.thresholds(found)) == "no thresholds" and "% foreground" in repr(show.overlay(found))
+    assert "Masks and objects" in report.write(tmp_path / "r.html", [found], title="x").read_text("utf-8")
     assert {os.path.basename(after["mask"])} == set(os.listdir(out / "masks")) and after["mask"] != before["mask"]
     assert not (out / segmentation.TILES).exists()
 
@@ -354,16 +369,16 @@ def test_a_dry_run_tells_and_does_nothing(slide, tmp_path, capsys):
 
 
 def test_the_overview_does_not_depend_on_blocks(pixels):
-    whole = tiling.overview(SIZE, 7, [((0, 0, *SIZE), piece(pixels, (0, 0, *SIZE)))])
+    whole = overlays.overview(SIZE, 7, [((0, 0, *SIZE), piece(pixels, (0, 0, *SIZE)))])
     blocks = tiling.cut((0, 0, *SIZE), (331, 257))
-    assert np.array_equal(whole, tiling.overview(SIZE, 7, [(b, piece(pixels, b)) for b in blocks]))
+    assert np.array_equal(whole, overlays.overview(SIZE, 7, [(b, piece(pixels, b)) for b in blocks]))
     assert whole.shape == (SIZE[1] // 7, SIZE[0] // 7, 3)
     fitting = pixels[: whole.shape[0] * 7, : whole.shape[1] * 7]
     assert np.abs(whole - cv2.resize(fitting, whole.shape[1::-1], interpolation=cv2.INTER_AREA)).mean() < 3
 
 
 def piece(pixels, block):
-    made = tiling.Overview(block, 7, 3)
+    made = overlays.Overview(block, 7, 3)
     made.add(block, pixels[tiling.inside(block, (0, 0, *SIZE))], None)
     return made.total
 
