@@ -182,6 +182,8 @@ api = hf.HfApi(token="hf_write")
 api.create_repo("alice/taken", repo_type="dataset")
 api.upload_file(path_or_fileobj=b"# Mine", path_in_repo="README.md", repo_id="alice/taken", repo_type="dataset")
 tell("taken", "alice/taken")
+text = hub.Repo("alice/e").text("README.md", "main") + "Write to me."
+api.upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id="alice/e", repo_type="dataset")
 look, seen = hub.Repo.look, []
 def and_another(self, *a):
     found = look(self, *a)
@@ -197,6 +199,9 @@ fail("/api/datasets/alice/hidden", "GET", status=404, headers={"X-Error-Code": "
 tell("hidden", "alice/hidden")
 tell("tag", "alice/e", tag="v1")
 tell("tag again", "alice/e", tag="v1", drop_columns=["source"])
+tell("words", "alice/e", tag="v2", drop_columns=["source"])
+for card in (hub.Repo("alice/e").text("README.md", "v2"), open(out + "/README.md").read()):
+    assert card.rstrip().endswith("Write to me.")
 hf.constants.HF_HUB_OFFLINE = True
 tell("offline", "alice/e")
 """
@@ -225,6 +230,7 @@ def test_every_failure_is_one_sentence_and_leaves_nothing_half_done(hub, tmp_pat
         "hidden": ("ValueError", "the Hub does not show alice/hidden to this token: give it read access there, too"),
         "tag": ("", "[0-9a-f]{40}"),
         "tag again": ("ValueError", r"\S+ has a tag 'v1' already, of commit [0-9a-f]{12}: take another"),
+        "words": ("", "[0-9a-f]{40}"),
         "offline": ("ValueError", "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to publish"),
     }
     assert [name for name, *_ in told] == [*wanted]
