@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-import pyarrow as pa
-
 from imgprep import RunStopped, card, checks, facts, fingerprint, shards, stage
 from imgprep.dataset import COLUMNS, Dataset
 from imgprep.folder import PRIVATE, Folder
@@ -101,13 +99,13 @@ def publish(
     ds, began = Dataset(folder), time.monotonic()
     drop = _checked(ds, repo_id, licence, drop_columns, tag)
     dry = dry_run or not repo_id or bool(os.environ.get("IMGPREP_DRY_RUN"))
+    repo = Repo(repo_id, token_env) if repo_id else None  # is there a token? nobody is asked yet
     with stage.lock(Folder(ds.folder)):
         found = checks.examine(ds, allow_gps=allow_gps, drop_columns=drop)
         names = shards.class_names(ds, class_column) if class_column and not found.problems else ()
         rules = shards.Rules(class_column, names, drop, found.root, allow_gps, include_placeholders)
         plan = _Plan(ds, rules, found, licence)
-        repo = Repo(repo_id, token_env) if repo_id and not found.problems else None
-        there = plan.compare(repo, tag)
+        there = plan.compare(repo)
         result = plan.publication(repo, there)
         if dry:
             if os.environ.get("IMGPREP_DRY_RUN") and not dry_run:
@@ -116,7 +114,8 @@ def publish(
         if result.problems:
             raise ValueError("; ".join(result.problems))
         plan.send(repo, there, result, private=private, tag=tag)
-        _log(ds, result, time.monotonic() - began)
+        if result.commit not in [run.get("commit") for run in ds.runs()]:
+            _log(ds, result, time.monotonic() - began)
         return result
 
 
@@ -144,53 +143,46 @@ class _Plan:
     def __init__(self, ds: Dataset, rules: shards.Rules, found: checks.Findings, licence: str | None):
         self.ds, self.found, self.licence, self.folder = ds, found, licence, Folder(ds.folder)
         self.local = (self.folder.get("README.md") or b"").decode("utf-8", "replace")
-        self.files: list[dict] = []
-        self.schemas: dict[str, pa.Schema] = {}
-        self.facts: dict[str, Any] = {}
+        self.repo_id, self.card, self.files = f"you/{os.path.basename(ds.folder)}", "", []
         if found.problems:
             return
-        self.files, self.schemas = shards.prepare(ds, rules, found.dirty)
-        books, schema = shards.metadata(ds, self.files, self.schemas)
-        self.files, self.schemas = self.files + books, {**self.schemas, "metadata": schema}
+        files, schemas = shards.prepare(ds, rules, found.dirty)
+        books, schema = shards.metadata(ds, files, schemas)
+        self.files, self.schemas = files + books, {**schemas, "metadata": schema}
         self.sample = shards.sample(ds, self.files)
         self.facts = facts.count(ds, self.files, self.schemas, rules, found)
         if not (licence or card.own_keys(self.local).get("license") or self.facts["licence_column"]):
             found.problems.append("nobody said under which licence: give licence='cc-by-4.0', or what the Hub calls it")
+        self.card = self._text(self.repo_id, self.local)
+        if self.folder.remote:
+            found.notes.append("the folder is on a store: `datasets` opens it when it is published, not before")
+        else:
+            about = ["opens", self.schemas["metadata"].to_string(), [f["sha256"] for f in self.files]]
+            shards.remembered(self.folder, about, self._opens)
 
-    def text(self, repo_id: str, before: str) -> str:
+    def _text(self, repo_id: str, before: str) -> str:
         """The card as it is published."""
         keys = card.keys(repo_id, self.licence, self.facts)
-        index = [f for f in self.ds.files if f["config"] == "index"]
         title = f"# {card.own_keys(before).get('pretty_name', keys['pretty_name'])}"
-        shown = {**self.facts, "repo": repo_id}
-        files = self.files + index
         given = {"license": self.licence, "license_name": None} if self.licence else {}
-        about = {"before": before, "keys": keys, "given": given, "title": title, "facts": shown}
-        return card.write(self.ds.info, files, self.schemas, **about)
+        about = {"before": before, "keys": keys, "given": given, "title": title}
+        files = [*self.files, *(f for f in self.ds.files if f["config"] == "index")]
+        return card.write(self.ds.info, files, self.schemas, **about, facts={**self.facts, "repo": repo_id})
 
-    def compare(self, repo: Repo | None, tag: str | None) -> tuple[str, dict[str, tuple[str, int]]] | None:
-        """The repository as it stands; the card that goes with it; and that the whole of it opens."""
-        self.before, there = self.local, None
-        self.repo_id = f"you/{os.path.basename(self.ds.folder)}"
-        if not self.files:
-            return None
-        if repo:
+    def compare(self, repo: Repo | None) -> tuple[str, dict[str, tuple[str, int]]] | None:
+        """The repository as it stands, and the card that goes with it."""
+        there = None
+        if repo and not self.found.problems:
             repo.check_rights()
             self.repo_id, there = repo.id, repo.look()
             theirs = repo.text("README.md", there[0]) if there and "README.md" in there[1] else ""
             others = {name for name in (there[1] if there else {}) if name not in (".gitattributes", "README.md")}
             if (theirs or others) and not card.is_ours(theirs):
                 raise ValueError(f"{repo.url} is taken by something that imgprep did not publish: take another name")
-            self.before = card.latest(self.local, theirs, (self.folder.get(CARD) or b"").decode())
-        self.card = self.text(self.repo_id, self.before)
+            self.card = self._text(repo.id, card.latest(self.local, theirs, (self.folder.get(CARD) or b"").decode()))
         for what, pattern in checks.PATTERNS.items():
             if hit := re.search(pattern, self.card):
                 self.found.problems.append(f"the card holds {what}: {hit[0].strip()[:60]!r}")
-        about = ["opens", self.schemas["metadata"].to_string(), [f["sha256"] for f in self.files]]
-        if self.folder.remote:
-            self.found.notes.append("the folder is on a store: `datasets` opens it when it is published, not before")
-        else:
-            shards.remembered(self.folder, about, self._opens)
         return there
 
     def _opens(self) -> bool:
@@ -213,16 +205,21 @@ class _Plan:
         return files
 
     def publication(self, repo: Repo | None, there: tuple | None) -> Publication:
-        if not self.files:
-            return Publication(self.ds.folder, self.repo_id, "", [], [], [], 0, self.found.problems)
-        known = there[1] if there else {}
-        same = [f for f in self.wanted() if known.get(f.name) == (f.sha256, f.bytes)]
-        new = [f for f in self.wanted() if known.get(f.name) != (f.sha256, f.bytes)]
-        names = {f.name for f in self.wanted()}
-        gone = sorted(n for n in known if n not in names and stage.OURS.fullmatch(n))
-        return Publication(self.ds.folder, self.repo_id, self.card, [f.name for f in new], gone,
-                           [f.name for f in same], sum(f.bytes for f in new), self.found.problems, self.found.notes,
-                           repo.url if repo else "")  # fmt: skip
+        known, wanted = there[1] if there else {}, self.wanted() if self.files else []
+        new = [f for f in wanted if known.get(f.name) != (f.sha256, f.bytes)]
+        names = {f.name: f for f in wanted}
+        return Publication(
+            folder=self.ds.folder,
+            repo=self.repo_id,
+            card=self.card,
+            added=[f.name for f in new],
+            removed=sorted(n for n in known if n not in names and stage.OURS.fullmatch(n)),
+            unchanged=[n for n in names if n not in {f.name for f in new}],
+            nbytes=sum(f.bytes for f in new),
+            problems=self.found.problems,
+            notes=self.found.notes,
+            url=repo.url if repo else "",
+        )
 
     def send(self, repo: Repo, there: tuple | None, result: Publication, *, private: bool, tag: str | None) -> None:
         head, _ = there or repo.create(private=private)
@@ -241,6 +238,7 @@ class _Plan:
         if tag and tag not in tags:
             repo.tag(tag, head)
         result.commit, result.tag, result.url = head, tag, repo.url
+        shards.sweep(self.folder, [f["at"] for f in self.files])
 
     def _loaded_back(self, repo: Repo, head: str) -> str:
         """Compare checksums, and load it as a reader would."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -63,6 +64,14 @@ def remembered(folder: Folder, what: Any, make: Callable[[], Any]) -> Any:
     value = make()
     folder.put(name, json.dumps(value).encode())
     return value
+
+
+def sweep(folder: Folder, used: list[str]) -> None:
+    """Remove files that were written anew for an earlier version."""
+    for place in {os.path.dirname(name) for name in used if name.startswith(PLACE)}:
+        for name in folder.list(place):
+            if f"{place}/{name}" not in used:
+                folder.delete(f"{place}/{name}")
 
 
 def columns(ds: Dataset) -> list[str]:
