@@ -1,6 +1,5 @@
 """From each picture the original, a version for vision models, a thumbnail, and what other sizes are named."""
 
-import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -126,36 +125,32 @@ class Variants:
         passed = [name for name, size in self.sizes.items() if name != "augmented" and _fits(size, header, 0)]
         clean = passed and metadata.clean(one.data, keep_metadata=self.keep_metadata, max_pixels=self.max_pixels)
         passed = [name for name in passed if clean and _fits(self.sizes[name], header, len(clean))]
-        for child, (name, more, make) in enumerate(self._pictures(one, header, passed, first["sha256"], run), 1):
-            row = shared | {"variant": name, "child": child, **more}
-            if name in passed:
-                row["outcome"] = "copied" if clean == one.data else "stripped"
-                format = "JPEG" if h.format == "MPO" and clean != one.data else h.format
-                yield work.picture_row(one.key, clean, (h.width, h.height, format), **row)
-                continue
-            try:
-                image, notes, row["augmentation"] = make()
-                data, row["quality"] = _encode(image, self.sizes[name], exif)
-            except ValueError as e:  # over budget, not to be augmented, too long a side for the format
-                yield work.failed(one, getattr(e, "reason", "error"), str(e), **row)
-                continue
-            e = codec.probe(data, max_pixels=None)
-            row |= {column: notes[kind] for kind, column in self.annotations.items()}
-            yield work.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", **row)
-
-    def _pictures(self, one: work.Loaded, header: tuple, passed: list[str], sha256: str, run: Any) -> Iterator[tuple]:
-        """All but the original: name, columns, and what gives the pixels, their annotations and what was done."""
         notes = {kind: one.columns[column] for kind, column in self.annotations.items()}
+        wanted = [(name, copy) for name in self.sizes for copy in range(self.copies if name == "augmented" else 1)]
         sides = [size["max_side"] for name, size in self.sizes.items() if name not in passed]
         for frame, image in enumerate(self._decoded(one.data, sides)):
-            made, more = [image], {"frame": frame} if self.frames == "all" else {}
-            for name, size in self.sizes.items():
+            made = {max(image.shape[:2]): image} if sides else {}
+            for child, (name, copy) in enumerate(wanted, 1 + frame * len(wanted)):
+                row = shared | {"variant": name, "child": child, "frame": frame}
                 if name in passed:
-                    yield name, more, None
+                    row["outcome"] = "copied" if clean == one.data else "stripped"
+                    format = "JPEG" if h.format == "MPO" and clean != one.data else h.format
+                    yield work.picture_row(one.key, clean, (h.width, h.height, format), **row)
                     continue
-                small = _resized(made, size["max_side"])
-                for copy in range(self.copies) if name == "augmented" else (None,):
-                    yield name, more, functools.partial(_annotated, run, small, notes, header[:2], sha256, frame, copy)
+                try:
+                    small = _resized(made, self.sizes[name]["max_side"])
+                    moved = augmentation.scaled(notes, header[:2], small.shape[1::-1])
+                    if name == "augmented":  # from a seed that depends on nothing but these numbers
+                        seed = hashlib.sha256(f"{first['sha256']} {frame} {copy}".encode()).digest()[:4]
+                        copied = augmentation.apply(run, small, moved, int.from_bytes(seed))
+                        small, moved, row["augmentation"] = copied
+                    data, row["quality"] = _encode(small, self.sizes[name], exif)
+                except ValueError as e:  # over budget, not to be augmented, too long a side for the format
+                    yield work.failed(one, getattr(e, "reason", "error"), str(e), **row)
+                    continue
+                e = codec.probe(data, max_pixels=None)
+                row |= {column: moved[kind] for kind, column in self.annotations.items()}
+                yield work.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", **row)
 
     def _decoded(self, data: bytes, sides: list[int | None]) -> Iterator[np.ndarray | None]:
         """The picture, or its frames, at the least DCT scale that serves sizes with these sides."""
@@ -170,24 +165,13 @@ class Variants:
             yield None
 
 
-def _annotated(
-    run: Any, image: np.ndarray, notes: dict, from_wh: tuple[int, int], sha256: str, frame: int, copy: int | None
-) -> tuple[np.ndarray, dict, str | None]:
-    """The picture with its annotations, or a copy of it by transforms that depend on nothing but these numbers."""
-    moved = augmentation.scaled(notes, from_wh, image.shape[1::-1])
-    if copy is None:
-        return image, moved, None
-    seed = hashlib.sha256(f"{sha256} {frame} {copy}".encode()).digest()
-    return augmentation.apply(run, image, moved, int.from_bytes(seed[:4]))
-
-
-def _resized(made: list[np.ndarray], side: int | None) -> np.ndarray:
-    """The first of `made` (the picture) within side x side, from the smallest of them that is at least twice that."""
-    if side is None or max(made[0].shape[:2]) <= side:
-        return made[0]
-    base = min((image for image in made if max(image.shape[:2]) >= 2 * side), key=np.size, default=made[0])
-    made.append(geometry.shrink(base, side))
-    return made[-1]
+def _resized(made: dict[int, np.ndarray], side: int | None) -> np.ndarray:
+    """The picture within side x side, from the smallest of `made` (longest side -> picture) that is twice as long."""
+    whole = max(made)
+    side = min(side or whole, whole)
+    if side not in made:
+        made[side] = geometry.shrink(made[min((s for s in made if s >= 2 * side), default=whole)], side)
+    return made[side]
 
 
 def _encode(image: np.ndarray, size: dict[str, Any], exif: bytes) -> tuple[bytes, int | None]:
