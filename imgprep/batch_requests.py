@@ -74,8 +74,8 @@ def write(
     text, total = {"type": "text", "text": prompt}, Requests()
 
     def lines() -> Iterator[bytes]:
-        wanted = lambda row: row.get("variant", variant) == variant  # noqa: E731
-        for name, row, url in _pictures(source, wanted, expires_s, credentials_env):
+        found = _pictures(source, lambda row: row.get("variant", variant) == variant, expires_s, credentials_env)
+        for name, row, url in found:
             content = [text, {"type": "image_url", "image_url": {"url": url}}]
             request = {**(body or {}), "model": model, "messages": [{"role": "user", "content": content}]}
             total.tokens += picture_tokens(row["width"], row["height"], model) + len(prompt) // 4
@@ -116,16 +116,15 @@ def read(
     rows = {name: {**nothing, **answers.get(name, {})} for file in requests for name, _ in _lines(file)}
     failed = {name for name, row in rows.items() if row["status"] != "ok"}
 
+    is_signed = "uri" in source.table(source.splits[0]).column_names
+    found = _pictures(source, lambda row: row["custom_id"] in failed, expires_s, credentials_env) if is_signed else ()
+    fresh = {name: url for name, _, url in found}
+
     def again() -> Iterator[bytes]:
-        fresh: dict[str, str] = {}
-        for line in (line for file in requests for name, line in _lines(file) if name in failed):
+        for name, line in (pair for file in requests for pair in _lines(file) if pair[0] in failed):
             request = json.loads(line)
             picture = request["body"]["messages"][0]["content"][1]["image_url"]
-            if not picture["url"].startswith("data:"):
-                wanted = lambda row: row["custom_id"] in failed  # noqa: E731
-                found = () if fresh else _pictures(source, wanted, expires_s, credentials_env)
-                fresh |= {name: url for name, _, url in found}
-                picture["url"] = fresh[request["custom_id"]]
+            picture["url"] = fresh.get(name, picture["url"])
             yield _line(request)
 
     _write(folder, "requeue", again(), Requests(), MAX_LINES, MAX_BYTES, False)

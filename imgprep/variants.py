@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from imgprep import augment as augmentation
-from imgprep import budget, codec, fingerprint, geometry, images, metadata, stage, work
+from imgprep import budget, codec, fingerprint, geometry, images, metadata, stage, tables, work
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
 from imgprep.gather import Shape
@@ -231,9 +231,8 @@ def _with_annotations(columns: dict[str, pa.DataType], annotations: Any, rows: d
     if not isinstance(annotations, dict):
         raise ValueError(f"annotations is {{kind: column}}, not {annotations!r}")
     fingerprint.check_known("annotations", annotations, list(augmentation.KINDS))
-    table = next(iter(rows.values()))
-    for column in annotations.values():
-        if any(column not in t.column_names for t in rows.values()):
-            raise ValueError(f"no column {column!r}; this table has: {', '.join(table.column_names)}")
-    fields = [table.schema.field(column) for column in annotations.values()]
-    return pa.schema([*fields, *columns.items()], table.schema.metadata)
+    for column, table in ((c, t) for c in annotations.values() for t in rows.values()):
+        if column not in table.column_names:
+            raise ValueError(tables.no_column(column, table.column_names, "this table"))
+    schema = next(iter(rows.values())).schema
+    return pa.schema([*map(schema.field, annotations.values()), *columns.items()], schema.metadata)
