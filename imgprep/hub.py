@@ -84,8 +84,8 @@ class Repo:
             return head, {f.path: (f.lfs.sha256 if f.lfs else f.blob_id, f.size) for f in files}
         return None
 
-    def is_private(self) -> bool:
-        return bool(self._ask(self._api.dataset_info, self.id).private)
+    def is_public(self) -> bool:
+        return not self._ask(self._api.dataset_info, self.id).private
 
     def text(self, name: str, revision: str) -> str:
         """A small file of the repository."""

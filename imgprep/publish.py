@@ -53,7 +53,8 @@ class Publication:
             parts = [f"{self.url} holds {short(self.folder)} at commit {self.commit[:12]}", self.loaded]
             return ", ".join(filter(None, [*parts, self.tag and f"tagged {self.tag}"]))
         lines = [f"not to be published: {p}" for p in self.problems] + [f"note: {n}" for n in self.notes]
-        change = f"{len(self.added)} files to send ({bytes_text(self.nbytes)}), {len(self.removed)} to remove"
+        files = f"{len(self.added):,} file{'s' * (len(self.added) != 1)}"
+        change = f"{files} to send ({bytes_text(self.nbytes)}), {len(self.removed):,} to remove"
         return "\n".join([*lines, f"{self.repo}: {change}, {len(self.unchanged)} unchanged"])
 
     @property
@@ -179,6 +180,8 @@ class _Plan:
             others = {name for name in (there[1] if there else {}) if name not in (".gitattributes", "README.md")}
             if (theirs or others) and not card.is_ours(theirs):
                 raise ValueError(f"{repo.url} is taken by something that imgprep did not publish: take another name")
+            if there and repo.is_public():
+                self.found.notes.append(f"{repo.url} is public")
             self.card = self._text(repo.id, card.latest(self.local, theirs, (self.folder.get(CARD) or b"").decode()))
         for what, pattern in checks.PATTERNS.items():
             if hit := re.search(pattern, self.card):
