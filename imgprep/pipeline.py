@@ -217,11 +217,15 @@ def _values(declared: dict[str, Parameter], written: dict[str, Any], given: dict
         raw = given[name] if name in given else _fill(written.get(name, declared[name].default), value)
         asking.pop()
         try:
-            return fit(raw, declared[name].kind)
+            found = fit(raw, declared[name].kind)
         except ValueError as e:
             if raw is None and name not in given:
                 raise ValueError(f"parameter {name} has no default: give it with -p {name}=...") from None
             raise ValueError(f"parameter {name}: {e}") from None
+        if name.endswith("_env") and found not in (None, declared[name].default, *os.environ):
+            # Not repeated, and told before anything is written: it may be the secret itself.
+            raise ValueError(f"{name} is the NAME of an environment variable, and there is none of that name")
+        return found
 
     return value
 

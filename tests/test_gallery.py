@@ -88,6 +88,14 @@ def test_azure_holds_exactly_what_the_dataset_says_and_no_file_holds_the_key(gal
     assert f"az://{place}-vision: 3 uploaded, PUBLIC" in repr(cell)
 
 
+@pytest.mark.parametrize("name", ["credentials_env", "publish.token_env"])
+def test_a_key_in_the_place_of_a_variables_name_is_written_nowhere(gallery, name):
+    with pytest.raises(ValueError, match=f"{name} is the NAME of an environment variable, and there is none") as caught:
+        runner.run("gallery", {**GIVEN, name: AZURITE_KEY, "repo_id": "me/prints"})
+    assert AZURITE_KEY not in str(caught.value)
+    assert not [name for name, text in told(gallery).items() if AZURITE_KEY in text]
+
+
 def test_a_wrong_key_ends_the_command_with_a_sentence(gallery, azurite, monkeypatch):
     wrong = "hush" + AZURITE_KEY[4:]
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite_connection(azurite, wrong))
