@@ -92,6 +92,8 @@ def apply(run: Any, image: np.ndarray, notes: dict[str, Any], seed: int) -> tupl
         given["mask"] = _pixels(notes["mask"])
     run.set_random_seed(seed)
     made, moved = run(**given), dict(notes)
+    if getattr(made["image"], "dtype", None) != np.uint8:
+        raise TypeError("these transforms give numbers for training and no 8-bit picture: leave them to its loader")
     if boxes:
         moved[boxes] = _numbers(made["bboxes"], notes[boxes])
         if notes.get("labels") is not None:

@@ -90,6 +90,12 @@ def test_a_wrong_pipeline_is_told_at_once(wanted, says):
         augment.pipeline(wanted)
 
 
+@pytest.mark.parametrize("name", ["Normalize", "ToFloat"])
+def test_what_is_no_picture_any_more_is_refused(name):
+    with pytest.raises(augment.AugmentError, match="no 8-bit picture: leave them to its loader"):
+        run({name: {"p": 1.0}}, {}, 0, marked()[0])
+
+
 def test_what_a_transform_cannot_do_is_one_sentence():
     image, notes = marked()
     with pytest.raises(augment.AugmentError, match=r"^augment: \w+: .*") as caught:
