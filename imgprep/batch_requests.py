@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from imgprep import dataset
 from imgprep.addresses import redact
 from imgprep.dataset import Dataset
 from imgprep.upload import locate
@@ -48,7 +49,7 @@ class Requests:
 
 
 def write(
-    source: Dataset,
+    source: str | Dataset,
     folder: str,
     *,
     model: str,
@@ -71,6 +72,7 @@ def write(
     """
     if "://" in folder:
         raise ValueError("folder is one of this machine: the files may hold signed URLs")
+    source = dataset.open(source) if isinstance(source, str) else source
     text, total = {"type": "text", "text": prompt}, Requests()
 
     def lines() -> Iterator[bytes]:
@@ -90,7 +92,7 @@ def write(
 
 
 def read(
-    source: Dataset,
+    source: str | Dataset,
     folder: str,
     results: Sequence[str],
     *,
@@ -115,7 +117,7 @@ def read(
     nothing = {"status": "failed", "reason": "no_answer", "error": "the result files do not have this request"}
     rows = {name: {**nothing, **answers.get(name, {})} for file in requests for name, _ in _lines(file)}
     failed = {name for name, row in rows.items() if row["status"] != "ok"}
-
+    source = dataset.open(source) if isinstance(source, str) else source
     is_signed = "uri" in source.table(source.splits[0]).column_names
     found = _pictures(source, lambda row: row["custom_id"] in failed, expires_s, credentials_env) if is_signed else ()
     fresh = {name: url for name, _, url in found}

@@ -151,7 +151,7 @@ def test_odd_answers_are_rows_and_odd_files_are_told(sizes, tmp_path):
     odd = [{"custom_id": name, "response": response} for name, response in zip(names[:3], odd, strict=True)]
     mixed = [*odd, answer(names[3]), {"custom_id": names[3], "error": "late"}, answer("train/foreign")]
     output = results(tmp_path / "output.jsonl", *mixed)
-    found = batch_requests.read(sizes, place, output).to_pylist()
+    found = batch_requests.read(sizes.folder, place, output).to_pylist()
     assert [(r["status"], r["reason"]) for r in found[:4]] == [("ok", ""), ("failed", "http_500"), ("failed", "error"),
                                                                ("ok", "")]  # fmt: skip
     assert (found[1]["error"], found[3]["answer"], len(found)) == ("down", "cat", 9)
@@ -161,7 +161,7 @@ def test_odd_answers_are_rows_and_odd_files_are_told(sizes, tmp_path):
         with pytest.raises(ValueError, match=f"{n}.jsonl holds no results of a batch"):
             batch_requests.read(sizes, place, [str(tmp_path / f"{n}.jsonl")])
     assert lines(Path(place), "requeue")
-    batch_requests.write(sizes, place, body={"messages": [], "model": "other"}, **ASK)
+    batch_requests.write(sizes.folder, place, body={"messages": [], "model": "other"}, **ASK)
     assert not lines(Path(place), "requeue"), "those of the requests before"
     (first, *_) = lines(Path(place))
     assert first["body"]["model"] == ASK["model"] and len(first["body"]["messages"][0]["content"]) == 2
