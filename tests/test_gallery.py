@@ -56,18 +56,19 @@ def written(uris: list[str]) -> set[str]:
 def test_azure_holds_exactly_what_the_dataset_says_and_no_file_holds_the_key(gallery, azurite):
     place = f"t{uuid.uuid4().hex[:20]}"
     given = {**GIVEN, "target": f"az://{place}-{{variant}}", "signed_urls": True}
+    given |= {"augment": {"HorizontalFlip": {"p": 1.0}}, "copies": 1}
     command = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
     done = subprocess.run([sys.executable, "-m", "imgprep", "run", "gallery", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "\n9 of 10 pictures ready; 1 failed: not_an_image 1\n" in done.stdout
+    assert "\n12 of 13 pictures ready; 1 failed: not_an_image 1\n" in done.stdout
     up = dataset.open("data/made/uploaded")
-    assert up.counts() == {"rows": 10, "ok": 9, "placeholder": 0, "failed": 1, "reasons": {"not_an_image": 1}}
+    assert up.counts() == {"rows": 13, "ok": 12, "placeholder": 0, "failed": 1, "reasons": {"not_an_image": 1}}
     uris = up.table("train")["uri"].drop_null().to_pylist()
     assert written(uris) == set(uris)
 
     (folder,) = gallery.glob("reports/gallery/2*")
     notebook = (folder / "01_variants.ipynb").read_text("utf-8")
-    assert notebook.count(">refused<") == 3 and "PUBLIC" not in notebook
+    assert notebook.count(">refused<") == 4 and "PUBLIC" not in notebook
     for words in ("200 × 150 · JPEG, quality ", "400 × 300 · JPEG, as it was", "3 requests in 1 file", "not_an_image"):
         assert words in notebook, words
     page = (folder / "report.html").read_text("utf-8")

@@ -128,6 +128,7 @@ def test_a_cut_network_stops_the_run_and_the_next_sends_what_is_missing(sizes, p
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite_connection(wire.server))
         halfway = objects({f"az://{place}/"})
         assert 0 < len(halfway) < 3 * N
+    imgprep.session("local", 0)
     with Wire(monkeypatch) as wire:
         up = upload.upload(sizes, f"az://{place}/{{variant}}", out)
         assert up.counts() == sizes.counts() and wire.puts <= 3 * N - len(halfway) + upload.IN_FLIGHT * max(1, workers)
