@@ -1,6 +1,5 @@
 """The pipeline `products` with its real notebooks, on pictures made here."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -47,13 +46,6 @@ def taken(root: Path) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if "/.imgprep/runs/" not in name}
 
 
-def by_papermill(root: Path, name: str, given: dict) -> None:
-    command = [sys.executable, "-m", "papermill", f"notebooks/{name}.ipynb", str(root / "by_hand.ipynb")]
-    for key, value in given.items():
-        command += ["-y", f"{key}: {json.dumps(value)}"]
-    subprocess.run(command, cwd=root, check=True, capture_output=True)
-
-
 def by_run_all(root: Path, name: str, given: dict) -> None:
     """What JupyterLab does: a kernel in the notebook's folder runs all cells, the parameters typed into theirs."""
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", 4)
@@ -62,7 +54,7 @@ def by_run_all(root: Path, name: str, given: dict) -> None:
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(root / "notebooks")}}).execute()
 
 
-def test_the_runner_papermill_and_run_all_give_the_same_bytes(shop, capfd):
+def test_the_runner_gives_the_bytes_of_run_all(shop, capfd):
     result = runner.run("products", {**GIVEN, "size_wh": [64, 48]})
     assert (result.folder / "report.html").stat().st_size > 10_000
     out = capfd.readouterr().out
@@ -73,10 +65,9 @@ def test_the_runner_papermill_and_run_all_give_the_same_bytes(shop, capfd):
 
     wanted = taken(shop.root)
     assert {"train_labeled.csv", "test_labeled.csv", "raw/README.md", "ocr/README.md"} <= wanted.keys()
-    for way in (by_papermill, by_run_all):
-        way(shop.root, "01_download", DOWNLOAD)
-        way(shop.root, "02_ocr", OCR)
-        assert taken(shop.root) == wanted, way.__name__
+    by_run_all(shop.root, "01_download", DOWNLOAD)
+    by_run_all(shop.root, "02_ocr", OCR)
+    assert taken(shop.root) == wanted
 
 
 def test_a_dry_run_says_what_there_is_to_do_and_why(shop):
