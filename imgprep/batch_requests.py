@@ -203,23 +203,20 @@ def _write(
     folder: str, stem: str, lines: Iterable[bytes], total: Requests, max_lines: int, max_bytes: int, dry_run: bool
 ) -> None:
     """Files of at most so many lines and bytes. They appear, and those of before go, when all are whole."""
-    home, file, n, size = Path(folder), None, 0, 0
+    home, n, size = Path(folder), 0, 0
     if not dry_run:
         home.mkdir(parents=True, exist_ok=True)
     try:
         for line in lines:
             if len(line) > max_bytes:
                 raise ValueError(f"a request has {len(line):,} bytes, more than max_bytes={max_bytes:,} of a file")
-            if file is None or n >= max_lines or size + len(line) > max_bytes:
-                if file is not None:
-                    file.close()
-                total.files, n, size = total.files + 1, 0, 0
-                part = os.devnull if dry_run else home / f".{stem}-{total.files:05d}.jsonl"
-                file = open(part, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
-            file.write(line)
+            is_next = not total.files or n >= max_lines or size + len(line) > max_bytes
+            total.files, n, size = (total.files + 1, 0, 0) if is_next else (total.files, n, size)
             n, size, total.requests, total.bytes = n + 1, size + len(line), total.requests + 1, total.bytes + len(line)
-        if file is not None:
-            file.close()
+            part, mode = home / f".{stem}-{total.files:05d}.jsonl", "wb" if is_next else "ab"
+            if not dry_run:
+                with open(part, mode, opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                    file.write(line)
         for old in [] if dry_run else home.glob(f"{stem}-*.jsonl"):
             old.unlink()
         for number in range(0 if dry_run else total.files):
