@@ -61,7 +61,7 @@ def keys(repo_id: str, licence: str | None, facts: dict[str, Any]) -> dict[str, 
     column = facts["licence_column"]
     named = {"license": licence} if licence else {"license": "other", "license_name": f"see-column-{column}"}
     name = repo_id.split("/")[-1].replace("-", " ").replace("_", " ")
-    tasks = {"task_categories": ["image-classification"]} if facts["is_class"] else {}
+    tasks = {"task_categories": ["image-classification"]} if facts["class_count"] else {}
     tags = {"tags": ["image", "imgprep"], "size_categories": [size_category(facts["pictures"])]}
     return (named if licence or column else {}) | {"pretty_name": name[:1].upper() + name[1:], **tasks, **tags}
 

@@ -4,6 +4,7 @@ Files are read a row group at a time; what was found in one is remembered with i
 """
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imgprep import codec, similar
+from imgprep import similar
 from imgprep.addresses import SIGNED
 from imgprep.dataset import Dataset
 from imgprep.folder import Folder
@@ -106,7 +107,8 @@ def _scan(folder: Folder, file: dict, every: int) -> dict[str, Any]:
     for table in groups(folder, file["file"]):
         ids = table["image_id"].to_pylist()
         local = table["source"].filter(pc.fill_null(pc.match_substring_regex(table["source"], LOCAL), False))
-        prefixes += [os.path.commonprefix(local.to_pylist())] if len(local) else []
+        prefixes += pc.replace_substring_regex(local, LOCAL, "/").to_pylist()
+        prefixes = [os.path.commonprefix(prefixes)] if prefixes else []
         for what, column, rows in _suspicious(table):
             entry = cells.setdefault((what, column), [0, ids[rows[0]] if rows[0] < len(ids) else ""])
             entry[0] += len(rows)
@@ -117,7 +119,7 @@ def _scan(folder: Folder, file: dict, every: int) -> dict[str, Any]:
                     continue
                 gps += without_gps(data) is not data
                 if every and name == "image" and (at + i) % every == 0:
-                    looks.append([similar.phash(codec.decode(data, min_wh=(64, 64))), ids[i]])
+                    looks.append([similar.look(data), ids[i]])
         at += table.num_rows
     root = _up_to_slash(os.path.commonprefix(prefixes)) if prefixes else ""
     return {"gps": gps, "root": root, "looks": looks, "cells": [[*key, *value] for key, value in cells.items()]}
@@ -137,7 +139,9 @@ def _suspicious(table: pa.Table) -> Iterator[tuple[str, str, list[int]]]:
 
 def _is_own(table: pa.Table, name: str, row: int) -> bool:
     """Whether a path is that of the row's source, which is cut short when it is published."""
-    return name == "source" or (table["source"][row].as_py() or "\0") in table["error"][row].as_py()
+    source, error = table["source"][row].as_py() or "", table["error"][row].as_py() or ""
+    is_left = name == "error" and re.search(PATTERNS["paths of a machine"], error.replace(source, ""))
+    return bool(re.match(LOCAL, source)) and not is_left
 
 
 def _texts(column: pa.ChunkedArray) -> Iterator[pa.Array]:
@@ -148,10 +152,9 @@ def _texts(column: pa.ChunkedArray) -> Iterator[pa.Array]:
         array = waiting.pop()
         if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
             yield array
-        elif pa.types.is_struct(array.type):
-            waiting += array.flatten()
-        elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-            waiting.append(array.flatten())
+        elif pa.types.is_nested(array.type):
+            inside = array.flatten()
+            waiting += inside if isinstance(inside, list) else [inside]
 
 
 def _up_to_slash(text: str) -> str:

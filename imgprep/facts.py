@@ -49,7 +49,7 @@ def count(
         "bytes": bytes_text(sum(f["bytes"] for f in files)),
         "data": _data(ds, files, schemas),
         "label": label,
-        "is_class": bool(rules.class_column),
+        "class_count": len(getattr(Features.from_arrow_schema(schema).get(label), "names", ())),
         "classes": _classes(schema, label, classes, ds.splits) if label else {},
         "sizes": [_spread(n, np.concatenate(v)) for n, v in sizes.items() if v and sum(map(len, v))],
         "formats": dict(formats.most_common()),

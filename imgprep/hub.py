@@ -129,7 +129,12 @@ class Repo:
             raise _stale(self)
         with contextlib.suppress(ValueError, RunStopped):  # it is a draft, where the Hub has drafts
             self._ask(self._api.change_discussion_status, self.id, number, "open", repo_type="dataset")
-        self._ask(self._api.merge_pull_request, self.id, number, repo_type="dataset")
+
+        def merge() -> None:
+            if self.look()[0] == head:  # else the answer was lost, and it was a yes
+                self._api.merge_pull_request(self.id, number, repo_type="dataset")
+
+        self._ask(merge)
         return self.look()[0]
 
     def _pull_request(self, head: str, message: str) -> tuple[int, str]:

@@ -97,11 +97,12 @@ def publish(
     tag: a name for this version. What is on the Hub already is not sent again, and nothing is done twice.
     Raises ValueError, before anything is sent, for what must be mended; RunStopped when the Hub or the way there fails.
     """
-    ds, began = Dataset(folder), time.monotonic()
-    drop = _checked(ds, repo_id, licence, drop_columns, tag)
+    began, home = time.monotonic(), Dataset(folder).folder
     dry = dry_run or not repo_id or bool(os.environ.get("IMGPREP_DRY_RUN"))
-    repo = Repo(repo_id, token_env) if repo_id else None  # is there a token? nobody is asked yet
-    with stage.lock(Folder(ds.folder)):
+    with stage.lock(Folder(home)):
+        ds = Dataset(home)  # now: a run may have been at work
+        drop = _checked(ds, repo_id, licence, drop_columns, tag)
+        repo = Repo(repo_id, token_env) if repo_id else None  # is there a token? nobody is asked yet
         found = checks.examine(ds, allow_gps=allow_gps, drop_columns=drop)
         names = shards.class_names(ds, class_column) if class_column and not found.problems else ()
         rules = shards.Rules(class_column, names, drop, found.root, allow_gps, include_placeholders)

@@ -1,8 +1,8 @@
 """The files that are published: those of the dataset folder as they are; written anew only where something must go."""
 
+import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ LOCAL = r"^(?:hf\+row://|file://)?/"  # what a source that lies on this machine 
 SAMPLE, TILE = "assets/samples.jpg", 160
 CLASSES = 1000
 METADATA_ROWS = 1_000_000  # of one file without pictures; its row groups have a tenth
-VERSION = 1  # of what a rewritten file holds
+VERSION = 2  # of what a rewritten file holds
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,9 @@ def remembered(folder: Folder, what: Any, make: Callable[[], Any]) -> Any:
 
 def sweep(folder: Folder, used: list[str]) -> None:
     """Remove files that were written anew for an earlier version."""
-    for place in {os.path.dirname(name) for name in used if name.startswith(PLACE)}:
-        for name in folder.list(place):
-            if f"{place}/{name}" not in used:
-                folder.delete(f"{place}/{name}")
+    for place in (f"{PLACE}/{name}" for name in ("data", "failures", "metadata")):
+        for name in {f"{place}/{name}" for name in folder.list(place)} - {*used}:
+            folder.delete(name)
 
 
 def columns(ds: Dataset) -> list[str]:
@@ -99,6 +98,8 @@ def class_names(ds: Dataset, column: str) -> tuple[str, ...]:
         found |= {v for v in values.unique().to_pylist() if v is not None}
         if len(found) > CLASSES:
             raise ValueError(f"class_column {column!r} has more than {CLASSES} values: that is no column of classes")
+    if not found:
+        raise ValueError(f"class_column {column!r} has no value in any row")
     return tuple(str(v) for v in sorted(found))
 
 
@@ -188,7 +189,7 @@ def _fixed(table: pa.Table, rules: Rules) -> pa.Table:
 def sample(ds: Dataset, files: list[dict]) -> dict[str, Any]:
     """A small picture of twelve, evenly spread over the first config, for the card."""
     folder = Folder(ds.folder)
-    first = [f for f in files if f["config"] == files[0]["config"]]
+    first = [f for f in files if f["config"] == ds.configs[0]]
     ends = np.cumsum([f["rows"] for f in first])
 
     def make() -> dict[str, Any]:
@@ -196,10 +197,10 @@ def sample(ds: Dataset, files: list[dict]) -> dict[str, Any]:
         for place, row in enumerate(spread(int(ends[-1]), 12)):
             n = int(np.searchsorted(ends, row, side="right"))
             at = row - int(ends[n]) + first[n]["rows"]
-            data = reader.rows(first[n]["at"], np.array([at]), ["image"])["image"][0].as_py()["bytes"]
-            tile = geometry.fit_pad(codec.decode(data, min_wh=(TILE, TILE)), (TILE - 8, TILE - 8), fill=255)
             y, x = place // 6 * TILE + 4, place % 6 * TILE + 4
-            sheet[y : y + TILE - 8, x : x + TILE - 8] = tile
+            with contextlib.suppress(codec.DecodeError):  # kept although it is truncated, or kept elsewhere
+                image = codec.decode(reader.picture(first[n]["at"], at) or b"", min_wh=(TILE, TILE))
+                sheet[y : y + TILE - 8, x : x + TILE - 8] = geometry.fit_pad(image, (TILE - 8, TILE - 8), fill=255)
         with folder.create(lambda _: f"{PLACE}/{SAMPLE}") as sink:
             sink.write(codec.encode(sheet[: -(-min(int(ends[-1]), 12) // 6) * TILE], "JPEG", quality=85))
         return {"file": SAMPLE, "at": sink.name, "bytes": sink.bytes, "sha256": sink.sha256}
@@ -215,7 +216,8 @@ def _shortened(source: str, error: str, root: str) -> tuple[str, str]:
     """
     if not re.match(LOCAL, source):
         return source, error
-    short = source[len(root) :] if root.count("/") > 1 else "/".join(source.split("/")[-2:])
+    path = re.sub(LOCAL, "/", source)
+    short = path[len(root) :] if root.count("/") > 1 else "/".join(path.split("/")[-2:]).lstrip("/")
     return short, error.replace(source, short)
 
 

@@ -6,7 +6,7 @@ from itertools import count
 import cv2
 import numpy as np
 
-from imgprep import geometry
+from imgprep import codec, geometry
 
 FLAT = 2.0  # levels of standard deviation; below, a hash would be of rounding and noise
 
@@ -26,6 +26,18 @@ def phash(image: np.ndarray) -> int:
         return 0
     low = cv2.dct(luma.astype(np.float32))[:8, :8].ravel()
     return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes())
+
+
+def look(data: bytes | None) -> int:
+    """`phash` of an encoded picture, of its smallest version; 0 where there is none that decodes.
+
+    >>> look(None), look(b"no picture")
+    (0, 0)
+    """
+    try:
+        return phash(codec.decode(data or b"", min_wh=(64, 64), max_pixels=None))
+    except codec.DecodeError:  # kept although it is truncated
+        return 0
 
 
 def near(hashes: Sequence[int], *, max_distance: int = 6) -> list[list[int]]:

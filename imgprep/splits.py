@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from imgprep import codec, similar
+from imgprep import similar
 from imgprep.dataset import Dataset
 from imgprep.progress import say
 from imgprep.tables import no_column
@@ -74,19 +74,12 @@ def balance(tables: Mapping[str, pa.Table], column: str) -> pd.DataFrame:
 
 
 def hashed(ds: Dataset) -> dict[str, pa.Table]:
-    """The tables of a dataset folder, with `similar.phash` of each picture (0: there is none) as the column `phash`."""
-
-    def one(data: bytes | None) -> int:
-        try:
-            return similar.phash(codec.decode(data, min_wh=(64, 64), max_pixels=None)) if data else 0
-        except codec.DecodeError:  # kept although it is truncated
-            return 0
-
+    """The tables of a dataset folder, with `similar.look` of each picture (0: there is none) as the column `phash`."""
     tables = {split: ds.table(split) for split in ds.splits}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for split, table in tables.items():
             chunks = [range(start, min(len(table), start + 100)) for start in range(0, len(table), 100)]
-            values = [value for rows in chunks for value in pool.map(one, ds.pictures(split, rows))]
+            values = [value for rows in chunks for value in pool.map(similar.look, ds.pictures(split, rows))]
             tables[split] = table.append_column("phash", pa.array(values, pa.uint64()))
     return tables
 

@@ -17,7 +17,7 @@ from imgprep.gather import Shape
 from imgprep.parts import PartWriter, part_schema
 
 COLUMNS = {"variant": pa.string(), "outcome": pa.string(), "quality": pa.int32(), "source_sha256": pa.string()}
-NAMED = r"(?!(original|failures|data|default|all)$)[a-z][a-z0-9_]{0,39}"  # what a config may be called
+NAMED = r"(?!(original|failures|metadata|index|data|default|all)$)[a-z][a-z0-9_]{0,39}"  # what a config may be called
 SIZE = {"max_side": None, "max_bytes": None, "format": None, "quality": 95}
 PASSED = ("JPEG", "MPO", "PNG", "WEBP")  # what browsers show and vision models read
 

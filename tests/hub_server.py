@@ -12,6 +12,7 @@ for tests. Tokens: hf_write (alice, of acme), hf_read (bob, may only read), hf_f
 import argparse
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -287,6 +288,9 @@ class Handler(BaseHTTPRequestHandler):
                     srv.waiting += bool(fault.get("delay"))
                 time.sleep(fault.get("delay", 0))
                 if fault.get("drop"):
+                    if fault.get("late"):  # it is done, and nobody hears of it
+                        self.wfile = io.BytesIO()
+                        self.dispatch()
                     self.close_connection = True
                     self.connection.close()
                     return
@@ -821,7 +825,7 @@ class Handler(BaseHTTPRequestHandler):
                 srv.bytes_in.clear()
                 srv.faults.clear()
             return self.json({})
-        if s == ["faults"]:  # {"method", "path": regex, "status", "message", "headers", "delay", "drop", "times"}
+        if s == ["faults"]:  # {"method", "path": regex, "status", "message", "headers", "delay", "drop", "late", …}
             with srv.mx:
                 srv.faults.append(dict(d))
             return self.json({})

@@ -12,8 +12,9 @@ import pytest
 from made import folder, picture, table
 from PIL import Image
 from test_location import taken_at_sea
+from test_variants_table import HEIC
 
-from imgprep import checks, codec, dataset, images, publish
+from imgprep import checks, codec, dataset, images, publish, variants
 
 TOKEN = "hf_" + "Ab1" * 12  # in pieces, for those who look for tokens in sources
 HIDDEN = {
@@ -39,7 +40,7 @@ def made(root: Path, **columns: list) -> str:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("plain"))
+    return made(tmp_path_factory.mktemp("plain"), one=["a"] * 6, empty=pa.array([None] * 6, pa.string()))
 
 
 def examine(out: str, drop: tuple[str, ...] = ()) -> checks.Findings:
@@ -49,15 +50,16 @@ def examine(out: str, drop: tuple[str, ...] = ()) -> checks.Findings:
 def test_what_is_not_for_everyone_is_named_with_its_row_and_may_be_left_out(tmp_path):
     columns = {name: [*HARMLESS, "", value, value] for name, (value, _) in HIDDEN.items()}
     nested = [[{"by": "me", "at": [TOKEN]}]] * 6
-    out = made(tmp_path, **columns, nested=nested)
+    out = made(tmp_path, **columns, nested=nested, pair=pa.array([["", TOKEN]] * 6, pa.list_(pa.string(), 2)))
     told = dict(line.split(" holds ", 1) for line in examine(out).problems)
     second = dataset.open(out).table("test")["image_id"][1].as_py()
     for name, (_, what) in HIDDEN.items():
         fix = f"leave the column out with drop_columns=['{name}']"
         assert told.pop(f"'{name}'").startswith(f"{what} in 2 rows, the first is {second!r}: ")
         assert fix in " ".join(examine(out).problems)
-    assert told.pop("'nested'").startswith("secrets in 6 rows") and not told
-    assert examine(out, (*HIDDEN, "nested")).problems == []
+    assert told.pop("'nested'").startswith("secrets in 6 rows")
+    assert told.pop("'pair'").startswith("secrets in 6 rows") and not told
+    assert examine(out, (*HIDDEN, "nested", "pair")).problems == []
 
 
 class Batches:
@@ -112,7 +114,7 @@ def test_a_file_that_is_not_what_the_books_say_is_named(tmp_path):
 
 
 def test_classes_become_class_labels_placeholders_come_when_asked_and_paths_are_cut_short(tmp_path):
-    paths = folder(tmp_path / "in", 5) + [str(tmp_path / "in" / "gone.png")]
+    paths = [*folder(tmp_path / "in", 5), f"file://{tmp_path}/in/gone.png"]
     label, out = ["cat", "dog", None, "cat", "ant", "dog"], str(tmp_path / "out")
     images.download({"train": table(paths, label=label)}, out)
     plan = publish.publish(out, licence="mit", class_column="label", include_placeholders=True)
@@ -121,7 +123,8 @@ def test_classes_become_class_labels_placeholders_come_when_asked_and_paths_are_
     kind = rows.features["label"]
     assert kind.names == ["ant", "cat", "dog"] and rows["status"][:] == ["ok"] * 5 + ["placeholder"]
     assert [v if v is None else kind.int2str(v) for v in rows["label"]] == label
-    assert rows["source"][:] == [Path(p).name for p in paths] and "'gone.png'" in rows["error"][5]
+    assert rows["source"][:] == [Path(p).name for p in paths] and str(tmp_path) not in rows["error"][5]
+    assert "6 pictures in 3 classes" in plan.card
     head, body = plan.card.split("\n# ")
     assert "config_name: failures" not in head and "- image-classification" in head and str(tmp_path) not in body
     columns = head.split("config_name: metadata")[-1]
@@ -133,10 +136,11 @@ def test_mistakes_are_told_at_once(plain, monkeypatch):
     for given, text in [
         ({"licence": "CC BY 4.0"}, "licence is an id such as"),
         ({"tag": "my tag"}, "tag is one word"),
-        ({"drop_columns": ["image"]}, "drop_columns is a list of error, source, not"),
-        ({"drop_columns": ["lable"]}, "drop_columns is a list of error, source, not"),
+        ({"drop_columns": ["image"]}, "drop_columns is a list of empty, error, one, source, not"),
+        ({"drop_columns": ["lable"]}, "drop_columns is a list of empty, error, one, source, not"),
         ({"class_column": "lable"}, "no column 'lable'"),
         ({"class_column": "sha256"}, "no column of classes"),
+        ({"class_column": "empty"}, "no value in any row"),
         ({"repo_id": "not a name"}, "repo_id is 'owner/name'"),
     ]:
         with pytest.raises(ValueError, match=text):
@@ -144,7 +148,8 @@ def test_mistakes_are_told_at_once(plain, monkeypatch):
 
 
 def test_without_a_licence_it_is_asked_for(plain):
-    plan = publish.publish(plain)
+    plan = publish.publish(plain, class_column="one")
+    assert "6 pictures in 1 class," in plan.card
     assert plan.problems == ["nobody said under which licence: give licence='cc-by-4.0', or what the Hub calls it"]
     assert repr(plan).startswith("not to be published: nobody said") and "files to send" in repr(plan)
 
@@ -161,6 +166,17 @@ def test_pictures_in_two_splits_are_reported_equal_or_alike(tmp_path):
     equal, alike = examine(str(tmp_path / "out")).notes
     assert equal == "pictures that stand in more than one split, byte for byte: 1"
     assert alike.startswith("groups that look alike across splits, of 5: 2: ") and "(train) and " in alike
+
+
+def test_sizes_of_pictures_are_published_also_where_the_first_file_is_of_failures_or_heic(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.heic").write_bytes(HEIC)
+    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "c.png").write_bytes(codec.encode(picture(3, (80, 60))))
+    ds = variants.build(str(tmp_path / "in"), str(tmp_path / "out"), thumbnail_side=32)
+    assert ds.files[0]["config"] == "failures"
+    plan = publish.publish(ds.folder, licence="mit")
+    assert plan.problems == [] and "2 pictures, " in plan.card and "| thumbnail | 2 |" in plan.card
 
 
 def test_provenance_stands_together_behind_the_users_columns(tmp_path):

@@ -194,6 +194,21 @@ fail("/api/datasets/alice/e", "GET", drop=True)
 tell("cut", "alice/e")
 fail("/commit/main", times=2, status=503)
 tell("passing", "alice/e")
+publish._Plan._loaded_back = lambda *a: ""  # it did
+fail("/commit/main", times=1, drop=True, late=True)
+tell("lost", "alice/lost", tag="v1")
+hub.FEW = 2
+fail("/merge", times=1, drop=True, late=True)
+tell("lost merge", "alice/merged")
+hub.FEW = 100
+fail("/preupload/", times=2, status=500)
+tell("announced", "alice/f")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+hf.constants.HF_HUB_DISABLE_XET = True
+fail("/lfs/", "PUT", times=1, drop=True)
+fail("/lfs/", "PUT", times=1, status=429, headers={"Retry-After": "0"})
+tell("put", "alice/g", drop_columns=["source"])
+hf.constants.HF_HUB_DISABLE_XET = False
 api = hf.HfApi(token="hf_write")
 api.create_repo("alice/taken", repo_type="dataset")
 api.upload_file(path_or_fileobj=b"# Mine", path_in_repo="README.md", repo_id="alice/taken", repo_type="dataset")
@@ -240,6 +255,10 @@ def test_every_failure_is_one_sentence_and_leaves_nothing_half_done(hub, ready):
         "fault": ("RunStopped", r"the Hub has a fault of its own \(500\): wait a while, then " + runs),
         "cut": ("RunStopped", r"the connection to http\S+ failed \(RemoteProtocolError: Server disc.*\): " + runs),
         "passing": ("", "[0-9a-f]{40}"),
+        "lost": ("", "[0-9a-f]{40}"),
+        "lost merge": ("", "[0-9a-f]{40}"),
+        "announced": ("", "[0-9a-f]{40}"),
+        "put": ("", "[0-9a-f]{40}"),
         "taken": ("ValueError", r"\S+taken is taken by something that imgprep did not publish: take another name"),
         "stale": ("RunStopped", r"somebody else published to alice/e meanwhile and nothing was changed: look at .*"),
         "gated": ("ValueError", r"alice/e is gated and alice has no access to it: ask for it at \S+"),

@@ -238,6 +238,7 @@ def test_copies_do_not_depend_on_order_or_company(marked, tmp_path):
         ({"sizes": {"web": {"format": "GIF"}}}, "format is JPEG, WEBP or PNG"),
         ({"sizes": {"web": {"format": "PNG", "max_bytes": 9}}}, "a PNG has no quality to lower"),
         ({"sizes": {"original": {}}}, "'original' cannot name a size"),
+        ({"sizes": {"index": {}}}, "'index' cannot name a size"),
         ({"sizes": {"Web site": {}}}, "'Web site' cannot name a size"),
         ({"sizes": {7: {}}}, "7 cannot name a size"),
         ({"sizes": {"a" * 41: {}}}, "cannot name a size"),
