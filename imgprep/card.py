@@ -88,7 +88,7 @@ def adopt(text: str, words: str) -> str:
 
 def is_ours(text: str) -> bool:
     """Whether this card was begun by imgprep."""
-    return BEGIN in text or "of imgprep:" in text
+    return BEGIN in text
 
 
 def own_text(text: str) -> tuple[str, str]:
@@ -98,9 +98,7 @@ def own_text(text: str) -> tuple[str, str]:
     ('# Cats', 'Write to me.')
     """
     body = re.sub(r"\A---\n.*?^---$", "", text, count=1, flags=re.S | re.M)
-    above, mark, rest = body.partition(BEGIN)
-    if not mark:  # another's card, or one of the first version, which had no marks
-        return ("", "") if "of imgprep:" in text else (body.strip(), "")
+    above, _, rest = body.partition(BEGIN)
     above, below = above.strip(), rest.partition(END)[2].strip()
     return "" if above == TITLE else above, below
 

@@ -180,7 +180,8 @@ class _Plan:
             theirs = repo.text("README.md", there[0]) if there and "README.md" in there[1] else ""
             others = {name for name in (there[1] if there else {}) if name not in (".gitattributes", "README.md")}
             if (theirs or others) and not card.is_ours(theirs):
-                raise ValueError(f"{repo.url} is taken by something that imgprep did not publish: take another name")
+                why = "is taken by something that imgprep did not publish, or its card has lost the marks of imgprep"
+                raise ValueError(f"{repo.url} {why}: take another name, or put them back")
             if there and repo.is_public():
                 self.found.notes.append(f"{repo.url} is public")
             self.card = self._text(repo.id, card.latest(self.local, theirs, (self.folder.get(CARD) or b"").decode()))

@@ -41,9 +41,11 @@ def test_anothers_card_is_all_its_own(text):
     assert not card.is_ours(text) and card.own_text(text) == ("# Mine", "")
 
 
-def test_a_card_of_the_first_version_has_nothing_of_a_persons():
-    old = "---\nconfigs: []\n---\n\n# Image dataset\n\n## How it was made\n\nStage `download` of imgprep:\n"
-    assert card.is_ours(old) and card.own_text(old) == ("", "")
+def test_a_card_without_our_marks_is_kept_whole(tmp_path):
+    readme = Path(made(tmp_path, 2), "README.md")
+    readme.write_text(readme.read_text().replace(card.BEGIN, "Mine.").replace(card.END, ""))
+    made(tmp_path, 3)
+    assert "Mine." in card.own_text(readme.read_text())[0] and readme.read_text().count(card.BEGIN) == 1
 
 
 def test_a_key_of_the_head_stays_valid_yaml():
