@@ -72,10 +72,10 @@ def latest(ours: str, theirs: str, last: str) -> str:
     last: what was published last, after which both said the same. ValueError when both were edited since.
     """
     mine, hub, before = ((own_text(text), _own(text)) for text in (ours, theirs, last))
-    if not theirs or hub == before or hub == mine:
-        return ours
-    if mine in (before, (("", ""), {})):
+    if theirs and mine in (before, (("", ""), {})):  # nothing at all: the folder's card was made anew
         return theirs
+    if not theirs or hub in (before, mine):
+        return ours
     raise ValueError("README.md and the card on the Hub were both edited: put the words of one into the other first")
 
 

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("folder", metavar="FOLDER")
     publish.add_argument("repo_id", metavar="OWNER/NAME", nargs="?", help="none: only say what would be published")
     publish.add_argument("--licence", metavar="ID", help="cc-by-4.0, cc0-1.0, other …; needed once")
+    publish.add_argument("--class-column", metavar="NAME", help="a column of classes, published as ClassLabel")
     publish.add_argument("--tag", metavar="NAME", help="a name for this version")
     publish.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     publish.set_defaults(command=_publish)
@@ -190,7 +191,7 @@ def _clean(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from imgprep import publish
 
-    given = {name: getattr(options, name) for name in ("licence", "tag", "dry_run")}
+    given = {name: getattr(options, name) for name in ("licence", "class_column", "tag", "dry_run")}
     print(publish.publish(options.folder, options.repo_id, **given))
 
 

@@ -131,6 +131,8 @@ def _checked(ds: Dataset, repo_id: str | None, licence: str | None, drop: Any, t
         raise ValueError(f"tag is one word such as 'v1.0', not {tag!r}")
     if not ds.info["complete"]:
         raise ValueError(f"the run that makes {ds.folder} has not finished: run it again first")
+    if Folder(ds.folder).size("README.md") is None:
+        raise ValueError(f"{ds.folder} has lost its README.md, by which `datasets` opens it: run the stage again")
     if not ds.counts()["ok"]:
         raise ValueError(f"{ds.folder} has no row that is ok")
     there = {*shards.columns(ds)} - NEEDED
@@ -144,7 +146,7 @@ class _Plan:
 
     def __init__(self, ds: Dataset, rules: shards.Rules, found: checks.Findings, licence: str | None):
         self.ds, self.found, self.licence, self.folder = ds, found, licence, Folder(ds.folder)
-        self.local = (self.folder.get("README.md") or b"").decode("utf-8", "replace")
+        self.local = self.folder.get("README.md").decode("utf-8", "replace")
         self.repo_id, self.card, self.files = f"you/{os.path.basename(ds.folder)}", "", []
         if found.problems:
             return

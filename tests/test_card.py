@@ -61,7 +61,7 @@ def test_the_latest_words_win_and_two_edits_are_not_mixed():
     new = said("").replace("license: mit\n", "")
     assert card.latest(new, "", "") == new
     assert card.latest(said("a"), said("a"), "") == said("a")
-    assert card.latest(new, said("hub"), "") == said("hub")
+    assert card.latest(new, said("hub"), "") == card.latest(new, said("hub"), said("hub")) == said("hub")
     assert card.latest(said("a"), said("hub"), said("a")) == said("hub")
     assert card.latest(said("b"), said("a"), said("a")) == said("b")
     with pytest.raises(ValueError, match="were both edited"):

@@ -260,7 +260,7 @@ def test_every_failure_is_one_sentence_and_leaves_nothing_half_done(hub, ready):
         "lost merge": ("", "[0-9a-f]{40}"),
         "announced": ("", "[0-9a-f]{40}"),
         "put": ("", "[0-9a-f]{40}"),
-        "taken": ("ValueError", r"\S+taken is taken by something that imgprep did not publish, or its card .*: take another.*"),
+        "taken": ("ValueError", r"\S+taken is taken by something that imgprep did not publish, or .*: take another.*"),
         "stale": ("RunStopped", r"somebody else published to alice/e meanwhile and nothing was changed: look at .*"),
         "gated": ("ValueError", r"alice/e is gated and alice has no access to it: ask for it at \S+"),
         "hidden": ("ValueError", "the Hub does not show alice/hidden to this token: give it read access there, too"),
