@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep import blending, tiling
-from imgprep.tables import line
+from imgprep import blending, engine, operators, tiling
 from imgprep.uris import SourceError
 
 
@@ -22,7 +21,7 @@ def of_tiles(recipe: Any, raster: Any, block: Any, chosen: tuple) -> Iterator[tu
 
 
 def _answered(operator: Callable, some: list[tuple], chosen: tuple) -> Iterator[tuple]:
-    pixels, answers = [p for _, p, _, _, error in some if not error], {}
+    pixels, answers = [operators.own(operator, p) for _, p, _, _, error in some if not error], {}
     if hasattr(operator, "batch") and len(pixels) > 1:
         try:
             answers = dict(enumerate(operator(pixels, *chosen)))
@@ -33,9 +32,9 @@ def _answered(operator: Callable, some: list[tuple], chosen: tuple) -> Iterator[
         answer = None
         if not error:
             try:
-                answer = answers[n] if n in answers else operator(seen, *chosen)
+                answer = answers[n] if n in answers else operator(operators.own(operator, seen), *chosen)
             except Exception as e:
-                error = SourceError("error", line(e))
+                error = SourceError("error", engine.sentence(e))
             n += 1
         yield tile, seen, valid, place, error, answer
 
@@ -71,7 +70,7 @@ def blended(recipe: Any, raster: Any, block: Any, chosen: tuple) -> Iterator[tup
     except Exception as e:
         rest = tiling.cut((left, done, width, top + height - done), recipe.tile_wh)
         if len(rest) == 1:
-            error = e if isinstance(e, SourceError) else SourceError("error", line(e))
+            error = e if isinstance(e, SourceError) else SourceError("error", engine.sentence(e))
             yield rest[0], None, None, None, error, None
         else:
             for tile in rest:

@@ -48,7 +48,7 @@ def named(operator: Any) -> Callable:
     if callable(operator):
         return operator
     name, _, more = str(operator).strip().partition(" ")
-    number = re.fullmatch(r"-?\d+(\.\d+)?", name)
+    number = re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", name)
     if (name in METHODS or number) and more in ("", "dark", "bright"):
         return Threshold(float(name) if number else name, more or "dark")
     if name in STEPS and re.fullmatch(r"\d+(\.\d+)?", more):
@@ -67,6 +67,22 @@ def name_of(operator: Callable) -> str:
 
 def is_two_pass(operator: Callable) -> bool:
     return hasattr(operator, "choose") and getattr(operator, "two_pass", True)
+
+
+def is_ours(operator: Callable) -> bool:
+    steps = operator.steps if isinstance(operator, Chain) else [operator]
+    return all(type(step).__module__.startswith("imgprep.") for step in steps)
+
+
+def known_cut(operator: Callable) -> float | None:
+    """The number of a threshold that was given one."""
+    steps = operator.steps if isinstance(operator, Chain) else [operator]
+    return next((s.method for s in steps if isinstance(s, Threshold) and not s.two_pass), None)
+
+
+def own(operator: Callable, tile: np.ndarray) -> np.ndarray:
+    """The tile as an operator may have it: somebody's function may write into it, and its neighbours see it, too."""
+    return tile if is_ours(operator) else tile.copy()
 
 
 def grey(tile: np.ndarray) -> np.ndarray:

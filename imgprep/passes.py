@@ -32,7 +32,7 @@ from imgprep.components import Block
 from imgprep.folder import PRIVATE, Folder
 from imgprep.parts import PartWriter
 from imgprep.pictures import Picture
-from imgprep.progress import Progress
+from imgprep.progress import Progress, say
 from imgprep.tables import line
 from imgprep.tiling import Recipe
 from imgprep.uris import SourceError
@@ -62,30 +62,39 @@ class Passes:
             grid = tiling.BLOCK, tiling.BLOCK
             todo = [(p, b, {}) for p in pictures for b in tiling.blocks(p.size_wh, grid)]
             self._blocks("stats", tiling.measure, todo)
-            for p in pictures:
-                parts = (self._part(p, "stats", block) for block in tiling.blocks(p.size_wh, grid))
-                each = (stats for part in parts if (stats := tiling.read_stats(self.folder, part)) is not None)
-                stats = functools.reduce(recipe.operator.merge, each, next(each, None))
+            for p in [*pictures]:
+                stats, failed = None, []
+                for block in tiling.blocks(p.size_wh, grid):
+                    more, lost = tiling.read_stats(self.folder, self._part(p, "stats", block))
+                    stats = more if stats is None else stats if more is None else recipe.operator.merge(stats, more)
+                    failed += lost
+                if failed:
+                    what = f"{len(failed):,} tiles did not count for what is chosen for the whole picture"
+                    say(f"{p.name}: {what}; {failed[0][5]}")
+                if failed and stats is None:
+                    _put_row(self.folder, p, {"reason": failed[0][4], "error": failed[0][5]})
+                    pictures.remove(p)
+                    continue
                 chosen[p.key] = (recipe.operator.choose(stats),)
                 found[p.key] = _histogram(recipe.operator, stats)
         blocks = {p.key: tiling.blocks(p.size_wh, recipe.tile_wh, single=recipe.own_labels) for p in pictures}
         todo = [(p, b) for p in pictures for b in blocks[p.key]]
         self._blocks("mask", tiling.paint, [(p, b, {"chosen": chosen[p.key], "factor": p.factor}) for p, b in todo])
-        masks = regions = "mask"
+        masks, names = "mask", ["mask"]
         if recipe.fill_holes:
-            places = {p.key: self._merge(p, blocks[p.key], regions, holes=True) for p in pictures}
+            places = {p.key: self._merge(p, blocks[p.key], masks, holes=True) for p in pictures}
             self._blocks("fill", tiling.fill, self._named(todo, places, masks))
-            masks = regions = "fill"
+            masks, names = "fill", [*names, "fill"]
         if recipe.objects or recipe.min_area:
-            places = {p.key: self._merge(p, blocks[p.key], regions) for p in pictures}
+            places = {p.key: self._merge(p, blocks[p.key], masks) for p in pictures}
             self._blocks("labels", tiling.number, self._named(todo, places, masks))
-            masks = "labels" if recipe.min_area else masks
+            masks, names = "labels" if recipe.min_area else masks, [*names, "labels"]
         finish = []
         for p in pictures:
-            cut = chosen[p.key][0] if chosen[p.key] else None
+            cut = chosen[p.key][0] if chosen[p.key] else operators.known_cut(recipe.operator)
             row = {"threshold": float(cut) if isinstance(cut, int | float) else None, **found.get(p.key, {})}
             place = {"part": f"{TILES}/{p.key}/row", "picture": p, "blocks": blocks[p.key], "masks": masks}
-            finish.append(place | {"row": row})
+            finish.append(place | {"row": row, "passes": names})
         self._do("pictures", _finish, finish)
 
     def _copied(self, pictures: list[Picture]) -> list[Picture]:
@@ -95,7 +104,7 @@ class Passes:
         lost = {p: tiling.read_part(self.folder, part)["meta"] for p, part in parts.items()}
         for p, why in lost.items():
             if why:
-                self.folder.put(f"{TILES}/{p.key}/row.json", json.dumps(why).encode())
+                _put_row(self.folder, p, why)
         local = {p: replace(p, path=self.folder.full(f"{part}.tif")) for p, part in parts.items()}
         return [local.get(p, p) for p in pictures if not lost.get(p)]
 
@@ -122,19 +131,19 @@ class Passes:
         job = engine.Job(
             fn=functools.partial(fn, self.recipe, self.folder),
             split=_alone,
-            failed=functools.partial(tiling.lost, self.folder),
+            failed=functools.partial(_lost, self.folder),
             folder=self.folder,
             run_id=f"{self.id}-{name}",
             once=asks and getattr(self.recipe.operator, "once", False),
             num_gpus=self.num_gpus * asks,
-            threads=_is_ours(self.recipe.operator),
+            threads=operators.is_ours(self.recipe.operator),
         )
         if not tasks:
             return
         progress = Progress(f"segment: {name}", len(tasks), "blocks" if "block" in tasks[0].payload else "files")
         try:
             for _, summary in engine.run(tasks, job):
-                progress.update(1, summary.get("reasons", {}), summary["task_s"])
+                progress.update(1, summary.get("reasons", {}), summary.get("task_s", 0))
         finally:
             progress.close()
 
@@ -187,9 +196,8 @@ def _alone(task: engine.Task) -> list[engine.Task]:
     return [task]
 
 
-def _is_ours(operator: Any) -> bool:
-    steps = operator.steps if isinstance(operator, operators.Chain) else [operator]
-    return all(type(step).__module__.startswith("imgprep.") for step in steps)
+def _put_row(folder: Folder, picture: Picture, row: dict[str, Any]) -> None:
+    folder.put(f"{TILES}/{picture.key}/row.json", json.dumps(row).encode())
 
 
 def _histogram(operator: Any, stats: Any) -> dict[str, Any]:
@@ -217,6 +225,18 @@ def _copy(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     return {}
 
 
+def _lost(folder: Folder, task: engine.Task) -> dict[str, Any]:
+    """A task whose process died, twice."""
+    given = task.payload
+    why = {"reason": "crashed", "error": "the process that worked on this died, twice"}
+    if "picture" in given:
+        _put_row(folder, given["picture"], why)
+    if "block" in given:
+        why = {"failed": [[*given["block"], *why.values()]]}
+    tiling.write_part(folder, given["part"], {}, why)
+    return {}
+
+
 def _raise_if_full(folder: Folder) -> None:
     if shutil.disk_usage(folder.path).free < 1 << 20:  # GDAL does not say so
         raise OSError(errno.ENOSPC, "no space left on the disk")
@@ -229,13 +249,17 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
     home = f"{TILES}/{p.key}"
     first = {b: f"{home}/mask/{b[1]}-{b[0]}" for b in blocks}
     last = {b: tiling.read_part(folder, f"{home}/{given['masks']}/{b[1]}-{b[0]}")["meta"] for b in blocks}
-    failed = [f for part in first.values() for f in tiling.read_part(folder, part)["meta"]["failed"]]
+    every = [f"{home}/{name}/{b[1]}-{b[0]}" for name in given["passes"] for b in blocks]
+    failed = [f for part in every for f in tiling.read_part(folder, part)["meta"].get("failed", [])]
     row: dict[str, Any] = {"tiles": sum(len(tiling.cut(b, recipe.tile_wh)) for b in blocks)}
     row |= {"failed_tiles": len(failed), "failed_example": failed[0][5] if failed else ""}
     dtypes = {m["dtype"] for m in last.values() if "dtype" in m}
     if len(dtypes) > 1:
         raise ValueError(f"the operator gives {' and '.join(sorted(dtypes))}: a mask is of one kind")
-    changed = rasters.identity(p.source) != p.content
+    try:
+        changed = rasters.identity(p.source) != p.content
+    except Exception:  # it is gone; every store has errors of its own
+        changed = True
     if changed or not dtypes:
         reason, error = "changed", "the source changed while it was read: run it again"
         if not changed:
@@ -256,10 +280,10 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
         if p.truth:
             found = measures.evaluate(folder.full(row["labels" if recipe.objects else "mask"]), p.truth, objects=True)
             row |= {name: found[name] for name in MEASURES[: None if recipe.objects else 2]}
-        small = ((b, tiling.read_part(folder, part)["overview"]) for b, part in first.items())
-        small = overlays.overview(p.size_wh, p.factor, small)
+        each = ((b, tiling.read_part(folder, part).get("overview")) for b, part in first.items())
+        small = overlays.overview(p.size_wh, p.factor, ((b, part) for b, part in each if part is not None))
         folder.put(f"{home}/overlay.jpg", overlays.of_mask(small, folder.full(row["mask"])))
-    folder.put(f"{home}/row.json", json.dumps(row).encode())
+    _put_row(folder, p, row)
     tiling.write_part(folder, given["part"], {}, {})
     return {}
 

@@ -4,7 +4,7 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from imgprep import fingerprint, rasters, sources, uris
+from imgprep import addresses, fingerprint, rasters, sources, transfer, uris
 from imgprep.addresses import redact
+from imgprep.routes import Routes
 from imgprep.tables import line
 from imgprep.uris import SourceError
 
@@ -41,7 +42,7 @@ class Picture:
     error: str = ""
 
     @staticmethod
-    def of(operation: str, name: str, source: str, truth: str) -> "Picture":
+    def of(operation: str, routes: Routes, name: str, source: str, truth: str) -> "Picture":
         """Raises ValueError where the truth cannot be read, or is of another size."""
         known, size = "", None
         if truth:
@@ -50,13 +51,17 @@ class Picture:
         try:
             if source.startswith(uris.OUTSIDE) or not source:
                 raise SourceError("missing_file" if source else "empty", f"there is no path or URI: {source!r}")
+            if uris.scheme(source) == "http":  # GDAL would ask any host
+                url = addresses.parse(source)
+                if private := routes.blocked(url):
+                    raise SourceError(*transfer.blocked(url, private))
             with rasters.open(source) as r:
                 content = r.identity
                 key = fingerprint.digest(operation, content, known)
                 copy = uris.scheme(source) != "path" or (isinstance(r, rasters.Raster) and rasters.needs_copy(r))
                 found = Picture(source, name, key, source, content, r.width, r.height, r.bands, str(r.dtype), r.crs,
                                 r.transform and tuple(r.transform), copy, truth)  # fmt: skip
-        except SourceError as e:
+        except (SourceError, addresses.UrlError) as e:
             return Picture(source, name, reason=e.reason, error=str(e))
         except Exception as e:  # every store has errors of its own
             return Picture(source, name, reason="error", error=f"{redact(source)!r} cannot be read: {line(e)}")
@@ -87,10 +92,12 @@ class Pictures:
         return [self.pictures[row] for row in rows]
 
 
-def plan(tables: dict[str, pa.Table], truth: Any, operation: str) -> dict[str, list[Picture]]:
+def plan(
+    tables: dict[str, pa.Table], truth: Any, operation: str, allow_hosts: Sequence[str]
+) -> dict[str, list[Picture]]:
     """The pictures of each split, their headers read. ValueError for a truth that is not of its picture."""
     with ThreadPoolExecutor(8) as pool:
-        of = functools.partial(Picture.of, operation)
+        of = functools.partial(Picture.of, operation, Routes(allow_hosts))
         found = {split: list(pool.map(of, *_rows(table, truth))) for split, table in tables.items()}
     _name(p for plan in found.values() for p in plan)
     return found

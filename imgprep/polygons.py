@@ -4,6 +4,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,19 +79,30 @@ def _outlines(raster: Raster, objects: np.ndarray) -> Iterator[tuple[np.ndarray,
     from rasterio.features import shapes
     from rasterio.transform import Affine
 
-    pieces, done = defaultdict(list), 0
+    pieces, cut, done = defaultdict(list), defaultdict(list), 0  # those that a border of windows may cut
     for x, y, part in _windows(raster):
         for outline, number in shapes(part, mask=part > 0, connectivity=4, transform=Affine.translation(x, y)):
-            pieces[int(number)].append(shapely.geometry.shape(outline))
+            piece = shapely.geometry.shape(outline)
+            left, top, right, bottom = piece.bounds
+            is_cut = x == left > 0 or y == top > 0 or right == x + SIDE or bottom == y + SIDE
+            (cut if is_cut else pieces)[int(number)].append(piece)
         if x + SIDE >= raster.width:
             ready = np.flatnonzero(objects[done:, 5] > y + SIDE)
             stop = done + int(ready[0]) if len(ready) else len(objects)
             some = objects[done:stop]
             if len(some):
-                whole = [pieces.pop(int(n)) for n in some[:, 0]]
-                whole = [p[0] if len(p) == 1 else shapely.union_all(p).simplify(0) for p in whole]
+                whole = [_whole(pieces.pop(n, []), cut.pop(n, [])) for n in some[:, 0].tolist()]
                 yield some, shapely.normalize(np.array(whole, object))
             done = stop
+
+
+def _whole(pieces: list, cut: list) -> Any:
+    """One outline. Only what a border may have cut needs a union, which is slow."""
+    import shapely
+
+    joined = cut if len(cut) < 2 else shapely.get_parts(shapely.union_all(cut).simplify(0))
+    parts = [*pieces, *joined]
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
 def _table(some: np.ndarray, outlines: np.ndarray) -> pa.Table:

@@ -90,7 +90,8 @@ class Raster:
             except rasterio.errors.RasterioError as e:
                 raise _unreadable(uri, str(e)) from None
             # A VRT names other files, so none is taken from a server.
-            if not top.count or top.driver not in (*DRIVERS, "VRT" if local else ""):
+            is_known = top.driver in (*DRIVERS, "VRT" if local else "")
+            if not top.count or not is_known or top.dtypes[0].startswith("complex"):
                 raise SourceError("not_an_image", f"{redact(uri)!r}, as {top.driver}, has no pixels to read here")
             kinds = [c.name for c in top.colorinterp]
             self._palette = _palette(top) if kinds == ["palette"] else None

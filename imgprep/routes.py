@@ -43,6 +43,11 @@ class Routes:
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks)
 
+    def blocked(self, url: Url) -> list[str]:
+        """The addresses of its host, looked up now, that may not be asked."""
+        found = [url.host] if url.is_address else _resolve(url.host)
+        return [ip for ip in found if not self.may_connect(url, ip)]
+
     def proxy(self, url: Url) -> str:
         """The proxy for this URL, or "". This machine itself is never asked through one (as in Go)."""
         is_here = re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host)

@@ -57,6 +57,7 @@ def segment(
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
     truth: str | Sequence[str] | None = None,
+    allow_hosts: Sequence[str] = (),
     max_failed: float = 0.5,
     dry_run: bool = False,
 ) -> Dataset | None:
@@ -74,6 +75,7 @@ def segment(
     truth: rasters of the true objects' ids, one for each picture; the name of a column of the tables; or of a folder
         "*_labels.png", which stands beside each picture. The columns iou, dice, precision, recall, f1 and pq say then
         what `measures.evaluate` finds.
+    allow_hosts: hosts with private addresses that a URL may name, as in images.download.
 
     Columns: mask, labels name files in `out`: cloud-optimised TIFFs with the picture's CRS and transform
     (mask: 0, classes, nodata where the picture has none or a tile could not be read; labels: the objects' ids, in
@@ -105,7 +107,7 @@ def segment(
     except fingerprint.Unhashable as e:
         operation["operator"], reusable = uuid.uuid4().hex, f"{operators.name_of(step)} uses something that {e}"
     tables = pictures.read(source, truth)
-    plans = pictures.plan(tables, truth, fingerprint.digest(operation))
+    plans = pictures.plan(tables, truth, fingerprint.digest(operation), allow_hosts)
     good = [p for plan in plans.values() for p in plan if not p.reason]
     if good and all(p.width <= tile_wh[0] and p.height <= tile_wh[1] for p in good):
         say(f"no picture is larger than a tile of {tile_wh[0]} x {tile_wh[1]}: each is done as a whole")

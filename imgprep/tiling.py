@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep import answers, components, engine, mosaic, overlays, rasters
+from imgprep import answers, components, engine, mosaic, operators, overlays, rasters
 from imgprep.components import Block
 from imgprep.folder import Folder
 from imgprep.uris import SourceError
@@ -111,14 +111,20 @@ def tiles(raster: Any, block: Block, tile_wh: Any, halo: int, least_wh: Any = (0
 
 def measure(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     """Pass 1: what the operator wants to know of the picture, on a grid of its own."""
-    given, stats, operator = task.payload, None, recipe.operator
-    for _, pixels, valid, inner, error in tiles(
+    given, stats, operator, failed = task.payload, None, recipe.operator, []
+    for cell, pixels, valid, inner, error in tiles(
         _opened(given), given["block"], (CELL, CELL), getattr(operator, "stats_radius", 0)
     ):
-        found = None if error else operator.stats(pixels, inner, valid)
-        if found is not None:
+        try:
+            found = None if error else operator.stats(operators.own(operator, pixels), inner, valid)
+        except Exception as e:  # one tile must not take the others with it
+            found, error = None, SourceError("error", engine.sentence(e))
+        if error:
+            failed.append([*cell, error.reason, str(error)])
+        elif found is not None:
             stats = found if stats is None else operator.merge(stats, found)
-    write_part(folder, given["part"], {"stats": np.frombuffer(zlib.compress(pickle.dumps(stats), 1), np.uint8)}, {})
+    packed = np.frombuffer(zlib.compress(pickle.dumps(stats), 1), np.uint8)
+    write_part(folder, given["part"], {"stats": packed}, {"failed": failed})
     return {"blocks": 1}
 
 
@@ -193,9 +199,11 @@ def number(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     return {"blocks": 1}
 
 
-def read_stats(folder: Folder, name: str) -> Any:
-    """What `measure` found in a block."""
-    return pickle.loads(zlib.decompress(read_part(folder, name)["stats"].tobytes()))
+def read_stats(folder: Folder, name: str) -> tuple[Any, list]:
+    """What `measure` found in a block, and what failed there."""
+    part = read_part(folder, name)
+    found = pickle.loads(zlib.decompress(part["stats"].tobytes())) if "stats" in part else None
+    return found, part["meta"]["failed"]
 
 
 def read_part(folder: Folder, name: str) -> dict[str, Any]:
@@ -203,13 +211,6 @@ def read_part(folder: Folder, name: str) -> dict[str, Any]:
     with np.load(folder.full(f"{name}.npz")) as file:
         found = {n: file[n] for n in file.files}
     return found | {"meta": json.loads(found["meta"].tobytes())}
-
-
-def lost(folder: Folder, task: engine.Task) -> dict[str, Any]:
-    """A block whose process died, twice."""
-    failed = [[*task.payload["block"], "crashed", "the process that worked on this tile died, twice"]]
-    write_part(folder, task.payload["part"], {}, {"failed": failed})
-    return {"blocks": 1}
 
 
 # The pieces ----------------------------------------------------------------------------------------------------------

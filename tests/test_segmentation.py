@@ -262,6 +262,63 @@ def test_what_cannot_be_segmented_is_a_row_that_says_why(slide, tmp_path):
     assert (row["status"], row["reason"]) == ("failed", "error") and "weights" in row["error"]
 
 
+def test_an_operator_may_write_into_its_tile(slide, pixels, tmp_path):
+    def meddling(tile):
+        tile[...] = cv2.blur(tile, (9, 9))
+        return tile[..., 0] < 90
+
+    for steps in (meddling, [stated(lambda t: cv2.blur(t, (9, 9), dst=t), 4), "otsu-tissue"]):
+        masks = [
+            segment(slide["slide"], tmp_path / "out", steps, halo=4, tile_wh=[side, side])[1] for side in (256, 4096)
+        ]
+        assert np.array_equal(*masks)
+    whole = meddling(pixels.copy())
+    assert np.array_equal(segment(slide["slide"], tmp_path / "one", meddling, halo=4, tile_wh=[256, 256])[1], whole)
+
+
+def test_a_tile_that_fails_costs_that_tile_in_either_pass(slide, pixels, tmp_path, capsys):
+    def broken(tile):
+        if tile.shape[0] < 512:  # the last row, in both passes
+            raise KeyError("weights")
+        return tile
+
+    row, mask, _ = segment(slide["slide"], tmp_path / "out", [stated(broken, 0), "otsu"], tile_wh=[512, 512])
+    cut = filters.threshold_otsu(grey(pixels[:1024]))
+    assert (row["status"], row["failed_tiles"], row["threshold"]) == ("ok", 4, cut)
+    assert "KeyError: 'weights'" in row["failed_example"] and (mask[1024:] == 255).all()
+    assert np.array_equal(mask[:1024], grey(pixels[:1024]) <= cut)
+    assert "4 tiles did not count for what is chosen" in capsys.readouterr().out
+    always = [stated(lambda tile: 1 / 0, 0), "otsu"]
+    found = segmentation.segment(slide["slide"], str(tmp_path / "none"), always, max_failed=1).table("train")
+    assert found["reason"].to_pylist() == ["error"] and "ZeroDivisionError" in found["error"][0].as_py()
+
+
+def test_a_process_that_dies_costs_its_block(tmp_path):
+    def deadly(tile):
+        if tile.max() == 255:
+            os._exit(9)
+        return tile
+
+    image = np.random.default_rng(3).integers(0, 200, (2048, 4096), np.uint8)
+    image[5, 4000] = 255  # in the second block
+    steps = [stated(deadly, 0), "otsu"]
+    with imgprep.session("local", workers=1):
+        row, mask, labels = segment(save(tmp_path / "a.tif", image), tmp_path / "out", steps)
+    imgprep.session("local", workers=0)
+    assert row["failed_tiles"] == 1 and "process that worked on this died" in row["failed_example"]
+    cut = filters.threshold_otsu(image[:, :2048])
+    assert row["threshold"] == cut and np.array_equal(mask[:, :2048], image[:, :2048] <= cut)
+    assert (mask[:, 2048:] == 255).all() and np.array_equal(labels, label(mask == 1, connectivity=2))
+
+
+def test_a_url_of_a_private_host_is_not_asked(tmp_path):
+    found = segmentation.segment(["http://127.1:9/a.tif"], str(tmp_path / "out"), 128, max_failed=1)
+    assert found.table("train")["reason"].to_pylist() == ["blocked_address"]
+    options = {"max_failed": 1, "allow_hosts": ["127.0.0.1"]}
+    found = segmentation.segment(["http://127.0.0.1:9/a.tif"], str(tmp_path / "out"), 128, **options)
+    assert found.table("train")["reason"].to_pylist() != ["blocked_address"]
+
+
 def test_a_source_that_changes_meanwhile_is_not_taken_for_done(slide, tmp_path):
     path = shutil.copy(slide["slide"], tmp_path / "a.tif")
 
@@ -271,6 +328,13 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(slide, tmp_path):
 
     found = segmentation.segment(str(path), str(tmp_path / "out"), stated(meddle, 0), max_failed=1)
     assert found.counts()["reasons"] == {"changed": 1}
+
+    def remove(tile):
+        os.path.exists(path) and os.remove(path)
+        return tile[..., 0] > 100
+
+    found = segmentation.segment([path, slide["slide"]], str(tmp_path / "gone"), stated(remove, 0), max_failed=1)
+    assert found.table("train")["reason"].to_pylist() == ["changed", ""]
 
 
 def test_truths_may_stand_beside_their_pictures(slide, tmp_path):
