@@ -13,7 +13,7 @@ import jinja2
 import pyarrow as pa
 import yaml
 
-from imgprep.dataset import words
+from imgprep.dataset import count, words
 
 BEGIN = "<!-- imgprep writes from here anew each time: write above -->"
 END = "<!-- to here: or below -->"
@@ -52,7 +52,8 @@ def write(
     meta = {**(keys or {}), **_own(before), **(given or {})}
     meta |= {"configs": configs, "dataset_info": infos} if configs else {}
     template = _template("card.md" if facts else "outcome.md")
-    body = template.render(info=info, counts=_counts(info, files), configs=infos, **(facts or {}))
+    counts = [{"split": split} | count(files, split) for split in info["splits"]]
+    body = template.render(info=info, counts=counts, configs=infos, **(facts or {}))
     return _joined(meta, above or title, body.strip(), below)
 
 
@@ -153,20 +154,6 @@ def _info(name: str, splits: dict[str, list[dict]], schema: pa.Schema) -> dict[s
         for s, found in splits.items()
     ]
     return {"config_name": name, "features": Features.from_arrow_schema(schema)._to_yaml_list(), "splits": sizes}
-
-
-def _counts(info: dict[str, Any], files: list[dict]) -> list[dict[str, Any]]:
-    """Rows by outcome, per split."""
-    counts = []
-    for split in info["splits"]:
-        total: dict[str, Any] = {"split": split, "ok": 0, "placeholder": 0, "failed": 0, "reasons": {}}
-        for one in [f["counts"] for f in files if f["config"] == "index" and f["split"] == split]:
-            for kind in ("ok", "placeholder", "failed"):
-                total[kind] += one.get(kind, 0)
-            for word, n in one["reasons"].items():
-                total["reasons"][word] = total["reasons"].get(word, 0) + n
-        counts.append(total | {"rows": total["ok"] + total["placeholder"] + total["failed"]})
-    return counts
 
 
 def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:

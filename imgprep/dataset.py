@@ -77,7 +77,8 @@ class Writer:
     def write(self, table: pa.Table) -> None:
         table = table.cast(self._schema)  # one schema, with its `huggingface` metadata, on every file
         self.rows += table.num_rows
-        ends = np.cumsum(sizes(table) + 256)
+        held = sizes(table) if "image" in table.column_names else np.zeros(table.num_rows, np.int64)
+        ends = np.cumsum(held + 256)
         self.bytes += int(ends[-1]) if len(ends) else 0
         while len(ends) and self._pending_bytes + ends[-1] >= self._group_bytes:
             cut = int(np.searchsorted(ends, self._group_bytes - self._pending_bytes)) + 1
@@ -188,14 +189,7 @@ class Dataset:
 
     def counts(self, split: str | None = None) -> dict[str, Any]:
         """Rows by outcome: {"rows", "ok", "placeholder", "failed", "reasons": {word: rows}}. No file is read."""
-        total: Counter = Counter()
-        reasons: Counter = Counter()
-        for batch in self.files:
-            if batch["config"] == "index" and split in (None, batch["split"]):
-                total.update({k: batch["counts"].get(k, 0) for k in ("ok", "placeholder", "failed")})
-                reasons.update(batch["counts"].get("reasons", {}))
-        ordered = dict(sorted(reasons.items(), key=lambda kv: (-kv[1], kv[0])))
-        return {"rows": total.total(), "ok": 0, "placeholder": 0, "failed": 0, **total, "reasons": ordered}
+        return count(self.files, split)
 
     def index(self, split: str) -> pa.Table:
         """The INDEX table of a split, in input order."""
@@ -300,6 +294,18 @@ def open(folder: str) -> Dataset:  # noqa: A001 - reads as dataset.open(folder)
 def exists(folder: str) -> bool:
     """Is there a committed dataset in this folder?"""
     return Folder(folder).size(MANIFEST) is not None
+
+
+def count(files: list[dict], split: str | None = None) -> dict[str, Any]:
+    """`Dataset.counts` of the files of a manifest."""
+    total: Counter = Counter()
+    reasons: Counter = Counter()
+    for batch in files:
+        if batch["config"] == "index" and split in (None, batch["split"]):
+            total.update({k: batch["counts"].get(k, 0) for k in ("ok", "placeholder", "failed")})
+            reasons.update(batch["counts"].get("reasons", {}))
+    ordered = dict(sorted(reasons.items(), key=lambda kv: (-kv[1], kv[0])))
+    return {"rows": total.total(), "ok": 0, "placeholder": 0, "failed": 0, **total, "reasons": ordered}
 
 
 def summary(counts: dict[str, Any]) -> str:

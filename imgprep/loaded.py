@@ -15,7 +15,7 @@ KEY = "image_id"
 
 
 def load_back(where: str, revision: str | None = None, *, most_bytes: int = 1 << 62, token: str = "") -> dict[str, Any]:
-    """{config: {split: {"streamed": rows, "loaded": rows or None, "first": column names of the first row}}}.
+    """{config: {split: {"streamed": rows, "loaded": rows or None}}}.
 
     where: a folder, or a dataset on the Hub. Streaming reads one column of every file and one whole row per split; the
     other mode, for which `datasets` copies a dataset into its cache, is for configs of at most most_bytes.
@@ -53,8 +53,8 @@ def _open_all(where: str, revision: str | None, most_bytes: int) -> dict[str, An
         for split, stream in streams.items():
             streamed = sum(len(batch[KEY]) for batch in stream.iter(batch_size=10_000))
             loaded = None if whole is None else len(whole[split])
-            first = sorted(next(iter(rows[split])))
-            found.setdefault(config, {})[split] = {"streamed": streamed, "loaded": loaded, "first": first}
+            next(iter(rows[split]))
+            found.setdefault(config, {})[split] = {"streamed": streamed, "loaded": loaded}
     return found
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -268,8 +269,7 @@ def _on_disk(folder: Folder, name: str) -> Iterator[str]:
         yield folder.full(name)
         return
     with tempfile.NamedTemporaryFile(prefix="imgprep-") as copy, folder.open(name) as source:
-        while piece := source.read(8 << 20):
-            copy.write(piece)
+        shutil.copyfileobj(source, copy, 8 << 20)
         copy.flush()
         yield copy.name
 

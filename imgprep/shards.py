@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from imgprep import codec, fingerprint, geometry
 from imgprep.dataset import Dataset, Reader, Writer
-from imgprep.folder import PRIVATE, Folder
+from imgprep.folder import PRIVATE, Folder, Sink
 from imgprep.location import without_gps
 from imgprep.thumbnails import spread
 
@@ -24,7 +24,7 @@ PICTURES = ("image", "original")
 LOCAL = r"^(?:hf\+row://|file://)?/"  # what a source that lies on this machine begins with
 SAMPLE, TILE = "assets/samples.jpg", 160
 CLASSES = 1000
-METADATA_ROWS = 1_000_000  # of one file without pictures; its row groups have a tenth
+METADATA_ROWS = 1_000_000  # of one file without pictures; its row groups have about a tenth
 VERSION = 2  # of what a rewritten file holds
 
 
@@ -150,9 +150,7 @@ def _rewrite(folder: Folder, rules: Rules, file: dict, config: str, statuses: tu
             if table.num_rows:
                 writer.write(_fixed(table, rules).select(schema.names))
         writer.close()
-    name = sink.name.removeprefix(f"{PLACE}/")
-    entry = {"config": config, "split": file["split"], "batch": file["batch"], "file": name, "at": sink.name}
-    return entry | {"rows": writer.rows, "bytes": sink.bytes, "sha256": sink.sha256}
+    return {"config": config, "split": file["split"], "batch": file["batch"], **_entry(sink, writer)}
 
 
 def _fixed(table: pa.Table, rules: Rules) -> pa.Table:
@@ -244,22 +242,20 @@ def metadata(ds: Dataset, files: list[dict], schemas: dict[str, pa.Schema]) -> t
 
 
 def _write_metadata(folder: Folder, schema: pa.Schema, stem: str, files: list[dict]) -> dict[str, Any]:
-    waiting: list[pa.Table] = []
     with folder.create(lambda sha: f"{PLACE}/{stem}-{sha[:12]}.parquet") as sink:
-        with pq.ParquetWriter(sink, schema, write_page_index=True, use_content_defined_chunking=True) as out:
-            for file in files:
-                start = 0
-                for table in groups(folder, file["at"], [n for n in schema.names if n not in ("file", "row")]):
-                    here = {"file": [file["file"]] * len(table), "row": range(start, start + len(table))}
-                    for name, values in here.items():
-                        table = table.append_column(name, pa.array(values, schema.field(name).type))
-                    waiting.append(table.select(schema.names).cast(schema))
-                    start += table.num_rows
-                    if sum(map(len, waiting)) >= METADATA_ROWS // 10:
-                        out.write_table(pa.concat_tables(waiting).combine_chunks())
-                        waiting.clear()
-            if waiting:
-                out.write_table(pa.concat_tables(waiting).combine_chunks())
-    rows = sum(f["rows"] for f in files)
+        writer = Writer(sink, schema)
+        for file in files:
+            start = 0
+            for table in groups(folder, file["at"], [n for n in schema.names if n not in ("file", "row")]):
+                here = {"file": [file["file"]] * len(table), "row": range(start, start + len(table))}
+                for name, values in here.items():
+                    table = table.append_column(name, pa.array(values, schema.field(name).type))
+                writer.write(table.select(schema.names))
+                start += table.num_rows
+        writer.close()
+    return _entry(sink, writer)
+
+
+def _entry(sink: Sink, writer: Writer) -> dict[str, Any]:
     name = sink.name.removeprefix(f"{PLACE}/")
-    return {"file": name, "at": sink.name, "rows": rows, "bytes": sink.bytes, "sha256": sink.sha256}
+    return {"file": name, "at": sink.name, "rows": writer.rows, "bytes": sink.bytes, "sha256": sink.sha256}
