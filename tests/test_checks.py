@@ -45,6 +45,12 @@ def plain(tmp_path_factory):
     return made(tmp_path_factory.mktemp("plain"), one=["a"] * 6, empty=pa.array([None] * 6, pa.string()))
 
 
+@pytest.fixture
+def unopened(monkeypatch):
+    """Without `datasets` opening the folder beforehand, a second each time; other tests are about that."""
+    monkeypatch.setattr(publish._Plan, "_opens", lambda plan: True)
+
+
 def examine(out: str, drop: tuple[str, ...] = ()) -> checks.Findings:
     return checks.examine(dataset.open(out), allow_gps=False, drop_columns=drop)
 
@@ -77,7 +83,7 @@ def test_files_with_nothing_to_take_out_go_as_they_are_others_are_written_anew(p
     assert len(examine(plain).dirty) == 2 and examine(plain).root.endswith("/in/")
 
 
-def test_a_place_in_a_picture_is_blanked_in_the_published_file_and_the_rest_stays(tmp_path):
+def test_a_place_in_a_picture_is_blanked_in_the_published_file_and_the_rest_stays(tmp_path, unopened):
     (tmp_path / "in").mkdir()
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / "in" / name).write_bytes(taken_at_sea("JPEG"))
@@ -85,7 +91,8 @@ def test_a_place_in_a_picture_is_blanked_in_the_published_file_and_the_rest_stay
     out = str(tmp_path / "out")
     paths = {"train": ["a.jpg", "c.png"], "test": ["b.jpg"]}
     rows = {s: table([str(tmp_path / "in" / n) for n in p], license=["mit"] * len(p)) for s, p in paths.items()}
-    raw = images.download(rows, out)
+    with imgprep.session("local", workers=0):
+        raw = images.download(rows, out)
     plan = publish.publish(out)
     assert plan.problems == [] and "license_name: see-column-license" in plan.card
     assert "2 of them said in their metadata where they were taken; that was blanked" in plan.card
@@ -115,10 +122,11 @@ def test_a_file_that_is_not_what_the_books_say_is_named(tmp_path):
     assert "does not carry the features of config 'default'" in examine(out).problems[0]
 
 
-def test_classes_become_class_labels_placeholders_come_when_asked_and_paths_are_cut_short(tmp_path):
+def test_classes_become_class_labels_placeholders_come_when_asked_and_paths_are_cut_short(tmp_path, unopened):
     paths = [*folder(tmp_path / "in", 5), f"file://{tmp_path}/in/gone.png"]
     label, out = ["cat", "dog", None, "cat", "ant", "dog"], str(tmp_path / "out")
-    images.download({"train": table(paths, label=label)}, out)
+    with imgprep.session("local", workers=0):
+        images.download({"train": table(paths, label=label)}, out)
     plan = publish.publish(out, licence="mit", class_column="label", include_placeholders=True)
     files = [str(Path(out, ".imgprep/publish", n)) for n in plan.added if n.startswith("data/")]
     rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
@@ -149,7 +157,7 @@ def test_mistakes_are_told_at_once(plain, monkeypatch):
             publish.publish(plain, **given)
 
 
-def test_without_a_licence_it_is_asked_for(plain):
+def test_without_a_licence_it_is_asked_for(plain, unopened):
     plan = publish.publish(plain, class_column="one")
     assert "6 pictures in 1 class," in plan.card
     assert plan.problems == ["nobody said under which licence: give licence='cc-by-4.0', or what the Hub calls it"]

@@ -195,19 +195,18 @@ fail("/api/datasets/alice/e", "GET", drop=True)
 tell("cut", "alice/e")
 fail("/commit/main", times=2, status=503)
 tell("passing", "alice/e")
-publish._Plan._loaded_back = lambda *a: ""  # it did
+publish._Plan._loaded_back = publish._Plan._opens = lambda *a: ""  # it did; a second each
 fail("/commit/main", times=1, drop=True, late=True)
 tell("lost", "alice/lost", tag="v1")
 hub.FEW = 2
 fail("/merge", times=1, drop=True, late=True)
 tell("lost merge", "alice/merged")
 hub.FEW = 100
-fail("/preupload/", times=2, status=500)
+fail("/preupload/", times=1, status=500)
 tell("announced", "alice/f")
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 hf.constants.HF_HUB_DISABLE_XET = True
 fail("/lfs/", "PUT", times=1, drop=True)
-fail("/lfs/", "PUT", times=1, status=429, headers={"Retry-After": "0"})
 tell("put", "alice/g", drop_columns=["source"])
 hf.constants.HF_HUB_DISABLE_XET = False
 api = hf.HfApi(token="hf_write")
