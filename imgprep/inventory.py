@@ -55,17 +55,17 @@ def diff(a: str, b: str) -> dict[str, list[str]]:
     the user's and the stages' columns are compared by value; `source`, and where a row's picture stands, are not.
     """
     old, new = _rows(Dataset(a)), _rows(Dataset(b)).sort_by("image_id")
-    at = pc.index_in(new["key"], value_set=old["key"])
-    gone = pc.invert(pc.is_in(old["key"], value_set=new["key"]))
+    at = pc.index_in(new[".key"], value_set=old[".key"])
+    gone = pc.invert(pc.is_in(old[".key"], value_set=new[".key"]))
     found = {"added": new.filter(at.is_null())["image_id"], "removed": old.filter(gone)["image_id"]}
     found = {what: sorted(ids.to_pylist()) for what, ids in found.items()}
     new, old = new.filter(at.is_valid()), old.take(at.drop_null())
     ids = new["image_id"].to_pylist()
     for column in sorted({*old.column_names} ^ {*new.column_names}):
         found[f"column {column!r} {'added' if column in new.column_names else 'removed'}"] = ids
-    for column in sorted({*old.column_names} & {*new.column_names} - {"key", "image_id", "sha256", "outcome"}):
-        found[f"{column} changed"] = [i for i, x, y in _pairs(ids, old, new, column) if x != y]
-    moved = _pairs(ids, old, new, "outcome")
+    for column in sorted({*old.column_names} & {*new.column_names} - {".key", "image_id", "sha256", ".outcome"}):
+        found[f"{column.lstrip('.')} changed"] = [i for i, x, y in _pairs(ids, old, new, column) if x != y]
+    moved = _pairs(ids, old, new, ".outcome")
     for name, then, now in moved:
         if then != now:
             found.setdefault(f"outcome {then} -> {now}", []).append(name)
@@ -81,18 +81,18 @@ def _pairs(ids: list[str], old: pa.Table, new: pa.Table, column: str) -> list[tu
 
 
 def _rows(ds: Dataset) -> pa.Table:
-    """All rows with what is compared, `split`, `outcome` (the reason, or ok), and a `key` that no other row has."""
+    """All rows with what is compared, `.split`, `.outcome` (the reason, or ok), and a `.key` that no other row has."""
     tables = []
     for split in ds.splits:
         table = ds.table(split)
         outcome = pc.if_else(pc.equal(table["reason"], ""), table["status"], table["reason"])
         kept = [c for c in table.column_names if c not in (*COLUMNS, "file", "row") or c == "sha256"]
-        table = table.select(kept).append_column("outcome", outcome)
-        tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
+        table = table.select(kept).append_column(".outcome", outcome)
+        tables.append(table.append_column(".split", pa.array([split] * len(table), pa.string())))
     whole = pa.concat_tables(tables, promote_options="default").combine_chunks()
     names = whole["image_id"].to_pandas()
     again = names.groupby(names).cumcount().astype(str)
-    return whole.append_column("key", pa.array(again + " " + names, pa.string()))
+    return whole.append_column(".key", pa.array(again + " " + names, pa.string()))
 
 
 def clean(roots: Sequence[str], *, keep: int, dry_run: bool = False) -> list[tuple[str, int]]:

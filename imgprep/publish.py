@@ -101,6 +101,7 @@ def publish(
     began, home = time.monotonic(), Dataset(folder).folder
     dry = dry_run or not repo_id or bool(os.environ.get("IMGPREP_DRY_RUN"))
     with stage.lock(Folder(home)):
+        Folder(home).sweep()
         ds = Dataset(home)  # now: a run may have been at work
         drop = _checked(ds, repo_id, licence, drop_columns, tag)
         repo = Repo(repo_id, token_env) if repo_id else None  # is there a token? nobody is asked yet

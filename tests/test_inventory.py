@@ -93,6 +93,14 @@ def test_what_was_added_removed_relabelled_moved_and_what_failed_now(home, capsy
     assert main(["diff", "data/a/raw", "data/none"]) == 2
 
 
+def test_columns_may_have_the_names_that_diff_uses(home):
+    rows = home[1].rename_columns({"label": "outcome", "price": "split"}).append_column("key", pa.array(range(6)))
+    for name, last in (("x", "c"), ("y", "b")):
+        images.download({"train": changed(rows, outcome=[*"abcab", last])}, f"data/{name}")
+    assert inventory.diff("data/x", "data/x") == {}
+    assert inventory.diff("data/x", "data/y") == {"outcome changed": [rows["image_id"][5].as_py()]}
+
+
 def test_a_nan_is_equal_to_itself_and_a_column_may_come_or_go(home):
     rows = changed(home[1], price=[float("nan")] * 6)
     images.download({"train": rows}, "data/nan")
