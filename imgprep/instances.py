@@ -59,23 +59,16 @@ def merge(found: Iterable[tuple[Box, Sequence[Instance]]], *, min_iou: float = 0
         x, y, w, h = one.box
         for cell in np.ndindex((y + h - 1) // 256 - y // 256 + 1, (x + w - 1) // 256 - x // 256 + 1):
             near[y // 256 + cell[0], x // 256 + cell[1]].append(i)
-    parent = list(range(len(all_of)))
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
+    same = DisjointSet(range(len(all_of)))
     for i, j in {pair for ones in near.values() for pair in combinations(ones, 2)}:
         (one_window, one), (other_window, other) = all_of[i], all_of[j]
-        if one_window == other_window or one.label != other.label:
-            continue
-        if _agree(one, other, one_window, other_window) >= min_iou:
-            parent[root(i)] = root(j)
-    groups = defaultdict(list)
-    for i, (_, one) in enumerate(all_of):
-        groups[root(i)].append(one)
-    merged = [ones[0] if len(ones) == 1 else _union(ones) for ones in groups.values()]
+        if one_window != other_window and one.label == other.label:
+            if _agree(one, other, one_window, other_window) >= min_iou:
+                same.merge(i, j)
+    groups = [[all_of[i][1] for i in sorted(some)] for some in same.subsets()]
+    merged = [ones[0] if len(ones) == 1 else _union(ones) for ones in groups]
     return sorted(merged, key=lambda o: (o.y, o.x + int(o.mask[0].argmax()), o.label, o.score, o.mask.shape))
 
 

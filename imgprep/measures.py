@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep import rasters
+from imgprep import rasters, tiling
 from imgprep.rasters import Raster
 
 SIDE = 1024  # pixels of a window's side
@@ -97,12 +97,10 @@ def _windows(mask: Any, truth: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if sizes[0] != sizes[1]:
         raise ValueError(f"the mask has {sizes[0]} pixels, the truth {sizes[1]}: they must be of the same picture")
     try:
-        for y in range(0, sizes[0][1], SIDE):
-            for x in range(0, sizes[0][0], SIDE):
-                box = x, y, min(SIDE, sizes[0][0] - x), min(SIDE, sizes[0][1] - y)
-                (a, here), (b, known) = (_read(one, box) for one in opened)
-                a = a if here is None else np.where(here, a, 0)
-                yield (a, b) if known is None else (a[known], b[known])
+        for box in tiling.cut((0, 0, *sizes[0]), (SIDE, SIDE)):
+            (a, here), (b, known) = (_read(one, box) for one in opened)
+            a = a if here is None else np.where(here, a, 0)
+            yield (a, b) if known is None else (a[known], b[known])
     finally:
         for one in opened:
             if isinstance(one, Raster):

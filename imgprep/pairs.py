@@ -73,7 +73,7 @@ def write(
         operation={"stage": "pairs", "tile": tile, "min_foreground": min_foreground, "version": 1},
         rows={s: pa.table({k: [b[k] for b in some] for k in ("image_id", "source")}) for s, some in chosen.items()},
         identities={s: [b["identity"] for b in some] for s, some in chosen.items()},
-        inputs={s: _Blocks(some) for s, some in chosen.items()},
+        inputs={s: stage.Listed(some) for s, some in chosen.items()},
         nbytes=dict.fromkeys(chosen),
         work=work.Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground)),
         shape=Shape(schema, children=True),
@@ -121,14 +121,6 @@ def _copy(inputs: list[dict[str, Any]]) -> None:
         if path != source:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             rasters.copy(source, path)
-
-
-@dataclass
-class _Blocks:
-    blocks: list[dict[str, Any]]
-
-    def take(self, rows: list[int]) -> list[dict[str, Any]]:
-        return [self.blocks[row] for row in rows]
 
 
 def _given(payload: list, totals: dict[str, int]) -> Iterator[work.Loaded]:

@@ -252,7 +252,8 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
     every = [f"{home}/{name}/{b[1]}-{b[0]}" for name in given["passes"] for b in blocks]
     failed = [f for part in every for f in tiling.read_part(folder, part)["meta"].get("failed", [])]
     row: dict[str, Any] = {"tiles": sum(len(tiling.cut(b, recipe.tile_wh)) for b in blocks)}
-    row |= {"failed_tiles": len(failed), "failed_example": failed[0][5] if failed else ""}
+    lost = {tile for f in failed for tile in tiling.cut(f[:4], recipe.tile_wh)}  # a block may fail twice
+    row |= {"failed_tiles": len(lost), "failed_example": failed[0][5] if failed else ""}
     dtypes = {m["dtype"] for m in last.values() if "dtype" in m}
     if len(dtypes) > 1:
         raise ValueError(f"the operator gives {' and '.join(sorted(dtypes))}: a mask is of one kind")

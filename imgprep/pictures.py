@@ -82,16 +82,6 @@ class Picture:
         return max(1, -(-max(self.size_wh) // OVERVIEW_PX))
 
 
-class Pictures:
-    """What a stage gives its work for rows."""
-
-    def __init__(self, pictures: list[Picture]):
-        self.pictures = pictures
-
-    def take(self, rows: list[int]) -> list[Picture]:
-        return [self.pictures[row] for row in rows]
-
-
 def plan(
     tables: dict[str, pa.Table], truth: Any, operation: str, allow_hosts: Sequence[str]
 ) -> dict[str, list[Picture]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imgprep import components, rasters
+from imgprep import components, rasters, tiling
 from imgprep.folder import Folder
 from imgprep.rasters import Raster
 
@@ -54,10 +54,8 @@ def write(labels: str, out: str) -> int:
 
 
 def _windows(raster: Raster) -> Iterator[tuple[int, int, np.ndarray]]:
-    for y in range(0, raster.height, SIDE):
-        for x in range(0, raster.width, SIDE):
-            box = x, y, min(SIDE, raster.width - x), min(SIDE, raster.height - y)
-            yield x, y, raster.read(box)[..., 0].astype(np.int32)
+    for box in tiling.cut((0, 0, raster.width, raster.height), (SIDE, SIDE)):
+        yield *box[:2], raster.read(box)[..., 0].astype(np.int32)
 
 
 def _objects(raster: Raster) -> np.ndarray:

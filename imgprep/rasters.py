@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,7 @@ class Raster:
             try:
                 top = rasterio.open(path)
             except rasterio.errors.RasterioError as e:
-                raise _unreadable(uri, str(e)) from None
+                raise _unreadable(uri, str(e).replace(path, "it").replace(uri, "it")) from None
             # A VRT names other files, so none is taken from a server.
             is_known = top.driver in (*DRIVERS, "VRT" if local else "")
             if not top.count or not is_known or top.dtypes[0].startswith("complex"):
@@ -128,9 +129,7 @@ class Raster:
         SourceError with .reason corrupt where the file is damaged there.
         """
         dataset = self._level(level)
-        x, y, w, h = window or (0, 0, dataset.width, dataset.height)
-        if min(x, y, w - 1, h - 1) < 0 or x + w > dataset.width or y + h > dataset.height:
-            raise ValueError(f"window {x, y, w, h} is not inside {dataset.width} x {dataset.height} pixels")
+        x, y, w, h = _inside(window, dataset.width, dataset.height)
         with gdal() as rasterio:
             place = rasterio.windows.Window(x, y, w, h)
             try:
@@ -163,6 +162,13 @@ class Raster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _inside(window: tuple | None, width: int, height: int) -> tuple[int, int, int, int]:
+    x, y, w, h = window or (0, 0, width, height)
+    if min(x, y, w - 1, h - 1) < 0 or x + w > width or y + h > height:
+        raise ValueError(f"window {x, y, w, h} is not inside {width} x {height} pixels")
+    return x, y, w, h
 
 
 def vsi_path(uri: str) -> str:
@@ -262,6 +268,8 @@ def _unreadable(uri: str, message: str) -> SourceError:
         return SourceError("no_permission", f"{shown!r} may not be read")
     if "resolve host" in low or "connect" in low:
         return SourceError("dns" if "resolve" in low else "refused", f"{shown!r} cannot be reached: {message}")
+    if code := re.search(r"http[^0-9]*(5\d\d)", low):
+        return SourceError("error", f"the server of {shown!r} answers {code[1]}: try again later")
     if "range" in low:
         return SourceError("error", f"the server of {shown!r} does not answer range requests: download it first")
     return SourceError("not_an_image", f"{shown!r} is not a raster that can be read here")

@@ -118,7 +118,7 @@ def segment(
         operation=operation,
         rows=tables,
         identities={s: [p.identity for p in plan] for s, plan in plans.items()},
-        inputs={s: pictures.Pictures(plan) for s, plan in plans.items()},
+        inputs={s: stage.Listed(plan) for s, plan in plans.items()},
         nbytes=dict.fromkeys(tables),
         work=Results(PartWriter(folder, part_schema(COLUMNS)), folder),
         shape=Shape(COLUMNS),

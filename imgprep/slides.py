@@ -38,9 +38,7 @@ class Slide(rasters.Raster):
 
     def read(self, window: tuple[int, int, int, int] | None = None, level: int = 0) -> np.ndarray:
         """(h, w, 3) uint8 of the window (x, y, w, h) in pixels of that level; all of it without one."""
-        x, y, w, h = window or (0, 0, *self.levels[level])
-        if min(x, y, w - 1, h - 1) < 0 or x + w > self.levels[level][0] or y + h > self.levels[level][1]:
-            raise ValueError(f"window {x, y, w, h} is not inside {self.levels[level]} pixels")
+        x, y, w, h = rasters._inside(window, *self.levels[level])
         scale = self._slide.level_downsamples[level]
         try:
             rgba = np.asarray(self._slide.read_region((round(x * scale), round(y * scale)), level, (w, h)))

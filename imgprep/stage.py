@@ -32,6 +32,13 @@ UNIT_ROWS = 200
 UNIT_BYTES = 64 << 20
 
 
+class Listed(list):
+    """Inputs of a stage: one per row."""
+
+    def take(self, rows: list[int]) -> list:
+        return [self[row] for row in rows]
+
+
 @dataclass
 class Stage:
     """What `build` needs to know of a stage.

@@ -92,6 +92,14 @@ def test_place_on_earth_and_levels(tmp_path):
 def test_what_is_no_raster_is_told_in_words(tmp_path):
     (tmp_path / "text.tif").write_text("hello")
     (tmp_path / "none.tif").touch()
+    for name in ("orange.tif", "connectome.tif", "404.tif"):  # no words of a server's
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(SourceError, match="is not a raster that can be read here"):
+            rasters.open(str(tmp_path / name))
+    with rasterio.open(tmp_path / "c.tif", "w", "GTiff", 9, 9, 1, dtype="complex64"):
+        pass
+    with pytest.raises(SourceError, match="has no pixels to read here"):
+        rasters.open(str(tmp_path / "c.tif"))
     for name, reason in {"text.tif": "not_an_image", "none.tif": "empty", "gone.tif": "missing_file"}.items():
         with pytest.raises(SourceError) as e:
             rasters.open(str(tmp_path / name))
@@ -193,6 +201,9 @@ def test_a_url_is_read_by_windows_where_the_server_gives_ranges(web):
     with pytest.raises(SourceError) as e:
         rasters.open(f"{url}/none.tif")
     assert e.value.reason == "missing_file"
+    handler.do_HEAD = lambda self: self.send_error(501)
+    with pytest.raises(SourceError, match="answers 501: try again later"):
+        rasters.open(f"{url}/a.tif?again")
 
 
 def test_a_url_without_ranges_is_downloaded(web):
