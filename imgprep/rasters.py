@@ -29,6 +29,8 @@ VSI = {"s3": "/vsis3/", "s3a": "/vsis3/", "az": "/vsiaz/", "abfs": "/vsiaz/", "a
 VSI |= {"gcs": "/vsigs/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 # Not GDAL's default for its cache, which is 5 % of the machine's memory and reads like a leak.
 OPTIONS = {"GDAL_CACHEMAX": 16 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 3}
+# A mosaic keeps the parts of a row of blocks open, not 450, and reads them in one thread: memory stays flat.
+OPTIONS |= {"GDAL_MAX_DATASET_POOL_SIZE": 32, "VRT_NUM_THREADS": 1}
 OPTIONS |= {"GDAL_HTTP_RETRY_DELAY": 1, "GDAL_HTTP_CONNECTTIMEOUT": 20, "GDAL_HTTP_LOW_SPEED_TIME": 30}
 OPTIONS |= {"GDAL_HTTP_LOW_SPEED_LIMIT": 1000, "CPL_LOG": os.devnull}  # warnings would go to stderr past Python
 WHOLE_PX = 2048 * 2048  # what has fewer pixels may as well be decoded whole
