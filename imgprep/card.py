@@ -14,6 +14,7 @@ import pyarrow as pa
 import yaml
 
 from imgprep.dataset import count, words
+from imgprep.thumbnails import bytes_text
 
 BEGIN = "<!-- imgprep writes from here anew each time: write above -->"
 END = "<!-- to here: or below -->"
@@ -52,8 +53,10 @@ def write(
     meta = {**(keys or {}), **_own(before), **(given or {})}
     meta |= {"configs": configs, "dataset_info": infos} if configs else {}
     template = _template("card.md" if facts else "outcome.md")
+    data = [{"config": one["config_name"], "splits": {s["name"]: s["num_examples"] for s in one["splits"]},
+             "bytes": bytes_text(sum(s["num_bytes"] for s in one["splits"]))} for one in infos]  # fmt: skip
     counts = [{"split": split} | count(files, split) for split in info["splits"]]
-    body = template.render(info=info, counts=counts, configs=infos, **(facts or {}))
+    body = template.render(info=info, counts=counts, data=data, **(facts or {}))
     return _joined(meta, above or title, body.strip(), below)
 
 

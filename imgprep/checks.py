@@ -57,7 +57,7 @@ def examine(ds: Dataset, *, allow_gps: bool, drop_columns: tuple[str, ...]) -> F
     stride = -(-sum(f["rows"] for f in first) // COMPARED) if len({f["split"] for f in first}) > 1 else 0
     schemas: dict[str, pa.Schema] = {}
     cells: dict[tuple[str, str], list] = defaultdict(lambda: [0, ""])
-    looks, roots = [], []
+    looks, roots, held = [], [], 0
     for file in files:
         if trouble := _trouble(folder, file, schemas):
             found.problems.append(trouble)
@@ -74,10 +74,13 @@ def examine(ds: Dataset, *, allow_gps: bool, drop_columns: tuple[str, ...]) -> F
             found.dirty.add(file["file"])
             roots.append(one["root"])
         found.gps += one["gps"]
+        held += one["held"]
         looks += [(h, name, file["split"]) for h, name in one["looks"]]
     for (what, column), (count, example) in cells.items():
         fix = f"take them out and run the stage again, or leave the column out with drop_columns=[{column!r}]"
         found.problems.append(f"{column!r} holds {what} in {count:,} rows, the first is {example!r}: {fix}")
+    if not held and not found.problems:
+        found.problems.append("its pictures are elsewhere: publish the dataset folder from which they were uploaded")
     found.root = _up_to_slash(os.path.commonprefix(roots)) if roots else ""
     if not found.problems:
         found.duplicates = _duplicates(folder, first, looks)
@@ -103,7 +106,7 @@ def _trouble(folder: Folder, file: dict, schemas: dict[str, pa.Schema]) -> str:
 def _scan(folder: Folder, file: dict, every: int) -> dict[str, Any]:
     """What stands in one file. every: the looks of each such row are measured, 0 for none."""
     cells: dict[tuple[str, str], list] = {}
-    gps, at, prefixes, looks = 0, 0, [], []
+    gps, held, at, prefixes, looks = 0, 0, 0, [], []
     for table in groups(folder, file["file"]):
         ids = table["image_id"].to_pylist()
         local = table["source"].filter(pc.fill_null(pc.match_substring_regex(table["source"], LOCAL), False))
@@ -117,12 +120,14 @@ def _scan(folder: Folder, file: dict, every: int) -> dict[str, Any]:
             for i, value in enumerate(column.field("bytes") if name == "image" else column):
                 if (data := value.as_py()) is None:
                     continue
+                held += 1
                 gps += without_gps(data) is not data
                 if every and name == "image" and (at + i) % every == 0:
                     looks.append([similar.look(data), ids[i]])
         at += table.num_rows
     root = _up_to_slash(os.path.commonprefix(prefixes)) if prefixes else ""
-    return {"gps": gps, "root": root, "looks": looks, "cells": [[*key, *value] for key, value in cells.items()]}
+    found = [[*key, *value] for key, value in cells.items()]
+    return {"gps": gps, "held": held, "root": root, "looks": looks, "cells": found}
 
 
 def _suspicious(table: pa.Table) -> Iterator[tuple[str, str, list[int]]]:

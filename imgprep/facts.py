@@ -47,7 +47,6 @@ def count(
     return {
         "pictures": sum(f["rows"] for f in files if f["config"] == first),
         "bytes": bytes_text(sum(f["bytes"] for f in files)),
-        "data": _data(ds, files, schemas),
         "label": label,
         "class_count": len(getattr(Features.from_arrow_schema(schema).get(label), "names", ())),
         "classes": _classes(schema, label, classes, ds.splits) if label else {},
@@ -80,14 +79,6 @@ def _host(source: str | None) -> str:
         return "not recorded"
     parts = urlsplit(source) if re.match(r"\w[\w+.-]*://", source) else None
     return (parts.hostname or parts.scheme) if parts else "files"
-
-
-def _data(ds: Dataset, files: list[dict], schemas: dict[str, pa.Schema]) -> list[dict[str, Any]]:
-    return [
-        {"config": c, "bytes": bytes_text(sum(f["bytes"] for f in mine)),
-         "splits": {s: n for s in ds.splits if (n := sum(f["rows"] for f in mine if f["split"] == s))}}
-        for c in schemas if (mine := [f for f in files if f["config"] == c])
-    ]  # fmt: skip
 
 
 def _classes(schema: pa.Schema, label: str, counts: dict[str, Counter], splits: list[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ LOCAL = r"^(?:hf\+row://|file://)?/"  # what a source that lies on this machine 
 SAMPLE, TILE = "assets/samples.jpg", 160
 CLASSES = 1000
 METADATA_ROWS = 1_000_000  # of one file without pictures; its row groups have about a tenth
-VERSION = 2  # of what a rewritten file holds
+VERSION = 3  # of what a rewritten file holds
 
 
 @dataclass(frozen=True)

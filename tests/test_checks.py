@@ -15,7 +15,7 @@ from test_location import taken_at_sea
 from test_variants_table import HEIC
 
 import imgprep
-from imgprep import checks, codec, dataset, images, publish, variants
+from imgprep import checks, codec, dataset, images, publish, upload, variants
 
 TOKEN = "hf_" + "Ab1" * 12  # in pieces, for those who look for tokens in sources
 HIDDEN = {
@@ -187,6 +187,9 @@ def test_sizes_of_pictures_are_published_also_where_the_first_file_is_of_failure
     assert ds.files[0]["config"] == "failures"
     plan = publish.publish(ds.folder, licence="mit")
     assert plan.problems == [] and "2 pictures, " in plan.card and "| thumbnail | 2 |" in plan.card
+    up = upload.upload(ds, str(tmp_path / "store" / "{variant}"), str(tmp_path / "up"))
+    (problem,) = publish.publish(up.folder, licence="mit", drop_columns=["uri"]).problems
+    assert problem.startswith("its pictures are elsewhere")
 
 
 def test_provenance_stands_together_behind_the_users_columns(tmp_path):

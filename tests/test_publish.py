@@ -198,7 +198,7 @@ tell("passing", "alice/e")
 publish._Plan._loaded_back = publish._Plan._opens = lambda *a: ""  # it did; a second each
 fail("/commit/main", times=1, drop=True, late=True)
 tell("lost", "alice/lost", tag="v1")
-hub.FEW = 2
+hub.FEW = 5
 fail("/merge", times=1, drop=True, late=True)
 tell("lost merge", "alice/merged")
 hub.FEW = 100
