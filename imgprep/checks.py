@@ -23,9 +23,9 @@ from imgprep.location import without_gps
 from imgprep.shards import LOCAL, PICTURES, groups, remembered
 
 COMPARED = 20_000  # pictures whose looks are compared, evenly placed: a minute on two cores
-SECRET = (  # tokens of Hugging Face, AWS, GitHub, OpenAI, Slack, Google, Azure; private keys; JSON web tokens
-    r"\bhf_[A-Za-z0-9]{30,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}|AccountKey=[A-Za-z0-9+/=]{40,}"
+SECRET = (  # of Hugging Face, AWS, GitHub, GitLab, OpenAI, Stripe, Slack, Google, Azure; private keys; JSON web tokens
+    r"\bhf_[A-Za-z0-9]{30,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\b[rs]k_live_\w{20}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}|AccountKey=[A-Za-z0-9+/=]{40,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
 )
 ROOTS = "home|Users|root|mnt|media|tmp|var|data|opt|srv|private|Volumes|workspace|scratch|content|kaggle|dbfs"
@@ -63,7 +63,7 @@ def examine(ds: Dataset, *, allow_gps: bool, drop_columns: tuple[str, ...]) -> F
             found.problems.append(trouble)
             continue
         every = stride if file in first else 0
-        one = remembered(folder, ["scan", file["sha256"], every], lambda f=file, e=every: _scan(folder, f, e))
+        one = remembered(folder, ["scan", file["sha256"], every, PATTERNS], lambda f=file, e=every: _scan(folder, f, e))
         for what, column, count, example in one["cells"]:
             if column not in drop_columns:
                 cells[what, column][0] += count

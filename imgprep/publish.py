@@ -191,7 +191,9 @@ class _Plan:
             self.card = self._text(repo.id, card.latest(self.local, theirs, (self.folder.get(CARD) or b"").decode()))
         for what, pattern in checks.PATTERNS.items():
             if hit := re.search(pattern, self.card):
-                self.found.problems.append(f"the card holds {what}: {hit[0].strip()[:60]!r}")
+                # Where it stands, not what it is: this is printed, and stays in notebooks.
+                line = self.card.count("\n", 0, hit.end()) + 1
+                self.found.problems.append(f"the card holds {what} in line {line}, {hit[0].strip()[:4]}…: take it out")
         return there
 
     def _opens(self) -> bool:

@@ -21,6 +21,7 @@ TOKEN = "hf_" + "Ab1" * 12  # in pieces, for those who look for tokens in source
 HIDDEN = {
     "token": (f"token {TOKEN}", "secrets"),
     "aws": ("AKIA" + "ABCDEFGHIJKLMNOP", "secrets"),
+    "gitlab": ("glpat-" + "Ab1_" * 5, "secrets"),
     "key": ("-----BEGIN RSA " + "PRIVATE KEY-----", "secrets"),
     "signed": ("see https://b.example/1.jpg?X-Amz-Signature=0af3", "signed URLs"),
     "password": ("see https://me:word@b.example/1.jpg", "signed URLs"),
@@ -190,6 +191,15 @@ def test_sizes_of_pictures_are_published_also_where_the_first_file_is_of_failure
     up = upload.upload(ds, str(tmp_path / "store" / "{variant}"), str(tmp_path / "up"))
     (problem,) = publish.publish(up.folder, licence="mit", drop_columns=["uri"]).problems
     assert problem.startswith("its pictures are elsewhere")
+
+
+def test_a_secret_in_the_card_is_told_without_being_shown(tmp_path, unopened):
+    out = made(tmp_path)
+    Path(out, "README.md").write_text(Path(out, "README.md").read_text() + f"\n{TOKEN}\n")
+    plan = publish.publish(out, licence="mit")
+    (problem,) = plan.problems
+    assert problem == f"the card holds secrets in line {plan.card.count(chr(10))}, hf_A…: take it out"
+    assert TOKEN not in repr(plan)
 
 
 def test_provenance_stands_together_behind_the_users_columns(tmp_path):
