@@ -81,6 +81,7 @@ def segment(
     (mask: 0, classes, nodata where the picture has none or a tile could not be read; labels: the objects' ids, in
     raster order of their first pixels); and objects, geojson what `polygons.write` makes of the labels. `image` shows
     the mask on the picture in small. Masks do not depend on tiles, engine or workers, unless that is approximate.
+    Memory: a block for each worker; and while objects are merged, ten numbers for each piece of one in each block.
     Raises ValueError for a wrong option before any work, RunStopped where over max_failed of rows or tiles fail.
     """
     step = operators.named(operator)
