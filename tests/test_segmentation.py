@@ -294,10 +294,11 @@ def test_a_tile_that_fails_costs_that_tile_in_either_pass(slide, pixels, tmp_pat
 
 
 def test_a_process_that_dies_costs_its_block(tmp_path, monkeypatch):
-    image = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 200, (2048, 4096), np.uint8), (0, 0), 9)
+    image = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 200, (512, 1024), np.uint8), (0, 0), 4)
+    monkeypatch.setattr(tiling, "BLOCK", 512)
     path = save(tmp_path / "a.tif", image)
 
-    def dies(module, name, does=lambda given: given.get("block", (2048,))[0] == 2048):
+    def dies(module, name, does=lambda given: given.get("block", (512,))[0] == 512):
         """As the engine has it in the end; what a process costs it is said in test_engine."""
         fn = getattr(module, name)
 
@@ -307,15 +308,15 @@ def test_a_process_that_dies_costs_its_block(tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, one)
 
     dies(tiling, "number")
-    row, mask, labels = segment(path, tmp_path / "number", "otsu", min_area=20)
-    assert row["failed_tiles"] == 4 and (mask[:, 2048:] == 255).all() and np.array_equal(labels > 0, mask == 1)
+    row, mask, labels = segment(path, tmp_path / "number", "otsu", min_area=20, tile_wh=[256, 256])
+    assert row["failed_tiles"] == 4 and (mask[:, 512:] == 255).all() and np.array_equal(labels > 0, mask == 1)
     dies(tiling, "measure")
     dies(tiling, "paint")
-    row, mask, labels = segment(path, tmp_path / "all", "otsu")
+    row, mask, labels = segment(path, tmp_path / "all", "otsu", tile_wh=[256, 256])
     assert row["failed_tiles"] == 4 and "process that worked on this died" in row["failed_example"]
-    cut = filters.threshold_otsu(image[:, :2048])
-    assert row["threshold"] == cut and np.array_equal(mask[:, :2048], image[:, :2048] <= cut)
-    assert (mask[:, 2048:] == 255).all() and np.array_equal(labels, label(mask == 1, connectivity=2))
+    cut = filters.threshold_otsu(image[:, :512])
+    assert row["threshold"] == cut and np.array_equal(mask[:, :512], image[:, :512] <= cut)
+    assert (mask[:, 512:] == 255).all() and np.array_equal(labels, label(mask == 1, connectivity=2))
     dies(passes, "_finish")
     assert segment(path, tmp_path / "finish", 128, objects=False, max_failed=1)[0]["reason"] == "crashed"
 
