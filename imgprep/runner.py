@@ -26,7 +26,7 @@ from imgprep import dataset, pipeline
 from imgprep.folder import Folder
 from imgprep.pipeline import Pipeline, Step
 from imgprep.progress import clock
-from imgprep.project import project_root, short
+from imgprep.project import project_root, resolve, short
 
 EXIT_CODES = {"RunStopped": 3, **dict.fromkeys(("ValueError", "StoreError", "FileNotFoundError"), 2)}
 EXIT_CODES |= {"KeyboardInterrupt": 130, "Interrupted": 130}
@@ -269,7 +269,8 @@ def _say_results(plan: Pipeline, result: RunResult) -> None:
         print(f"\n{dataset.open(plan.report[-1])!r}")
     for what, path in places:
         print(f"{what:<8} {short(path)}")
-    if any(step.given.get("repo_id") for step in plan.steps):
+    if sources := [step.given["source"] for step in plan.steps if step.given.get("repo_id")]:
         from imgprep import findings
 
-        print(*(f"hub      {p['url']}" for p in findings.published([dataset.open(p) for p in plan.report])), sep="\n")
+        for place in findings.published([dataset.open(resolve(source)) for source in sources]):
+            print(f"hub      {place['url']}")

@@ -131,3 +131,11 @@ class TestNotebook:
             if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
                 assert len(source.splitlines()) <= 8, source
                 assert not re.search(r"^\s*(try|while|def|for image)\b|ray\.init", source, re.M), source
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_pipeline_ends_with_publishing_which_is_off(path):
+    pipeline = yaml.safe_load(path.read_text("utf-8"))
+    last = pipeline["steps"][-1]
+    assert last["notebook"] == "notebooks/05_publish.ipynb" and last["when"] == "${repo_id}"
+    assert pipeline["parameters"]["repo_id"] == ""
