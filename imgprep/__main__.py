@@ -2,6 +2,6 @@
 
 import sys
 
-from imgprep.cli import main
+from imgprep.app.cli import main
 
 sys.exit(main())

@@ -69,3 +69,9 @@ def made_with() -> dict[str, Any]:
     with suppress(OSError):  # no git on this machine
         commit = subprocess.run(words, capture_output=True, text=True).stdout.strip()
     return {"versions": versions, "commit": commit}
+
+
+def absolute(folder: str | os.PathLike) -> str:
+    """A folder as an absolute path, or as the URI it is, without a slash at its end (but "/" stays)."""
+    text = os.fspath(folder)
+    return text.rstrip("/") if "://" in text else os.path.abspath(os.path.expanduser(text))

@@ -156,7 +156,7 @@ class Hub:
 def hub(tmp_path_factory: pytest.TempPathFactory):
     """One Hub and one HF_HOME for all tests: a test takes repositories of its own."""
     folder = tmp_path_factory.mktemp("hub")
-    command = [sys.executable, str(ROOT / "tests" / "hub_server.py"), "--root", str(folder / "hub")]
+    command = [sys.executable, str(ROOT / "tests" / "servers" / "hub_server.py"), "--root", str(folder / "hub")]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     yield Hub(server.stdout.readline().strip(), folder / "home")
     server.terminate()

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from imgprep import codec, sample
+from imgprep import sample
+from imgprep.picture import codec
 
 
 def picture(n: int, size_wh: tuple[int, int] = (24, 16)) -> np.ndarray:

@@ -14,7 +14,8 @@ from lock import declared, lock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from imgprep import __version__, parameters
+from imgprep import __version__
+from imgprep.app import parameters
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines() if line[0] != "#"]
@@ -25,7 +26,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def imported(folder: str) -> set[str]:
     """Top-level names of the modules that the files of a folder import, anywhere in them."""
     names = set()
-    for file in (ROOT / folder).glob("*.py"):  # not the benchmarks, which compare with packages of their own
+    for file in (ROOT / folder).rglob("*.py"):
+        if "benchmarks" in file.parts:  # which compare with packages of their own
+            continue
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
@@ -70,7 +73,7 @@ def test_everything_imported_is_declared():
     extras = [r for name, more in PROJECT["optional-dependencies"].items() if name != "test" for r in more]
     known = {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"] + extras}
     tests = known | {canonicalize_name(r.name) for r in declared()}
-    here = {p.stem for p in (ROOT / "tests").glob("*.py")} | {"imgprep"}
+    here = {p.stem for p in (ROOT / "tests").rglob("*.py")} | {"imgprep"}
     for folder, allowed in (("imgprep", known), ("tests", tests)):
         for module in imported(folder) - here:
             owners = {canonicalize_name(n) for n in OWNERS.get(module, [module])}

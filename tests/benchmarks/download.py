@@ -58,7 +58,7 @@ def ours(engine: str, url: str, count: int, where: str) -> None:
     import pyarrow as pa
 
     import imgprep
-    from imgprep import images
+    from imgprep.stages import images
 
     names = [f"{n:05d}" for n in range(count)]
     table = pa.table({"image_id": names, "label": ["x"] * count, "source": [f"{url}/{n}.jpg" for n in names]})
@@ -111,7 +111,7 @@ def main() -> None:
     if given.ours:
         engine, url, count, where = given.ours
         return ours(engine, url, int(count), where)
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "servers"))
     import certifi
     from hostile_server import make_certificate
 

@@ -16,7 +16,7 @@ def make(out: str, copies: str) -> None:
     import pyarrow as pa
 
     import imgprep
-    from imgprep import images
+    from imgprep.stages import images
 
     paths = [str(path) for path in sorted(jpegs().glob("*.jpg"))[:2000]] * int(copies)
     rows = pa.table({"image_id": [f"{i:06d}" for i in range(len(paths))], "source": paths})
@@ -25,8 +25,8 @@ def make(out: str, copies: str) -> None:
 
 
 def export(dataset: str, form: str) -> None:
-    from imgprep import exports
     from imgprep.dataset import Dataset
+    from imgprep.stages import exports
 
     ds = Dataset(dataset)
     with tempfile.TemporaryDirectory() as where, Peak() as peak:

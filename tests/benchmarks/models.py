@@ -41,7 +41,8 @@ def make_tiles(count: int) -> str:
     import cv2
 
     import imgprep
-    from imgprep import images, sources
+    from imgprep.rows import sources
+    from imgprep.stages import images
 
     folder = CACHE / f"tiles-{count}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,8 @@ def plain(raw: str, model: str, out: str) -> None:
 
 
 def ours(raw: str, model: str, out: str) -> None:
-    from imgprep import images, models
+    from imgprep import models
+    from imgprep.stages import images
 
     found = images.transform(raw, out, models.Semantic, model=model, batch=BATCH)
     assert found.counts()["ok"] == found.counts()["rows"], found
@@ -116,7 +118,8 @@ def contestant(name: str, raw: str, few: str, model: str, out: str) -> None:
 def same_masks(theirs: str, ours: str) -> bool:
     import pyarrow.parquet as pq
 
-    from imgprep import codec, dataset
+    from imgprep import dataset
+    from imgprep.picture import codec
 
     ds, rows = dataset.open(ours), pq.read_table(theirs).to_pylist()
     masks = {row["image_id"]: row["mask"] for row in rows}

@@ -20,7 +20,8 @@ RAW = CACHE / "raw"
 def make_raw(count: int) -> str:
     """The dataset folder with the original bytes; made once."""
     import imgprep
-    from imgprep import images, sources
+    from imgprep.rows import sources
+    from imgprep.stages import images
 
     imgprep.session("local", workers=2)
     folder = jpegs(count)
@@ -36,9 +37,9 @@ def bare_unit(job: tuple[str, list[str], list[int], object, object, str]) -> Non
     import numpy as np
     import pyarrow as pa
 
-    from imgprep import codec, ocr
     from imgprep.dataset import Reader, Writer
-    from imgprep.folder import Folder
+    from imgprep.dataset.files import Folder
+    from imgprep.picture import codec, ocr
 
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)
@@ -64,7 +65,7 @@ def bare_unit(job: tuple[str, list[str], list[int], object, object, str]) -> Non
 def bare(raw: str, out: str) -> None:
     """All rows by a Pool(2), in units of UNIT rows. The pool is started here: a fork costs 0.03 s."""
     from imgprep import dataset
-    from imgprep.images import PICTURE
+    from imgprep.stages.images import PICTURE
 
     ds = dataset.open(raw)
     table = ds.table("train")
@@ -83,7 +84,8 @@ def bare(raw: str, out: str) -> None:
 
 
 def ours(raw: str, out: str) -> None:
-    from imgprep import images, ocr
+    from imgprep.picture import ocr
+    from imgprep.stages import images
 
     found = images.transform(raw, out, ocr.prepare)
     counts = found.counts()
@@ -97,7 +99,9 @@ def contestant(name: str, raw: str, out: str, *, peak: bool = False) -> None:
         os.mkdir(out)
         found = measured(lambda: bare(raw, out))
     else:
-        from imgprep import images, ocr, sources
+        from imgprep.picture import ocr
+        from imgprep.rows import sources
+        from imgprep.stages import images
 
         imgprep.session(name, workers=2)
         few = sources.read({"train": str(jpegs(1))}, limit=100)

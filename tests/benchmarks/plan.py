@@ -22,7 +22,8 @@ def make_csv(path: Path, rows: int, extra: int = 0) -> None:
 def plan(csv: str, out: str) -> None:
     """Read the table and say what would be computed, in a fresh process; seconds, CPU seconds, the most memory."""
     import imgprep
-    from imgprep import images, sources
+    from imgprep.rows import sources
+    from imgprep.stages import images
 
     imgprep.session("local", workers=2)
     found: dict = {}
@@ -38,7 +39,9 @@ def plan(csv: str, out: str) -> None:
 def finish(csv: str, out: str) -> None:
     """A finished dataset of these rows, without a million downloads: the work of a unit gives stand-ins instead."""
     import imgprep
-    from imgprep import images, sources, work
+    from imgprep.resume import work
+    from imgprep.rows import sources
+    from imgprep.stages import images
 
     def stand_ins(self: work.Work, task) -> dict:
         rows = [work.picture_row(key, b"x" * 20, (1, 1, "JPEG")) for key, *_ in task.payload]

@@ -25,7 +25,7 @@ def ours(url: str, out: str) -> None:
     import pyarrow as pa
 
     import imgprep
-    from imgprep import images
+    from imgprep.stages import images
 
     names = [str(n) for n in range(ROWS)]
     table = pa.table({"image_id": names, "source": [f"{url}/polite/{n}" for n in names]})
@@ -55,11 +55,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.ours:
         return ours(*given.ours)
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "servers"))
     import hostile_server
     import numpy as np
 
-    from imgprep import codec
+    from imgprep.picture import codec
 
     shades = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3)
 

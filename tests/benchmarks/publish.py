@@ -23,7 +23,7 @@ LIMIT_MIB = 600
 
 def pictures(folder: Path, megabytes: int) -> list[str]:
     """JPEGs of 64 x 64 pixels with random comments, so that no two have a kilobyte in common."""
-    from imgprep import codec
+    from imgprep.picture import codec
 
     folder.mkdir()
     rng, paths = np.random.default_rng(0), []
@@ -41,17 +41,17 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=2000)
     megabytes = parser.parse_args().megabytes
     with tempfile.TemporaryDirectory(prefix="imgprep-publish-") as home:
-        from imgprep import images
+        from imgprep.stages import images
 
         paths = pictures(Path(home, "in"), megabytes)
         table = pa.table({"image_id": [Path(p).stem for p in paths], "source": paths})
         images.download({"train": table}, f"{home}/out", batch_size=1000)
-        command = [sys.executable, str(ROOT / "tests/hub_server.py"), "--root", f"{home}/hub"]
+        command = [sys.executable, str(ROOT / "tests/servers/hub_server.py"), "--root", f"{home}/hub"]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         os.environ |= {"HF_ENDPOINT": server.stdout.readline().strip(), "HF_TOKEN": "hf_write", "HF_HOME": f"{home}/hf"}
         os.environ["PYTHONPATH"] = str(ROOT)
         began = time.monotonic()
-        code = "import sys; from imgprep.publish import publish; print(publish(*sys.argv[1:], licence='mit'))"
+        code = "import sys; from imgprep.stages.publish import publish; print(publish(*sys.argv[1:], licence='mit'))"
         client = psutil.Popen([sys.executable, "-c", code, f"{home}/out", "alice/large"])
         peaks = {"here": 0.0, "to load it back": 0.0}
         while client.poll() is None:  # sampled: ru_maxrss of a process begins with that of the one that started it

@@ -20,16 +20,16 @@ from site_of_jpegs import CACHE
 
 def make(side: int) -> str:
     """The slide, made once."""
-    from imgprep import specimen
+    from imgprep.sample import slide
 
-    return specimen.make(str(CACHE / f"slide-{side}"), (side, side))["slide"]
+    return slide.make(str(CACHE / f"slide-{side}"), (side, side))["slide"]
 
 
 def decode(path: str, box: int = 1024) -> None:
     """What cannot be avoided: every window of the file, in this thread."""
     from rasterio.windows import Window
 
-    from imgprep import rasters
+    from imgprep.io import rasters
 
     with rasters.gdal() as rasterio, rasterio.open(path) as whole:
         for y in range(0, whole.height, box):
@@ -50,7 +50,8 @@ def ours(path: str, *, objects: bool, peak: bool) -> dict:
     import psutil
 
     import imgprep
-    from imgprep import mosaic, segmentation
+    from imgprep.io.rasters import mosaic
+    from imgprep.stages import segmentation
 
     cog, stitch = [0.0], mosaic.stitch
 
@@ -99,7 +100,7 @@ def memory(path: str, side: int, *, objects: bool = False, what: str = "mask") -
 
 def untiled(path: str, side: int) -> None:
     """The same pixels in strips (LZW), as PNG, as JPEG; what is made of them must not fill the memory."""
-    from imgprep import rasters
+    from imgprep.io import rasters
 
     for name, options in {
         "strips.tif": {"driver": "GTiff", "COMPRESS": "LZW", "BIGTIFF": "IF_SAFER"},

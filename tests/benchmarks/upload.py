@@ -25,7 +25,7 @@ N, THREADS, ROUNDS, WARM = 1000, 16, 3, 32
 
 def pictures(n: int) -> list[bytes]:
     """Thumbnails of about 12 KB, all different."""
-    from imgprep import codec
+    from imgprep.picture import codec
 
     rng = np.random.default_rng(0)
     coarse = (rng.integers(0, 255, (24, 32, 3), np.uint8) for _ in range(n))
@@ -41,8 +41,9 @@ def timed(work, items: list) -> dict:
 
 def ours(n: int) -> dict:
     """The stage's worker, without the Parquet files around it: `work.Loaded` in, rows with URI and ETag out."""
-    from imgprep import upload, work
-    from imgprep.store import Store
+    from imgprep.io.stores import Store
+    from imgprep.resume import work
+    from imgprep.stages import upload
 
     store = Store(f"az://b{uuid.uuid4().hex}")
     store.ready()

@@ -18,7 +18,9 @@ from PIL import Image, ImageOps
 from site_of_jpegs import _photographs, jpegs
 from skimage.metrics import structural_similarity
 
-from imgprep import budget, codec, geometry, variants, work
+from imgprep.picture import budget, codec, geometry
+from imgprep.resume import work
+from imgprep.stages import variants
 
 cv2.setNumThreads(1)
 SIDE = 256
@@ -126,7 +128,7 @@ def budgets(pictures: list[bytes]) -> None:
 def whole_job(count: int) -> None:
     """The stage over so many photographs of 1 megapixel, in two processes: what all hold together."""
     import imgprep
-    from imgprep import sources
+    from imgprep.rows import sources
 
     with tempfile.TemporaryDirectory() as where, imgprep.session("local", workers=2):
         tables = sources.read({"train": str(jpegs(count))}, limit=count)

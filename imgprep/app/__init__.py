@@ -1,0 +1,1 @@
+"""The command `imgprep`: pipelines, parameters, inventory."""

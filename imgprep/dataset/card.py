@@ -1,0 +1,179 @@
+"""The dataset card: YAML that names every file of every config and split, then what the run knows of the dataset.
+
+What stands between two marks is ours and written anew each time. What a person writes above or below them, and what
+they add to the YAML, stays.
+"""
+
+import json
+import re
+from html import escape
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import yaml
+
+from imgprep.dataset import count, words
+from imgprep.words import bytes_text
+
+BEGIN = "<!-- imgprep writes from here anew each time: write above -->"
+END = "<!-- to here: or below -->"
+TITLE = "# Image dataset"
+OURS = ("configs", "dataset_info", "size_categories")  # keys of the YAML that follow from the data
+ORDER = ["license", "pretty_name", "task_categories", "tags", "size_categories", "configs", "dataset_info"]
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
+
+
+def write(
+    info: dict[str, Any],
+    files: list[dict],
+    schemas: dict[str, pa.Schema],
+    *,
+    before: str = "",
+    keys: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
+    title: str = TITLE,
+    facts: dict[str, Any] | None = None,
+) -> str:
+    """The card of these files.
+
+    info, files: of the manifest. schemas: of each config, the one that is opened without a name first. before: the
+    card as it was, for what a person wrote into it. keys: of the YAML, where no person gave others; given: those that
+    hold whatever stood there. title: the heading of a new card. facts: what `facts.count` found; without, the card
+    counts outcomes only.
+    """
+    configs, infos = [], []
+    for config, schema in schemas.items():
+        splits = {s: [f for f in files if f["config"] == config and f["split"] == s] for s in info["splits"]}
+        splits = {s: found for s, found in splits.items() if sum(f["rows"] for f in found)}
+        if splits:  # `datasets` cannot load a config without rows, so the card does not offer one
+            configs.append(_config(config, splits) | ({} if configs else {"default": True}))
+            infos.append(_info(config, splits, schema))
+    above, below = own_text(before)
+    meta = {**(keys or {}), **_own(before), **(given or {})}
+    meta |= {"configs": configs, "dataset_info": infos} if configs else {}
+    template = _template("card.md" if facts else "outcome.md")
+    data = [{"config": one["config_name"], "splits": {s["name"]: s["num_examples"] for s in one["splits"]},
+             "bytes": bytes_text(sum(s["num_bytes"] for s in one["splits"]))} for one in infos]  # fmt: skip
+    counts = [{"split": split} | count(files, split) for split in info["splits"]]
+    body = template.render(info=info, counts=counts, data=data, **(facts or {}))
+    return _joined(meta, above or title, body.strip(), below)
+
+
+def keys(repo_id: str, licence: str | None, facts: dict[str, Any]) -> dict[str, Any]:
+    """The YAML that a published card begins with; a person's own keys come before these."""
+    column = facts["licence_column"]
+    named = {"license": licence} if licence else {"license": "other", "license_name": f"see-column-{column}"}
+    name = repo_id.split("/")[-1].replace("-", " ").replace("_", " ")
+    tasks = {"task_categories": ["image-classification"]} if facts["class_count"] else {}
+    tags = {"tags": ["image", "imgprep"], "size_categories": [size_category(facts["pictures"])]}
+    return (named if licence or column else {}) | {"pretty_name": name[:1].upper() + name[1:], **tasks, **tags}
+
+
+def latest(ours: str, theirs: str, last: str) -> str:
+    """The card with the person's latest words: the folder's, or the one on the Hub.
+
+    last: what was published last, after which both said the same. ValueError when both were edited since.
+    """
+    mine, hub, before = ((own_text(text), _own(text)) for text in (ours, theirs, last))
+    if theirs and mine in (before, (("", ""), {})):  # nothing at all: the folder's card was made anew
+        return theirs
+    if not theirs or hub in (before, mine):
+        return ours
+    raise ValueError("README.md and the card on the Hub were both edited: put the words of one into the other first")
+
+
+def adopt(text: str, words: str) -> str:
+    """The card `text` with what a person wrote in the card `words`."""
+    (above, below), (head, _, rest) = own_text(words), text.partition(BEGIN)
+    keys = {k: v for k, v in own_keys(head).items() if k in OURS}
+    return _joined(_own(words) | keys, above or TITLE, rest.partition(END)[0].strip(), below)
+
+
+def is_ours(text: str) -> bool:
+    """Whether this card was begun by imgprep."""
+    return BEGIN in text
+
+
+def own_text(text: str) -> tuple[str, str]:
+    """What a person wrote above and below our marks; "" where there is nothing but the heading we gave.
+
+    >>> own_text(f"---\\na: 1\\n---\\n\\n# Cats\\n\\n{BEGIN}\\nours\\n{END}\\n\\nWrite to me.\\n")
+    ('# Cats', 'Write to me.')
+    """
+    body = re.sub(r"\A---\n.*?^---$", "", text, count=1, flags=re.S | re.M)
+    above, _, rest = body.partition(BEGIN)
+    above, below = above.strip(), rest.partition(END)[2].strip()
+    return "" if above == TITLE else above, below
+
+
+def own_keys(text: str) -> dict[str, Any]:
+    """The YAML of a card. ValueError when it cannot be read."""
+    found = re.match(r"---\n(.*?)^---$", text, flags=re.S | re.M)
+    try:
+        keys = yaml.safe_load(found[1]) if found else {}
+    except yaml.YAMLError as e:
+        raise ValueError(f"the YAML at the head of README.md cannot be read: {' '.join(str(e).split())}") from None
+    return keys if isinstance(keys, dict) else {}
+
+
+def _own(text: str) -> dict[str, Any]:
+    return {k: v for k, v in own_keys(text).items() if k not in OURS}
+
+
+def size_category(rows: int) -> str:
+    """The Hub's word for so many rows.
+
+    >>> size_category(999), size_category(1000), size_category(2_000_000)
+    ('n<1K', '1K<n<10K', '1M<n<10M')
+    """
+    return SIZES[sum(rows >= 10**n for n in range(3, 10))]
+
+
+def cell(value: Any) -> str:
+    """Text of the data as it may stand in a table of Markdown: one line, no HTML, no links, no columns of its own.
+
+    >>> cell("<b>a|b</b>")
+    '&lt;b&gt;a\\\\|b&lt;/b&gt;'
+    """
+    text = escape(" ".join(str(value).split())[:80], quote=False)
+    return re.sub(r"([\\`*_{}\[\]|~!])", r"\\\1", text)
+
+
+def _splits(rows: dict[str, int]) -> str:
+    return ", ".join(f"{split} {n:,}" for split, n in rows.items())
+
+
+def _config(name: str, splits: dict[str, list[dict]]) -> dict[str, Any]:
+    data_files = [{"split": s, "path": [f["file"] for f in found]} for s, found in splits.items()]
+    return {"config_name": name, "data_files": data_files}
+
+
+def _info(name: str, splits: dict[str, list[dict]], schema: pa.Schema) -> dict[str, Any]:
+    from datasets import Features
+
+    sizes = [
+        {"name": s, "num_bytes": sum(f["bytes"] for f in found), "num_examples": sum(f["rows"] for f in found)}
+        for s, found in splits.items()
+    ]
+    return {"config_name": name, "features": Features.from_arrow_schema(schema)._to_yaml_list(), "splits": sizes}
+
+
+def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:
+    from huggingface_hub import DatasetCardData
+
+    head = DatasetCardData(**meta).to_yaml(original_order=ORDER) + "\n" if meta else ""
+    text = f"---\n{head}---\n\n{above}\n\n{BEGIN}\n\n{ours}\n\n{END}\n"
+    return text + (f"\n{below}\n" if below else "")
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("imgprep.dataset"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )  # not autoescape: Markdown is no HTML; `cell` is for what comes out of the data
+    made = {"num": "{:,}".format, "cell": cell, "words": words, "splits": _splits}
+    environment.filters.update(made, pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False))
+    return environment.get_template(name)

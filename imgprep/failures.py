@@ -1,0 +1,50 @@
+"""Why a row is not ok, the closed list of words that the `reason` column holds; and how a run says that it ended."""
+
+
+class _Told:
+    """An exception that is no fault in the code: a notebook shows its sentence, not forty lines of traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
+
+
+class RunStopped(_Told, RuntimeError):
+    """Nearly everything failed alike, or more rows failed than `max_failed` allows. A command exits with 3."""
+
+
+class Interrupted(_Told, KeyboardInterrupt):
+    """The stop button, or Ctrl-C, during a stage. What is done is kept."""
+
+
+REASONS = {
+    "bad_url": "the cell is empty or no URL can be read from it",
+    "unsupported_scheme": "only http, https, object-store URIs and paths are read",
+    "blocked_address": "the host is private, loopback or link-local and not named in allow_hosts",
+    "dns": "the host name does not resolve",
+    "refused": "the host refused the connection",
+    "reset": "the connection was cut",
+    "tls": "the host's certificate or TLS handshake is not valid",
+    "proxy": "the proxy did not pass the request on",
+    "timeout": "the connection, the first byte or the whole body took too long",
+    "too_slow": "the body came more slowly than the lowest speed allowed",
+    "too_large": "the body is larger than max_bytes",
+    "too_many_redirects": "more redirects than max_redirects",
+    "http_*": "the server answered with this status, for example http_404",
+    "host_unavailable": "the host kept refusing and was left alone for the rest of the run",
+    "opted_out": "the owner opted out of machine learning (X-Robots-Tag or TDM-Reservation)",
+    "robots": "robots.txt disallows the page",
+    "missing_file": "no such file or object",
+    "no_permission": "the file or object may not be read",
+    "empty": "there are no bytes",
+    "not_an_image": "the content is not a picture",
+    "unsupported_format": "a picture, but of a format that cannot be decoded here",
+    "truncated": "the body or the picture ends early",
+    "corrupt": "the body's encoding or the picture's data is damaged",
+    "too_many_pixels": "more pixels than max_pixels, by its header",
+    "over_budget": "no quality and size of the picture has so few bytes",
+    "no_answer": "the results of the batch do not have this request",
+    "no_foreground": "no tile of this block has as much foreground as was asked for",
+    "changed": "the source changed while it was read",
+    "error": "the function raised an exception on this picture",
+    "crashed": "the process died on this picture, twice",
+}

@@ -1,0 +1,1 @@
+"""Pictures from the web: politely, checked, many at once."""

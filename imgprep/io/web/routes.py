@@ -1,0 +1,103 @@
+"""The way to a host: which addresses may be asked, through which proxy, with which certificates."""
+
+import functools
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
+import certifi
+
+from imgprep.io.web.addresses import Url, is_public
+
+LOOKUPS = ThreadPoolExecutor(4, "imgprep-dns")
+
+
+class Routes:
+    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as they are now, and the private hosts that are allowed."""
+
+    def __init__(self, allow_hosts: Iterable[str]):
+        if isinstance(allow_hosts, str):
+            raise ValueError(f"allow_hosts is a list of hosts, not the text {allow_hosts!r}: write [{allow_hosts!r}]")
+        self._proxies = getproxies_environment()
+        self._names: set[str] = set()
+        self._networks = []
+        for entry in allow_hosts:
+            text = str(entry).strip("[]").lower()
+            with suppress(ValueError):
+                self._networks.append(ipaddress.ip_network(text, strict=False))
+                continue
+            if not isinstance(entry, str) or not re.fullmatch(r"[a-z0-9_.-]+", text):
+                raise ValueError(f"allow_hosts: {entry!r} is no host; write a name, an address or a network")
+            self._names.add(text)
+
+    def may_connect(self, url: Url, ip: str) -> bool:
+        """Whether this address may be asked for this URL."""
+        if is_public(ip) or url.host in self._names:
+            return True
+        address = ipaddress.ip_address(ip)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
+
+    def blocked(self, url: Url) -> list[str]:
+        """The addresses of its host, looked up now, that may not be asked."""
+        found = [url.host] if url.is_address else _resolve(url.host)
+        return [ip for ip in found if not self.may_connect(url, ip)]
+
+    def proxy(self, url: Url) -> str:
+        """The proxy for this URL, or "". This machine itself is never asked through one (as in Go)."""
+        is_here = re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host)
+        if is_here or proxy_bypass_environment(url.site, self._proxies):
+            return ""
+        return self._proxies.get(url.scheme) or self._proxies.get("all") or ""
+
+    def addresses(self, url: Url, proxy: str) -> list[str] | None:
+        """What to check before a request: an address in the URL; behind a proxy a name's, too. None: not known yet.
+
+        Without a proxy a name's addresses are checked when curl connects. A proxy looks the name up once more, itself.
+        """
+        if url.is_address:
+            return [url.host]
+        if not proxy or url.host in self._names:
+            return []
+        lookup = _lookup(url.host)
+        return lookup.result() if lookup.done() else None
+
+
+@functools.lru_cache(10_000)
+def _lookup(name: str) -> Future:
+    return LOOKUPS.submit(_resolve, name)
+
+
+def _resolve(name: str) -> list[str]:
+    """The addresses of a name; [] where only the proxy knows it."""
+    try:
+        return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    except OSError:
+        return []
+
+
+def ca_bundle() -> str:
+    """The file of trusted certificates: SSL_CERT_FILE, CURL_CA_BUNDLE or REQUESTS_CA_BUNDLE, else certifi's."""
+    for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        if path := os.environ.get(name):
+            if not os.path.isfile(path):
+                raise ValueError(f"{name}={path} in the environment is no file: name a CA bundle, or unset it")
+            return path
+    return certifi.where()
+
+
+def authorization(variable: str | None) -> str:
+    """The value of the environment variable of this name, "" for None. It stays out of every message."""
+    if variable is None:
+        return ""
+    if not isinstance(variable, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise ValueError("authorization_env is the name of an environment variable, not the value itself")
+    value = os.environ.get(variable, "")
+    if not re.fullmatch(r"[ -~]+", value):
+        raise ValueError(f"authorization_env: set {variable} in the environment to one line, like 'Bearer …'")
+    return value

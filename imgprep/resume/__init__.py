@@ -1,0 +1,1 @@
+"""Only what is missing, once: plan, run, gather, commit."""

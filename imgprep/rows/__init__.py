@@ -1,0 +1,1 @@
+"""Which rows there are: sources, tables, splits, labels."""

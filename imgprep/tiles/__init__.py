@@ -1,0 +1,1 @@
+"""A picture in pieces, still arrays: windows, components, instances."""

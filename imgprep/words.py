@@ -1,0 +1,59 @@
+"""How we speak to people: sentences, sizes, times."""
+
+import difflib
+import os
+from contextlib import suppress
+
+
+def no_column(name: str, columns: list[str], where: str) -> str:
+    """The sentence for a column that is not there, with the near match behind it."""
+    near = difflib.get_close_matches(name, columns, 1)
+    return f"no column {name!r}; {where} has: {', '.join(columns)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def unknown(where: str) -> str:
+    """The sentence for a file whose name does not say what it is."""
+    return f"{where} is no table that can be read; give a .csv, .tsv, .parquet or .jsonl file (also .gz), or a folder"
+
+
+def missing(where: str) -> str:
+    """The sentence for a file or folder that does not exist, with the near match beside it."""
+    folder, name = os.path.split(where.rstrip("/"))
+    near = []
+    with suppress(OSError):
+        near = difflib.get_close_matches(name, os.listdir(folder or "."), 1)
+    return f"there is no {where}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def bytes_text(n: float) -> str:
+    """A size as people write it.
+
+    >>> bytes_text(210_300), bytes_text(3_200_000), bytes_text(12)
+    ('210 KB', '3.2 MB', '12 B')
+    """
+    units = iter(("B", "KB", "MB", "GB", "TB"))
+    unit = next(units)
+    while n >= 999.5 and unit != "TB":
+        n, unit = n / 1000, next(units)
+    return f"{n:.1f} {unit}".replace(".0 ", " ") if n < 9.95 else f"{n:,.0f} {unit}"
+
+
+def say(text: str) -> None:
+    """One sentence for the person at the notebook or terminal."""
+    print(text, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(7.2), clock(75), clock(3700)
+    ('7 s', '1:15', '1:01:40')
+    """
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    return f"{s // 60}:{s % 60:02}" if s < 3600 else f"{s // 3600}:{s // 60 % 60:02}:{s % 60:02}"

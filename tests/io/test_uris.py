@@ -1,0 +1,139 @@
+import os
+
+import fsspec
+import pyarrow as pa
+import pytest
+
+from imgprep.io import uris
+from imgprep.io.uris import SourceError, inside, read_bytes, scheme
+
+
+def reason(source, max_bytes=1000):
+    with pytest.raises(SourceError) as caught:
+        read_bytes(str(source), max_bytes=max_bytes)
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("http://a/1.jpg", "http"),
+        ("HTTPS://a/1 2+3.jpg", "http"),
+        ("a/1.jpg", "path"),
+        ("/a/1.jpg", "path"),
+        ("12:30.jpg", "path"),
+        ("az://c/1.jpg", "store"),
+        ("gs://b/1.jpg", "store"),
+        ("s3://b/1.jpg::file:///etc/passwd", "other"),
+        ("file:///etc/passwd", "other"),
+        ("ftp://a/1.jpg", "other"),
+        ("data:image/png;base64,AA", "other"),
+        ("javascript:alert(1)", "other"),
+        ("hf+row:///d?split=train&column=image#3", "hf"),
+        ("", ""),
+    ],
+)
+def test_scheme(source, kind):
+    assert scheme(source) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "wanted"),
+    [
+        ("a//./b.jpg", "/d", "/d/a/b.jpg"),
+        ("..a/b.jpg", "/d", "/d/..a/b.jpg"),
+        ("../dx/b.jpg", "/d", "outside-root:../dx/b.jpg"),
+        ("/dx/b.jpg", "/d", "outside-root:/dx/b.jpg"),
+        ("/any/b.jpg", "/", "/any/b.jpg"),
+        ("x/b.jpg", "s3://bucket/p", "s3://bucket/p/x/b.jpg"),
+        ("/other/b.jpg", "s3://bucket/p", "outside-root:/other/b.jpg"),
+    ],
+)
+def test_a_path_stays_in_its_root(path, root, wanted):
+    assert inside(path, root) == wanted
+
+
+def test_locate_gives_the_place_of_paths_and_leaves_the_rest():
+    cells = [" a b.jpg", "./c.jpg", "../d.jpg", None, "  ", "http://h/e f.jpg", "s3://b/g.jpg?sig=1&x=2"]
+    source, identity = uris.locate(pa.chunked_array([cells[:3], cells[3:]]), "/r")
+    assert source.to_pylist() == ["/r/a b.jpg", "/r/c.jpg", "outside-root:../d.jpg", "", "", *cells[5:]]
+    assert identity.to_pylist() == ["a b.jpg", "c.jpg", "outside-root:../d.jpg", "", "", cells[5], "s3://b/g.jpg?x=2"]
+
+
+def test_the_name_of_a_url_has_no_secrets():
+    cells = ["https://me:pw@h/1.jpg?Expires=1&Signature=x&v=2", "https://h/2.jpg?expires=1", "a@b?sig=1"]
+    assert uris.locate(pa.chunked_array([cells]), "/r")[1].to_pylist() == ["https://h/1.jpg?v=2", *cells[1:]]
+
+
+def test_the_identity_of_a_file_changes_when_it_is_written_again(tmp_path):
+    path = tmp_path / "1.jpg"
+    assert uris.identity(str(path)) == str(path)
+    path.write_bytes(b"1")
+    before = uris.identity(str(path))
+    os.utime(path, (1, 1))
+    assert before != uris.identity(str(path)) != str(path)
+    assert uris.identity("https://h/1.jpg?Expires=1&Signature=x") == "https://h/1.jpg"
+
+
+def test_bytes_of_a_file(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(b"12345")
+    assert read_bytes(str(tmp_path / "a b.jpg"), max_bytes=5) == b"12345"
+    assert reason(tmp_path / "a b.jpg", max_bytes=4) == "too_large"
+    assert reason("/dev/zero", max_bytes=4) == "too_large"
+    assert reason(tmp_path / "b.jpg") == "missing_file"
+    assert reason(tmp_path / "a b.jpg/c.jpg") == "missing_file"
+    assert reason(tmp_path) == "missing_file"
+    assert reason(f"{tmp_path}/\0.jpg") == "error"
+    assert reason("outside-root:../x.jpg") == "no_permission"
+    assert reason(f"file://{tmp_path}/a b.jpg") == "unsupported_scheme"
+
+
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    (tmp_path / "a.jpg").chmod(0)
+    user = os.geteuid()
+    try:
+        os.seteuid(user or 65534)  # root may read everything, so root becomes nobody
+        assert reason(tmp_path / "a.jpg") == "no_permission"
+    finally:
+        os.seteuid(user)
+
+
+def test_bytes_of_an_object_in_memory():
+    with fsspec.open("memory://uris/1.jpg", "wb") as file:
+        file.write(b"12345")
+    assert read_bytes("memory://uris/1.jpg", max_bytes=5) == b"12345"
+    assert reason("memory://uris/1.jpg", max_bytes=4) == "too_large"
+    assert reason("memory://uris/2.jpg", max_bytes=4) == "missing_file"
+
+
+@pytest.fixture(scope="module")
+def pictures(s3):
+    """A bucket `pictures`; the filesystem it is on."""
+    s3.mkdir("pictures")
+    return s3
+
+
+@pytest.mark.store
+def test_bytes_of_an_s3_object(pictures):
+    pictures.pipe_file("pictures/a b+1.jpg", b"12345")
+    assert read_bytes("s3://pictures/a b+1.jpg", max_bytes=1000) == b"12345"
+    assert reason("s3://pictures/a b+1.jpg", max_bytes=4) == "too_large"
+    assert reason("s3://pictures/none.jpg", max_bytes=4) == "missing_file"
+    assert reason("s3://no-such-bucket/1.jpg") == "missing_file"
+
+
+@pytest.mark.store
+def test_a_table_and_a_folder_on_s3(pictures):
+    from imgprep.rows import sources
+
+    pictures.pipe_file("pictures/set/cat/1.jpg", b"1")
+    pictures.pipe_file("pictures/set/train.csv", b"file_path,n\ncat/1.jpg,007\n../x.jpg,1\n")
+    table = sources.read({"train": "s3://pictures/set/train.csv"}, url_column="file_path")["train"]
+    assert table["source"].to_pylist() == ["s3://pictures/set/cat/1.jpg", "outside-root:../x.jpg"]
+    folder = sources.read({"train": "s3://pictures/set"})["train"].to_pylist()
+    assert [(r["file_name"], r["label"], r["source"]) for r in folder] == [
+        ("cat/1.jpg", "cat", "s3://pictures/set/cat/1.jpg")
+    ]
+    assert folder[0]["image_id"] == table["image_id"][0].as_py()
