@@ -1,14 +1,16 @@
 # Sets up .venv on the first call and asks nothing. A second call costs nothing until the lock or pyproject.toml changes.
 VENV := .venv
 READY := $(VENV)/.ready
+QUICK := not slow and not store and not ray and not browser and not notebooks and not corpus
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab setup clean
+.PHONY: help demo test test-quick check lab setup clean
 
 help:
 	@echo "make demo    make a sample of product pictures, run the main job on it, show where the results are"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests; make test-quick those of the ground floors, in seconds"
+	@echo "make check   hold the code to its rules: ruff, imports, density, types"
 	@echo "make lab     open JupyterLab on notebooks/"
 	@echo "make setup   only set up $(VENV) (the others do it themselves)"
 	@echo "make clean   remove $(VENV) and caches; data/ and reports/ stay"
@@ -18,6 +20,16 @@ demo: $(READY)
 
 test: $(READY)
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# The ground floors: one picture, tiles, tables, the dataset folder. No server, no Ray, no browser.
+test-quick: $(READY)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -q -m "$(QUICK)" tests/picture tests/tiles tests/rows tests/dataset
+
+check: $(READY)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/python .ci/house.py
+	@$(VENV)/bin/mypy
 
 lab: $(READY)
 	@$(VENV)/bin/imgprep lab

@@ -17,6 +17,7 @@ from typing import Any
 from imgprep import CONTENTS
 from imgprep.engine.modules import installed
 from imgprep.hashing import digest
+from imgprep.resume.pins import edits
 
 
 class Unhashable(ValueError):
@@ -43,7 +44,8 @@ def _describe(value: Any, seen: dict[Any, Any], attributes: frozenset[str] = fro
         return ["set", *sorted(json.dumps(_describe(v, dict(seen))) for v in value)]
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) and installed(value.__module__):
         version = getattr(value, "version", None) or _version(value.__module__)
-        return ["operator", _public(value.__module__), value.__qualname__, version]
+        module, name = _public(value.__module__), value.__qualname__
+        return ["operator", module, name, version, *edits(value, f"{module}.{name}", version)]
     # The object is kept, or the next one could get its id. Of a module each user sees another part.
     mark = (id(value), attributes if isinstance(value, types.ModuleType) else None)
     if mark in seen:

@@ -18,7 +18,7 @@ from imgprep.dataset.files import Folder
 from imgprep.io import uris
 from imgprep.io.web import fetch
 from imgprep.picture import codec, geometry
-from imgprep.resume import fingerprint, stage, work
+from imgprep.resume import fingerprint, pins, stage, work
 from imgprep.resume.gather import Shape
 from imgprep.resume.parts import RESULT, PartWriter, part_schema
 from imgprep.rows import sources
@@ -65,7 +65,8 @@ def download(
     operation: dict[str, Any] = {"stage": "download"}
     if size_wh:
         fit = functools.partial(geometry.fit_pad, size_wh=size_wh, fill=255)
-        operation |= {"size_wh": list(size_wh), "version": geometry.fit_pad.version}
+        version = pins.stage_version(geometry.fit_pad, geometry.fit_pad.version)
+        operation |= {"size_wh": list(size_wh), "version": version}
     fetching = [n for n in inspect.signature(fetch.Fetcher).parameters if n != "share"]
     fingerprint.check_known("download", fetch_options, fetching)
     check_tables(tables)

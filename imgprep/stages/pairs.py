@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -11,12 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgprep import hashing
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import rasters
 from imgprep.picture import codec
-from imgprep.resume import stage, work
+from imgprep.resume import pins, stage, work
 from imgprep.resume.gather import Shape
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.rows import splits
@@ -75,7 +75,12 @@ def write(
     plan = stage.Stage(
         name="pairs",
         options=options | {"shares": dict(shares), "seed": seed},
-        operation={"stage": "pairs", "tile": tile, "min_foreground": min_foreground, "version": 1},
+        operation={
+            "stage": "pairs",
+            "tile": tile,
+            "min_foreground": min_foreground,
+            "version": pins.stage_version(Cut, 1),
+        },
         rows={s: pa.table({k: [b[k] for b in some] for k in ("image_id", "source")}) for s, some in chosen.items()},
         identities={s: [b["identity"] for b in some] for s, some in chosen.items()},
         inputs={s: stage.Listed(some) for s, some in chosen.items()},
@@ -93,8 +98,12 @@ def write(
 def _pairs(pictures: Any) -> Iterator[tuple[str, str, str]]:
     """(name, picture, mask) of each."""
     if isinstance(pictures, Mapping):
+        seen: Counter[str] = Counter()
         for source, mask in pictures.items():
-            yield f"{PurePath(source).stem}-{hashing.digest(source)[:8]}", source, mask
+            # Named by what the picture is: a folder that was moved is dealt as before.
+            name = f"{PurePath(source).stem}-{rasters.content(source)[:8]}"
+            seen[name] += 1
+            yield name if seen[name] == 1 else f"{name}-{seen[name]}", source, mask
         return
     ds = pictures if isinstance(pictures, Dataset) else Dataset(pictures)
     for split in ds.splits:

@@ -14,7 +14,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.picture import augment as augmentation
 from imgprep.picture import budget, codec, geometry, metadata
-from imgprep.resume import fingerprint, stage, work
+from imgprep.resume import fingerprint, pins, stage, work
 from imgprep.resume.gather import Shape
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.stages import images
@@ -82,7 +82,7 @@ def build(
     plan = stage.Stage(
         name="variants",
         options=options,
-        operation={"stage": "variants", "version": 1, **options},
+        operation={"stage": "variants", "version": pins.stage_version(Variants, 1), **options},
         **planned,
         work=work.Work(PartWriter(Folder(out), part_schema(extra, keep_original=True)), load, make),
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),

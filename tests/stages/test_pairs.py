@@ -138,3 +138,14 @@ def test_wrong_options_and_pictures_are_told(files, tmp_path):
         with pytest.raises(ValueError, match=told):
             pairs.write(options.pop("pictures", files), out, **options)
         assert not dataset.exists(out)
+
+
+def test_where_a_picture_lies_does_not_decide_its_split(tmp_path):
+    dealt = []
+    for place in ("here", "there/deeper"):
+        home = tmp_path / place
+        home.mkdir(parents=True)
+        given = {save(home / "a.tif", PICTURE): save(home / "a_mask.tif", MASK, nodata=255)}
+        pairs.write(given, f"{home}/out", tile=50, block=2, margin=20)
+        dealt.append(sorted(tiles(dataset.open(f"{home}/out"))))
+    assert dealt[0] == dealt[1]

@@ -199,12 +199,30 @@ def identity(uri: str) -> str:
     if os.path.isdir(uri):  # Zarr
         files = sorted(p for p in Path(uri).rglob("*") if p.is_file())
         return hashing.digest([[str(p.relative_to(uri)), p.stat().st_size, p.stat().st_mtime_ns] for p in files])
-    with Path(uri).open("rb") as file:
-        info = os.fstat(file.fileno())
+    info = os.stat(uri)
+    return hashing.digest(info.st_size, info.st_mtime_ns, _ends(uri))
+
+
+def content(uri: str) -> str:
+    """What the picture is, wherever it lies and whenever it was written: size and ends of a file; `identity` elsewhere.
+
+    Of a folder (Zarr) it is the names and sizes of its files.
+    """
+    if uris.scheme(uri) != "path":
+        return identity(uri)
+    if os.path.isdir(uri):
+        files = sorted(p for p in Path(uri).rglob("*") if p.is_file())
+        return hashing.digest([[str(p.relative_to(uri)), p.stat().st_size] for p in files])
+    return hashing.digest(os.stat(uri).st_size, _ends(uri))
+
+
+def _ends(path: str) -> str:
+    """Hash of a file's first and last MiB."""
+    with Path(path).open("rb") as file:
         ends = hashlib.blake2b(file.read(1 << 20), digest_size=16)
-        file.seek(max(0, info.st_size - (1 << 20)))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 20)))
         ends.update(file.read(1 << 20))
-    return hashing.digest(info.st_size, info.st_mtime_ns, ends.hexdigest())
+    return ends.hexdigest()
 
 
 def needs_copy(raster: Raster) -> bool:

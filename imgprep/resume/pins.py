@@ -1,0 +1,139 @@
+"""Which code a version of an operator of ours stands for: in a checkout an edited operator computes anew.
+
+A key holds an operator's public name and version, so that an upgrade of the package computes nothing again. In a
+checkout somebody edits, and forgets the version: there the operator's code is compared with what `pins.json` has for
+that version, and where it differs the code counts too. In an installed wheel nothing is compared.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
+import json
+import textwrap
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imgprep
+from imgprep.hashing import digest
+
+PINS = Path(__file__).with_name("pins.json")
+# The folders whose code makes pixels and masks. The others carry them; what they do is tested byte by byte.
+COMPUTING = ("imgprep.picture.", "imgprep.tiles.", "imgprep.models", "imgprep.stages.")
+
+
+@functools.cache
+def in_checkout() -> bool:
+    """Does this imgprep stand beside its pyproject.toml, where it is edited?"""
+    return (Path(imgprep.__file__).parents[1] / "pyproject.toml").is_file()
+
+
+@functools.cache
+def pinned() -> dict[str, dict[str, Any]]:
+    """Public name of an operator -> {"version", "code"}."""
+    return json.loads(PINS.read_text("utf-8"))
+
+
+def edits(operator: Callable, name: str, version: Any) -> list[str]:
+    """What a key has to hold besides name and version: the hash of the code where that is not the pinned one."""
+    if not in_checkout() or not (operator.__module__ or "").startswith(COMPUTING):
+        return []
+    code = code_of(operator)
+    return [] if pinned().get(name) == {"version": version, "code": code} else [code]
+
+
+def stage_version(operator: Callable, version: int) -> Any:
+    """A stage's own version, and in a checkout with edits also the hash of the code."""
+    more = edits(operator, f"imgprep.{operator.__module__.rpartition('.')[2]}.{operator.__qualname__}", version)
+    return [version, *more] if more else version
+
+
+@functools.cache
+def code_of(operator: Callable) -> str:
+    """Hash of a function's or class's source, and that of everything of ours it computes with.
+
+    Comments, docstrings and layout do not count.
+    """
+    return digest(_describe(operator, set()))
+
+
+def _describe(value: Any, seen: set[int]) -> Any:
+    if isinstance(value, types.FunctionType | type) and value.__module__.startswith("imgprep."):
+        if not value.__module__.startswith(COMPUTING) or id(value) in seen:
+            return value.__qualname__
+        seen.add(id(value))
+        return _described_class(value, seen) if isinstance(value, type) else _described_function(value, seen)
+    if callable(getattr(value, "__wrapped__", None)):  # functools.cache and its like
+        return _describe(value.__wrapped__, seen)
+    if isinstance(value, types.MethodType | staticmethod | classmethod):
+        return _describe(value.__func__, seen)
+    if isinstance(value, property):
+        return _describe(value.fget, seen)
+    if isinstance(value, bool | int | float | str | bytes | None):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_describe(v, seen) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if isinstance(value, dict):
+        return [[repr(k), _describe(v, seen)] for k, v in value.items()]
+    return type(value).__qualname__
+
+
+def _described_function(function: types.FunctionType, seen: set[int]) -> list[Any]:
+    """Its source, and what it takes from around it."""
+    names, attributes = _used(function.__code__)
+    around = []
+    for name in sorted(names & function.__globals__.keys()):
+        value = function.__globals__[name]
+        if isinstance(value, types.ModuleType):
+            if value.__name__.startswith("imgprep"):
+                taken = sorted(attributes & vars(value).keys())
+                around += [[f"{name}.{n}", _describe(vars(value)[n], seen)] for n in taken]
+        else:
+            around.append([name, _describe(value, seen)])
+    return [_plain_source(function), around]
+
+
+def _described_class(kind: type, seen: set[int]) -> list[Any]:
+    bases = [_describe(base, seen) for base in kind.__bases__ if base is not object]
+    members = [v for v in vars(kind).values() if callable(v) or isinstance(v, property | staticmethod | classmethod)]
+    # Generated methods (of a dataclass) have no source, and follow from the class's own.
+    own = [_describe(v, seen) for v in members if getattr(_function(v), "__module__", "") == kind.__module__]
+    return [_plain_source(kind), bases, own]
+
+
+def _function(value: Any) -> Any:
+    return value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+
+
+def _used(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """Names of globals and of attributes in the code and the code inside it: more of them than are used."""
+    names = set(code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= _used(inner)[0]
+    return names, names
+
+
+def _plain_source(value: Any) -> str:
+    """Source without comments, docstrings and layout; "" of what has none."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(value)))
+    except (OSError, TypeError, SyntaxError):
+        return ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def resolve(name: str) -> Callable:
+    """The operator that a public name stands for: "imgprep.ocr.prepare"."""
+    from imgprep.resume.fingerprint import PUBLIC
+
+    _, module, operator = name.split(".")
+    places = {public: place for place, public in PUBLIC.items()}
+    return getattr(importlib.import_module(f"imgprep.{places.get(module, module)}"), operator)
