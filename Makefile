@@ -5,12 +5,13 @@ QUICK := not slow and not store and not ray and not browser and not notebooks an
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check lab setup clean
+.PHONY: help demo test test-quick check docs lab setup clean
 
 help:
 	@echo "make demo    make a sample of product pictures, run the main job on it, show where the results are"
 	@echo "make test    run the tests; make test-quick those of the ground floors, in seconds"
 	@echo "make check   hold the code to its rules: ruff, imports, density, types"
+	@echo "make docs    build docs/_build, the pages with the notebooks' outputs"
 	@echo "make lab     open JupyterLab on notebooks/"
 	@echo "make setup   only set up $(VENV) (the others do it themselves)"
 	@echo "make clean   remove $(VENV) and caches; data/ and reports/ stay"
@@ -30,6 +31,15 @@ check: $(READY)
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/python .ci/house.py
 	@$(VENV)/bin/mypy
+
+# The tutorials are the notebooks, run as they stand; a second time there is nothing to compute.
+docs: $(READY)
+	@mkdir -p docs/tutorials
+	@for notebook in notebooks/*.ipynb; do \
+		$(VENV)/bin/papermill --log-level ERROR --no-progress-bar $$notebook docs/tutorials/$${notebook##*/} || exit 1; \
+	done
+	@$(VENV)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
+	@echo "docs/_build/index.html"
 
 lab: $(READY)
 	@$(VENV)/bin/imgprep lab
