@@ -38,8 +38,8 @@ docs: $(READY)
 	@for notebook in notebooks/*.ipynb; do \
 		$(VENV)/bin/papermill --log-level ERROR --no-progress-bar $$notebook docs/tutorials/$${notebook##*/} || exit 1; \
 	done
-	@$(VENV)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
-	@echo "docs/_build/index.html"
+	@$(VENV)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 lab: $(READY)
 	@$(VENV)/bin/imgprep lab
