@@ -1,19 +1,47 @@
-"""Why a row is not ok, the closed list of words that the `reason` column holds; and how a run says that it ended."""
+"""Why a row is not ok, the closed list of words that `reason` holds; and how a run says that it ended."""
+
+import re
 
 
-class _Told:
-    """An exception that is no fault in the code: a notebook shows its sentence, not forty lines of traceback."""
+class Told:
+    """An exception that is no fault in the code: a notebook shows its sentence, not a traceback."""
 
     def _render_traceback_(self) -> list[str]:  # IPython asks for it
         return [f"{type(self).__name__}: {self}"]
 
 
-class RunStopped(_Told, RuntimeError):
-    """Nearly everything failed alike, or more rows failed than `max_failed` allows. A command exits with 3."""
+class RunStopped(Told, RuntimeError):
+    """Nearly everything failed alike, or more than `max_failed` allows. A command exits with 3."""
 
 
-class Interrupted(_Told, KeyboardInterrupt):
+class Interrupted(Told, KeyboardInterrupt):
     """The stop button, or Ctrl-C, during a stage. What is done is kept."""
+
+
+class Failure(ValueError):
+    """The data's mistake: it becomes the outcome of its row, and never ends a run.
+
+    reason: a word of REASONS, or http_ and a status; any other word raises ValueError.
+    str(): one sentence, the same one every time.
+    """
+
+    def __init__(self, reason: str, sentence: str):
+        super().__init__(known_reason(reason), sentence)  # both, so that it can be pickled
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.args[1]
+
+
+def known_reason(word: str) -> str:
+    """The word itself, when it is one of the closed list.
+
+    >>> known_reason("http_404")
+    'http_404'
+    """
+    if word in REASONS and "*" not in word or re.fullmatch(r"http_\d{3}", word):
+        return word
+    raise ValueError(f"{word!r} is no reason: imgprep.failures.REASONS has the list")
 
 
 REASONS = {

@@ -1,6 +1,7 @@
 """How we speak to people: sentences, sizes, times."""
 
 import difflib
+import logging
 import os
 from contextlib import suppress
 
@@ -43,9 +44,27 @@ def bytes_text(n: float) -> str:
     return f"{n:.1f} {unit}".replace(".0 ", " ") if n < 9.95 else f"{n:,.0f} {unit}"
 
 
+class _Spoken(logging.Handler):
+    """Prints a message as it is, to where `print` writes now: a cell, a terminal, a log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), flush=True)
+
+
+LOG = logging.getLogger("imgprep")
+LOG.propagate = False  # else a root logger would say everything twice
+if not LOG.handlers:
+    LOG.addHandler(_Spoken())
+if LOG.level == logging.NOTSET:
+    LOG.setLevel(logging.INFO)
+
+
 def say(text: str) -> None:
-    """One sentence for the person at the notebook or terminal."""
-    print(text, flush=True)
+    """One sentence for the person at the notebook or terminal, by the logger `imgprep`.
+
+    Who uses this as a library silences it: `logging.getLogger("imgprep").setLevel("WARNING")`.
+    """
+    LOG.info("%s", text)
 
 
 def clock(seconds: float) -> str:

@@ -20,7 +20,7 @@ import obstore
 from obstore import exceptions
 from obstore import store as clients
 
-from imgprep.failures import RunStopped, _Told
+from imgprep.failures import RunStopped, Told
 
 # What a service takes for a name beside 3 to 63 characters, the variables it reads, and the extra for fsspec.
 AZURE, KEYS = "AZURE_STORAGE_CONNECTION_STRING", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -53,7 +53,7 @@ CLIENT = {"connect_timeout": "10s", "timeout": "300s"}
 RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=40)}
 
 
-class StoreError(_Told, ValueError):
+class StoreError(Told, ValueError):
     """A store that cannot be used like this: one sentence that says what to do."""
 
 

@@ -13,6 +13,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imgprep.failures import Failure
 from imgprep.io.web import addresses
 from imgprep.io.web.addresses import SECRET, SIGNED, redact
 from imgprep.words import line
@@ -22,12 +23,8 @@ SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"  # two letters at least
 OUTSIDE = "outside-root:"  # what a source begins with where a path leaves its root
 
 
-class SourceError(ValueError):
-    """The bytes behind a row cannot be read. `reason` is a word of imgprep.reasons, the text one sentence."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+class SourceError(Failure):
+    """The bytes behind a row cannot be read."""
 
 
 def scheme(source: str) -> str:

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from imgprep.failures import Failure
+
 # What an annotation is, and albumentations' word for the order of its numbers; all of them pixels of the whole picture.
 KINDS = {"boxes_xywh": "coco", "boxes_xyxy": "pascal_voc", "labels": "", "points_xy": "xy", "mask": ""}
 
 
-class AugmentError(ValueError):
+class AugmentError(Failure):
     """The transforms do not go with this picture or its annotations."""
-
-    reason = "error"
 
 
 def pipeline(wanted: dict[str, dict[str, Any]] | str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def one_sentence() -> Iterator[None]:
         yield
     except Exception as e:
         said = re.sub(r" at 0x[0-9a-f]+", "", f"{type(e).__name__}: {e}")
-        raise AugmentError(f"augment: {' '.join(said.split())[:300]}") from e
+        raise AugmentError("error", f"augment: {' '.join(said.split())[:300]}") from e
 
 
 @one_sentence()

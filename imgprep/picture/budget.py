@@ -5,6 +5,7 @@ from math import sqrt
 
 import numpy as np
 
+from imgprep.failures import Failure
 from imgprep.picture import codec, geometry
 
 AIM = 80  # the quality aimed at where a picture must be made smaller: at 60 it would be larger, but coarse
@@ -44,10 +45,8 @@ PRESETS = {
 }
 
 
-class OverBudget(ValueError):
+class OverBudget(Failure):
     """No quality and no size of this picture fits."""
-
-    reason = "over_budget"
 
 
 def fit_bytes(
@@ -83,5 +82,6 @@ def fit_bytes(
         near = min(tried, key=lambda quality: abs(quality - AIM))
         side = min(side - 1, int(side * sqrt(max_bytes / tried[near])))
         if side < min_side:
-            raise OverBudget(f"no quality from {least} to {best} and no size from {min_side} px has {max_bytes} bytes")
+            tried = f"no quality from {least} to {best} and no size from {min_side} px"
+            raise OverBudget("over_budget", f"{tried} has {max_bytes} bytes")
         small = geometry.shrink(image, side)

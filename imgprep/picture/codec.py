@@ -4,12 +4,10 @@ The type is decided by content. Not done: HDR tone mapping (PQ, HLG), PNG gAMA, 
 files, JPEG XL.
 """
 
-import os
 import re
 import struct
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -20,6 +18,7 @@ from PIL import Image
 
 from imgprep.picture import colour
 from imgprep.picture.header import MAX_PIXELS, DecodeError, Header, decode_errors_only, header, open_header, orientation
+from imgprep.quiet import silent_stderr
 
 TURNS = {  # EXIF orientation -> what makes the pixels upright
     2: lambda a: cv2.flip(a, 1),
@@ -31,7 +30,6 @@ TURNS = {  # EXIF orientation -> what makes the pixels upright
     8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-STDERR = threading.Lock()
 
 
 def probe(data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Header:
@@ -195,23 +193,10 @@ def _jpeg(data: bytes, im: Image.Image, space: str, shrink: int, keep_truncated:
 
 def _load(im: Image.Image, keep_truncated: bool) -> None:
     try:
-        with _silent_stderr() if im.tile and im.tile[0][0] == "libtiff" else nullcontext():
+        with silent_stderr() if im.tile and im.tile[0][0] == "libtiff" else nullcontext():
             im.load()
     except (OSError, EOFError, SyntaxError, ValueError, struct.error):
         if not keep_truncated:
             raise
         im.tile = []  # keeps the rows that were decoded; where there are none the next line raises
         im.load()
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """libtiff writes its complaints straight to descriptor 2, which all threads share: so one thread at a time."""
-    with STDERR, open(os.devnull, "wb") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
+from imgprep.failures import Failure
+
 Image.init()  # registers the plugins that FORMATS names
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the engine spreads pictures over the cores; a decoder must not do so again
 # Pillow's complaints are harmless or become a DecodeError. Silent for good: a filter for a while upsets other threads.
@@ -38,15 +40,8 @@ UNSUPPORTED = re.compile(  # JPEG XL, OpenEXR, JPEG XR, Radiance, BPG, FLIF, FIT
 HEIF = re.compile(rb"....ftyp(?!.{,64}avi[fs])(?:he|mif|msf)", re.DOTALL)
 
 
-class DecodeError(ValueError):
-    """These bytes are no picture that can be decoded. reason: a word of `reasons.REASONS`; str(): one sentence."""
-
-    def __init__(self, reason: str, sentence: str):
-        super().__init__(reason, sentence)  # both, so that it can be pickled
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.args[1]
+class DecodeError(Failure):
+    """These bytes are no picture that can be decoded."""
 
 
 @dataclass(frozen=True)

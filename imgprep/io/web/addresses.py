@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 import idna
 import pycurl
 
+from imgprep.failures import Failure
+
 AZURES_WIRE_SERVER = ipaddress.ip_address("168.63.129.16")  # public by its number, answers only inside their machines
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 SIGNED = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.I)
@@ -24,12 +26,8 @@ SECRET = re.compile(
 USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]{2})[^/\\?#]*@", re.I)
 
 
-class UrlError(ValueError):
-    """No request can be made of this. `reason` is bad_url or unsupported_scheme; the text is one sentence."""
-
-    def __init__(self, reason: str, sentence: str):
-        super().__init__(sentence)
-        self.reason = reason
+class UrlError(Failure):
+    """No request can be made of this: bad_url or unsupported_scheme."""
 
 
 class Url(NamedTuple):
