@@ -101,6 +101,10 @@ MOVED = {
     "work": "resume.work",
 }
 
+GONE = {
+    "croissant": "the Hub writes the Croissant metadata of every dataset that is published there",
+}
+
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `from imgprep import ocr` starts no engine and `imgprep --help` answers at once.
@@ -111,4 +115,6 @@ def __getattr__(name: str) -> Any:
     if name in MOVED:
         warnings.warn(f"imgprep.{name} is no public name: it is imgprep.{MOVED[name]} now", FutureWarning, stacklevel=2)
         return import_module(f"imgprep.{MOVED[name]}")
+    if name in GONE:
+        raise ImportError(f"there is no imgprep.{name} any more: {GONE[name]}")
     raise AttributeError(f"module 'imgprep' has no attribute {name!r}")

@@ -4,6 +4,7 @@ import datetime
 import os
 import subprocess
 import sys
+import time
 
 import datasets
 import lance
@@ -164,22 +165,47 @@ def test_what_goes_wrong_leaves_the_earlier_export_and_nothing_beside_it(ds, tmp
 KILLED = """
 import os, sys
 from imgprep import dataset, exports
-seen, read = [], exports.groups
-def dies(*asked):
+from imgprep.stages import forms
+folder, out, where, signal = sys.argv[1:]
+seen, read, rename = [], forms.groups, os.rename
+def die():
+    os.kill(os.getpid(), int(signal))
+def reads(*asked):
     seen.append(asked)
-    return os.kill(os.getpid(), 9) if len(seen) == 3 else read(*asked)
-exports.groups = dies
-exports.export(dataset.open(sys.argv[1]), sys.argv[2], "disk")
+    return die() if where == "writing" and len(seen) == 3 else read(*asked)
+def renames(old, new):
+    rename(old, new)
+    if where == "moving":
+        die()
+forms.groups, os.rename = reads, renames
+exports.export(dataset.open(folder), out, "disk")
 """
 
 
-def test_an_export_that_was_killed_leaves_the_earlier_one_and_the_next_sweeps(ds, tmp_path):
+@pytest.mark.parametrize(("where", "sent", "rows"), [("writing", 9, 2), ("writing", 15, 2), ("moving", 9, 7)])
+def test_an_export_that_was_killed_leaves_one_that_is_whole_and_nothing_beside_it(ds, tmp_path, where, sent, rows):
     out, few = str(tmp_path / "out"), images.copy(ds, {"train": ds.table("train").slice(0, 2)}, str(tmp_path / "few"))
     exports.export(few, out, "disk")
-    assert subprocess.run([sys.executable, "-c", KILLED, ds.folder, out]).returncode == -9
-    assert len(opened(out, "disk", tmp_path)["train"][1]) == 2 and len(os.listdir(tmp_path)) == 3
+    done = subprocess.run([sys.executable, "-c", KILLED, ds.folder, out, where, str(sent)])
+    assert done.returncode == -sent
+    for _ in range(100):
+        if {*os.listdir(tmp_path)} == {"out", "few"}:
+            break
+        time.sleep(0.1)
+    assert {*os.listdir(tmp_path)} == {"out", "few"}
+    assert len(opened(out, "disk", tmp_path)["train"][1]) == rows
     exports.export(ds, out, "disk")
-    assert len(opened(out, "disk", tmp_path)["train"][1]) == 7 and {*os.listdir(tmp_path)} == {"out", "few"}
+    assert len(opened(out, "disk", tmp_path)["train"][1]) == 7
+
+
+def test_what_a_machine_that_went_down_left_is_settled_by_the_next_export(ds, tmp_path):
+    out, holder = tmp_path / "out", tmp_path / ".export-out-999999999"
+    exports.export(ds, str(out), "disk")
+    holder.mkdir()
+    (holder / "old").mkdir()
+    os.rename(out, holder / "new")  # it went down between the two moves
+    assert exports.export(ds, str(out), "disk") == str(out)
+    assert len(opened(str(out), "disk", tmp_path)["train"][1]) == 7 and os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize(
