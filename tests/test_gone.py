@@ -4,5 +4,6 @@ import pytest
 
 
 def test_croissant_says_who_writes_it_now():
-    with pytest.raises(ImportError, match="there is no imgprep.croissant any more: the Hub writes the Croissant metadata"):
+    says = "there is no imgprep.croissant any more: the Hub writes the Croissant metadata"
+    with pytest.raises(ImportError, match=says):
         from imgprep import croissant  # noqa: F401
