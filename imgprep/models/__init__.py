@@ -172,17 +172,17 @@ class Instances(_Model):
         """The objects of each tile, in its own pixels, as crops."""
         sizes = [(0, 0, t.shape[1], t.shape[0]) for t in tiles]
         answers = zip(self._run(tiles), sizes, strict=True)
-        return [[o for one in found if (o := instances.inside(one, box))] for found, box in answers]
+        return [[o for one in found if (o := instances.clipped(one, box))] for found, box in answers]
 
     def find(self, images: Sequence[np.ndarray]) -> list[list[Instance]]:
         """The objects of each picture, in order of their first pixel."""
         boxes = [windows.windows(i.shape[1::-1], self.window, self.overlap) for i in images]
         tiles = [i[y : y + h, x : x + w] for i, some in zip(images, boxes, strict=True) for x, y, w, h in some]
         answers = iter(self.predict(tiles))
-        return [instances.merge((b, [o.moved(*b[:2]) for o in next(answers)]) for b in some) for some in boxes]
+        return [instances.merge_windows((b, [o.moved(*b[:2]) for o in next(answers)]) for b in some) for some in boxes]
 
     def _shown(self, objects: list[Instance], size_wh: tuple[int, int]) -> Any:
-        return instances.paint(objects, (0, 0, *size_wh))
+        return instances.paint_labels(objects, (0, 0, *size_wh))
 
     def __call__(self, image: np.ndarray | list[np.ndarray]) -> Any:
         images = image if isinstance(image, list) else [image]
@@ -199,4 +199,4 @@ class Objects(Instances):
     features = staticmethod(instances.features)
 
     def _shown(self, objects: list[Instance], size_wh: tuple[int, int]) -> Any:
-        return instances.columns(objects, size_wh)
+        return instances.object_columns(objects, size_wh)

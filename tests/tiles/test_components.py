@@ -6,7 +6,7 @@ import pytest
 from skimage.measure import label, regionprops_table
 
 from imgprep.stages.segmentation import block as tiling
-from imgprep.tiles import components
+from imgprep.tiles import borders, components
 
 RNG = np.random.default_rng(3)
 SIZE = 700, 500  # width, height
@@ -43,7 +43,7 @@ def tiled(mask, connectivity, side, *, merged=True):
         tables.append(found | components.edges(labels[-1], inner, found["label"], both=False))
         if not merged:
             tables[-1] |= {side: tables[-1][side] * 0 for side in ("top", "bottom", "left", "right")}
-    objects, part, starts = components.merge(blocks, tables, SIZE, connectivity, both=False)
+    objects, part, starts = borders.merge_blocks(blocks, tables, SIZE, connectivity, both=False)
     whole = np.zeros(mask.shape, np.int64)
     for n, (x, y, w, h) in enumerate(blocks):
         ids = np.concatenate([[0], part[starts[n] : starts[n + 1]] + 1])
@@ -84,5 +84,5 @@ def test_objects_that_both_sides_see_alike_are_one():
         seen, inner = whole[tiling.inside(outer, (0, 0, 200, 100))], tiling.inside(block, outer)
         found = components.regions(seen[inner], seen[inner], block[0], 0, 200)
         tables.append(found | components.edges(seen, inner, found["label"], both=True))
-    objects, *_ = components.merge(blocks, tables, (200, 100), 8, both=True)
+    objects, *_ = borders.merge_blocks(blocks, tables, (200, 100), 8, both=True)
     assert objects["area"].tolist() == [40 * 60, 10 * 10, 10 * 40]

@@ -41,19 +41,20 @@ def raster_order(labels):
 def test_objects_cut_by_windows_are_whole_and_counted_once(side, overlap):
     labels = discs()
     windows = blending.windows((400, 400), (side, side), overlap)
-    found = instances.merge([(w, seen(labels, w)) for w in windows])
-    assert np.array_equal(instances.paint(found, (0, 0, 400, 400)), raster_order(labels))
+    found = instances.merge_windows([(w, seen(labels, w)) for w in windows])
+    assert np.array_equal(instances.paint_labels(found, (0, 0, 400, 400)), raster_order(labels))
     without = [o for w in windows for o in seen(labels, w)]
     assert len(found) == len(np.unique(labels)) - 1 and (len(without) > len(found)) == (len(windows) > 1)
 
 
 def test_the_order_of_windows_is_nothing_to_the_result():
     labels, windows = discs(seed=1), blending.windows((400, 400), (96, 96), 32)
-    one = instances.merge([(w, seen(labels, w)) for w in windows])
-    other = instances.merge([(w, seen(labels, w)[::-1]) for w in windows[::-1]])
+    one = instances.merge_windows([(w, seen(labels, w)) for w in windows])
+    other = instances.merge_windows([(w, seen(labels, w)[::-1]) for w in windows[::-1]])
     box = (37, 11, 200, 300)
-    assert np.array_equal(instances.paint(one, box), instances.paint(other, box))
-    assert np.array_equal(instances.paint(one, box), instances.paint(one, (0, 0, 400, 400))[11:311, 37:237])
+    assert np.array_equal(instances.paint_labels(one, box), instances.paint_labels(other, box))
+    whole = instances.paint_labels(one, (0, 0, 400, 400))
+    assert np.array_equal(instances.paint_labels(one, box), whole[11:311, 37:237])
 
 
 def test_windows_that_disagree_or_name_it_otherwise_keep_two():
@@ -66,12 +67,12 @@ def test_windows_that_disagree_or_name_it_otherwise_keep_two():
         low[rows, 30:70] = True
         return [(left, [cropped(mask[:, :60], "a", 0.9)]), (right, [cropped(low[:, 40:], label, 0.8, 40)])]
 
-    (whole,) = instances.merge(pair(slice(10, 20)))
+    (whole,) = instances.merge_windows(pair(slice(10, 20)))
     assert whole.box == (30, 10, 40, 10) and whole.mask.all() and whole.score == 0.9
-    assert len(instances.merge(pair(slice(13, 23)))) == 1  # 7 rows of 13: 0.54
-    assert len(instances.merge(pair(slice(14, 24)))) == 2  # 6 rows of 14: 0.43
-    assert len(instances.merge(pair(slice(10, 20), "b"))) == 2
-    (at_half,) = instances.merge(
+    assert len(instances.merge_windows(pair(slice(13, 23)))) == 1  # 7 rows of 13: 0.54
+    assert len(instances.merge_windows(pair(slice(14, 24)))) == 2  # 6 rows of 14: 0.43
+    assert len(instances.merge_windows(pair(slice(10, 20), "b"))) == 2
+    (at_half,) = instances.merge_windows(
         [
             (left, [cropped(mask[:, :60], "a", 0.9)]),
             (right, [cropped(np.pad(mask[10:15, 40:], ((10, 25), (0, 0))), "a", 0.8, 40)]),

@@ -27,7 +27,7 @@ from imgprep.stages.segmentation import block as tiling
 from imgprep.stages.segmentation import measures, operators, overlay, polygons
 from imgprep.stages.segmentation.block import Recipe
 from imgprep.stages.segmentation.headers import Picture
-from imgprep.tiles import components
+from imgprep.tiles import borders
 from imgprep.tiles.components import Block
 from imgprep.words import line, say
 
@@ -151,7 +151,7 @@ class Passes:
         parts = [tiling.read_part(self.folder, self._part(p, name, b)) for b in blocks]
         tables = [tiling.no_regions(b, both=both) | part for b, part in zip(blocks, parts, strict=True)]
         connectivity = 12 - self.recipe.connectivity if holes else self.recipe.connectivity
-        found, part, starts = components.merge(blocks, tables, p.size_wh, connectivity, both=both)
+        found, part, starts = borders.merge_blocks(blocks, tables, p.size_wh, connectivity, both=both)
         keep = found["area"] >= self.recipe.min_area
         if holes:
             keep = (found["x0"] > 0) & (found["y0"] > 0) & (found["x1"] < p.width) & (found["y1"] < p.height)
