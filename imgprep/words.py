@@ -1,6 +1,7 @@
 """How we speak to people: sentences, sizes, times."""
 
 import difflib
+import errno
 import logging
 import os
 from contextlib import suppress
@@ -29,6 +30,19 @@ def missing(where: str) -> str:
 def line(error: BaseException) -> str:
     """The first line of an error's text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def sentence(error: BaseException) -> str:
+    """A fault that is not the data's, for a person."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the disk: free some and run again, finished work is kept"
+    where = error.__traceback__
+    while where and where.tb_next:
+        where = where.tb_next
+    at = ""
+    if where:
+        at = f" ({os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno})"
+    return f"{type(error).__name__}: {error}{at}"
 
 
 def bytes_text(n: float) -> str:

@@ -1,16 +1,53 @@
-"""Where a module comes from."""
+"""What comes from where; and how the code of a notebook gets into another process."""
 
 import os
 import sys
+from types import ModuleType
+from typing import Any
 
 
 def installed(module: str | None) -> bool:
-    """Does the module come with Python, imgprep or an installed distribution (and not from the user's own files)?"""
+    """Does the module come with Python, imgprep or an installed distribution?
+
+    What is not installed is the user's own file.
+    """
     root = (module or "").partition(".")[0]
-    if root == "__main__":  # whoever started Python: under `python -m pytest` its file is an installed one
+    if root == "__main__":  # under `python -m pytest` its file is an installed one
         return False
     origin = getattr(sys.modules.get(root), "__file__", None) or ""
     if root in ("builtins", "imgprep") or "site-packages" in origin or "dist-packages" in origin:
         return True
+    if root not in sys.stdlib_module_names:
+        return False
     # The user may have a test.py or a code.py of their own.
-    return root in sys.stdlib_module_names and (not origin or origin.startswith(os.path.dirname(os.__file__)))
+    return not origin or origin.startswith(os.path.dirname(os.__file__))
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle a value with the user's own modules in it, as they are now.
+
+    A worker that lives on would keep the code that it has imported once.
+    """
+    import cloudpickle
+
+    own = _users_modules()
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return cloudpickle.dumps(value)
+    except Exception as e:
+        told = f"the function cannot be sent to the workers ({e})"
+        fix = "make what it uses inside it, or in the __init__ of a class"
+        raise ValueError(f"{told}: {fix}") from e
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _users_modules() -> list[ModuleType]:
+    found = []
+    for name, module in list(sys.modules.items()):
+        is_named_so = getattr(module, "__name__", "") == name and name != "__main__"
+        if is_named_so and getattr(module, "__file__", None) and not installed(name):
+            found.append(module)
+    return found

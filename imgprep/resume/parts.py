@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from imgprep import engine
 from imgprep.dataset import INDEX, KEY, Writer, expand, sizes
 from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.failures import known_reason
 
 PARTS = f"{PRIVATE}/parts"
 # What the computation of one picture gives; a part is rows of these, plus the stage's own columns.
@@ -113,7 +114,7 @@ class PartWriter:
     folder: Folder
     schema: pa.Schema
 
-    def write(self, task: engine.Task, results: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    def write(self, task: engine.Task, results: Iterable[dict[str, Any]]) -> engine.Summary:
         """Write RESULT rows (dicts) as they come; returns the unit's summary."""
         reasons: Counter = Counter()
         examples: dict[str, list[str]] = {}
@@ -129,7 +130,7 @@ class PartWriter:
                     seen.add(row["key"])
                     rows += 1
                     if not row["done"]:
-                        reasons[row["reason"]] += 1
+                        reasons[known_reason(row["reason"])] += 1
                         examples.setdefault(row["reason"], [row["error"]])
                 nbytes += row.get("nbytes") or 0
                 if held > 8 << 20:
@@ -137,13 +138,13 @@ class PartWriter:
                     pending, held = [], 0
             writer.write(pa.Table.from_pylist(pending, self.schema))
             writer.close()
-        return {
-            "rows": len(task.payload),
-            "bytes": nbytes,
-            "reasons": dict(reasons),
-            "examples": examples,
-            "parts": [f"{task.key}.parquet"],
-        }
+        return engine.Summary(
+            rows=len(task.payload),
+            bytes=nbytes,
+            reasons=dict(reasons),
+            examples=examples,
+            parts=[f"{task.key}.parquet"],
+        )
 
 
 def split_task(task: engine.Task) -> list[engine.Task]:
@@ -157,7 +158,7 @@ class Crashed:
 
     parts: PartWriter
 
-    def __call__(self, task: engine.Task) -> dict[str, Any]:
+    def __call__(self, task: engine.Task) -> engine.Summary:
         error = "the process that worked on this picture died, twice"
         row = {"child": -1, "done": False, "reason": "crashed", "error": error, "etag": ""}
         return self.parts.write(task, [{"key": key, **row} for key, *_ in task.payload])

@@ -64,7 +64,7 @@ class Stage:
     identities: dict[str, list[str | None]]
     inputs: dict[str, Any]
     nbytes: dict[str, np.ndarray | None]
-    work: Callable[[engine.Task], dict]
+    work: Callable[[engine.Task], engine.Summary]
     shape: Shape
     once: bool = False
     num_gpus: float = 0
@@ -101,7 +101,7 @@ def build(
     card.own_keys(readme)  # a person's; to be read now, not when the first batch is done
     if folder.size(MANIFEST) is None and readme and not card.is_ours(readme):
         raise ValueError(f"{folder.path} has a README.md that imgprep did not write: name another folder")
-    if dry_run or os.environ.get("IMGPREP_DRY_RUN"):
+    if dry_run or engine.current().dry_run:
         tell_plan(folder.path, stage.name, _Run(stage, folder, batch_size, retry_failed, refresh, max_failed).why)
         return None
     try:
@@ -126,7 +126,7 @@ class _Run:
         self.began, self.started = time.monotonic(), datetime.now(UTC)
         self.id = f"{self.started:%Y%m%dT%H%M%S%f}-{os.getpid()}"
         self.before = Dataset(folder) if folder.size(MANIFEST) is not None else None
-        self.totals: dict[str, Any] = {}
+        self.totals = engine.Summary()
         self.parts_of: dict[str, list[str]] = {}
         self.max_failed = max_failed
         self.schemas = self._schemas()
@@ -277,7 +277,7 @@ class _Run:
             self.compute()
             return self.finish()
         except KeyboardInterrupt:
-            done = self.totals.get("rows", 0)
+            done = self.totals.rows
             text = f"{done:,} of {self.missing:,} rows are done and kept: run it again to go on"
             raise Interrupted(text) from None
 
@@ -305,11 +305,11 @@ class _Run:
         try:
             self._commit(ready)
             for task, summary in engine.run(self.units, job):
-                self.parts_of[task.key] = summary.pop("parts")
+                self.parts_of[task.key] = summary.parts
                 for name in self.parts_of[task.key]:
                     self.parts.add_part(self.folder, f"{PARTS}/{name}")
-                self.totals = engine.merge(self.totals, summary)
-                progress.update(summary["rows"], summary["reasons"], summary.pop("task_s", 0))
+                self.totals += summary
+                progress.update(summary.rows, summary.reasons, summary.task_s)
                 self._stop_early()
                 for batch in self.waiting[task.key]:
                     self.left[id(batch)] -= 1
@@ -332,7 +332,7 @@ class _Run:
 
     def _stop_early(self) -> None:
         """No network, a proxy, a wrong key: nearly all of what was done so far fails with one reason."""
-        done, reasons = self.totals["rows"], self.totals["reasons"]
+        done, reasons = self.totals.rows, self.totals.reasons
         if not reasons or done < min(50, self.missing) or self.max_failed >= 1:
             return
         alike = [{r} for r in reasons if r not in NO_ANSWER] + [NO_ANSWER & reasons.keys()]
@@ -344,7 +344,7 @@ class _Run:
         for name in self.parts.files:
             self.folder.delete(name)
         reason = max(words, key=lambda r: (r != "host_unavailable", reasons[r]))  # that one only follows from others
-        example = self.totals["examples"][reason][0]
+        example = self.totals.examples[reason][0]
         what = f"{failed:,} failed alike ({', '.join(words)}: {example})"
         raise RunStopped(f"stopped after {done:,} of {self.missing:,} rows: {what}")
 
@@ -447,7 +447,6 @@ class _Run:
         return True
 
     def _log(self, found: Dataset) -> None:
-        totals = {k: v for k, v in self.totals.items() if k not in ("rows", "examples")}
         record = {
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self.began, 2),
@@ -460,10 +459,10 @@ class _Run:
             "reused": found.counts()["rows"] - self.missing,
             "why": self.why,
             "made_with": made_with(),
-            "bytes": 0,
-            "attempts": 0,
-            "reasons": {},
-            **totals,
+            "bytes": self.totals.bytes,
+            "attempts": self.totals.attempts,
+            "unchanged": self.totals.unchanged,
+            "reasons": self.totals.reasons,
         }
         self.folder.put(f"{PRIVATE}/runs/{self.id}.json", json.dumps(record, indent=1).encode())
 
@@ -503,6 +502,6 @@ def lock(folder: Folder) -> Iterator[None]:
 
 def tell_plan(out: str, stage: str, why: str) -> None:
     say(f"{stage}: {why}")
-    if os.environ.get("IMGPREP_PLAN"):
-        with open(os.environ["IMGPREP_PLAN"], "a") as file:
+    if engine.current().plan_file:
+        with open(engine.current().plan_file, "a") as file:
             file.write(json.dumps({"stage": stage, "out": os.path.basename(out), "plan": why}) + "\n")

@@ -33,11 +33,11 @@ class Work:
     load: Any
     make: Any
 
-    def __call__(self, task: engine.Task) -> dict[str, Any]:
+    def __call__(self, task: engine.Task) -> engine.Summary:
         totals = {"attempts": 0, "unchanged": 0}
         with contextlib.closing(self.load(task.payload, totals)) as loaded:
             summary = self.parts.write(task, self.make(loaded))
-        return summary | totals
+        return summary + engine.Summary(**totals)
 
 
 @dataclass

@@ -78,7 +78,7 @@ def check(target: str, sizes: Sequence[str], *, credentials_env: str | None = No
     A dry run asks nobody.
     """
     _, stores = _stores(target, sizes, credentials_env)
-    for store in () if os.environ.get("IMGPREP_DRY_RUN") else stores.values():
+    for store in () if engine.current().dry_run else stores.values():
         store.ready()
 
 
@@ -123,30 +123,37 @@ class Upload:
         for store in self.stores.values():
             store.ready()
 
-    def __call__(self, task: engine.Task) -> dict[str, Any]:
-        totals: dict[str, Any] = {"attempts": 0}
+    def __call__(self, task: engine.Task) -> engine.Summary:
+        totals: dict[str, int] = {"attempts": 0}
+        faults: list[Exception] = []
         with contextlib.closing(self.load(task.payload, totals)) as loaded:
-            summary = self.parts.write(task, self._rows(loaded, totals))
-        return summary | totals
+            summary = self.parts.write(task, self._rows(loaded, totals, faults))
+        if faults:  # what is up is recorded all the same
+            raise faults[0]
+        return summary + engine.Summary(**totals)
 
-    def _rows(self, loaded: Iterator[work.Loaded], totals: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _rows(
+        self, loaded: Iterator[work.Loaded], totals: dict[str, int], faults: list[Exception]
+    ) -> Iterator[dict[str, Any]]:
         flying: deque[tuple[work.Loaded, Future]] = deque()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             for one in loaded:
                 flying.append((one, pool.submit(self._put, one)))
                 while len(flying) == IN_FLIGHT or sum(len(o.data) for o, _ in flying) > HELD_BYTES:
-                    yield from self._row(*flying.popleft(), totals)
-                if "fatal" in totals:
+                    yield from self._row(*flying.popleft(), totals, faults)
+                if faults:
                     break
             while flying:
-                yield from self._row(*flying.popleft(), totals)
+                yield from self._row(*flying.popleft(), totals, faults)
 
-    def _row(self, one: work.Loaded, flight: Future, totals: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _row(
+        self, one: work.Loaded, flight: Future, totals: dict[str, int], faults: list[Exception]
+    ) -> Iterator[dict[str, Any]]:
         totals["attempts"] += 1
         try:
             yield flight.result()
         except (StoreError, RunStopped) as e:
-            totals["fatal"] = e
+            faults.append(e)
 
     def _put(self, one: work.Loaded) -> dict[str, Any]:
         h = codec.probe(one.data, max_pixels=None)

@@ -150,7 +150,8 @@ def test_clean_takes_litter_and_leaves_results_that_are_not_committed(home, caps
 
     def part(name: str, rows: list[dict], **changes) -> None:
         facts = [{n: row[n] for n in ("key", "done", "nbytes", "etag")} | changes for row in rows]
-        writer.write(Task(name, facts), [{"child": -1, "reason": "", "error": "", **row} for row in facts])
+        said = [{"child": -1, "reason": "" if row["done"] else "error", "error": "", **row} for row in facts]
+        writer.write(Task(name, facts), said)
 
     part("committed", index[:3])
     part("fresh", index[:3], key=b"0" * 16)

@@ -1,5 +1,6 @@
 """Is the distributed answer the local answer? And what happens when a worker dies, on each engine."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,6 +23,15 @@ from imgprep.stages import images
 ENGINES = [pytest.param("local", id="local"), pytest.param("ray", id="ray", marks=pytest.mark.ray)]
 
 
+@contextlib.contextmanager
+def inline():
+    """No other process; what runs already stays."""
+    before = engine.current()
+    imgprep.session("local", 0)
+    yield
+    imgprep.session(before.engine, before.workers)
+
+
 @pytest.fixture(scope="module", params=ENGINES)
 def session(request):
     """One engine for all tests of this file that take it: Ray needs 10 s to start."""
@@ -34,9 +44,8 @@ def session(request):
 def raw(tmp_path_factory):
     """Sixty pictures, made without any engine."""
     where = tmp_path_factory.mktemp("raw")
-    engine._session, before = engine.Session("local", 0), engine._session
-    images.download({"train": table(folder(where / "in", 60))}, str(where / "raw"))
-    engine._session = before
+    with inline():
+        images.download({"train": table(folder(where / "in", 60))}, str(where / "raw"))
     return str(where / "raw")
 
 
@@ -46,9 +55,8 @@ def small(image, *, n=8):
 
 def test_every_engine_gives_the_same_bytes(raw, tmp_path, session):
     images.transform(raw, str(tmp_path / "out"), small, batch_size=20)
-    engine._session, before = engine.Session("local", 0), engine._session
-    images.transform(raw, str(tmp_path / "inline"), small, batch_size=20)
-    engine._session = before
+    with inline():
+        images.transform(raw, str(tmp_path / "inline"), small, batch_size=20)
     assert tree(tmp_path / "out") == tree(tmp_path / "inline")
     assert dataset.open(str(tmp_path / "out")).runs()[0]["engine"] == session
 

@@ -16,10 +16,11 @@ from made import folder
 
 from imgprep.engine import progress
 from imgprep.engine.progress import Progress
+from imgprep.engine.session import current
 
 CODE = """
 import time
-from imgprep.progress import Progress
+from imgprep.engine.progress import Progress
 shown = Progress("download", 2000)
 for _ in range(20):
     time.sleep(0.05)
@@ -107,7 +108,7 @@ def test_a_terminal_is_redrawn_in_one_line_however_narrow(columns):
 
 
 def test_the_runner_reads_one_json_line_per_change(clock, monkeypatch, tmp_path):
-    monkeypatch.setenv("IMGPREP_PROGRESS", str(tmp_path / "p"))
+    monkeypatch.setattr(current(), "progress_file", str(tmp_path / "p"))
     shown = Progress("ocr", 100)
     clock(11)
     shown.update(50, {"error": 1}, 10.0)

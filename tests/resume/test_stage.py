@@ -17,7 +17,7 @@ import pytest
 from made import folder, picture, table, tree
 
 import imgprep
-from imgprep import dataset
+from imgprep import dataset, engine
 from imgprep.dataset.files import Folder
 from imgprep.failures import RunStopped
 from imgprep.picture import codec
@@ -494,7 +494,7 @@ def test_a_ray_like_dataset_can_be_written_as_a_dataset_folder(raw, tmp_path):
 
 
 def test_progress_is_written_for_the_runner(raw, tmp_path, monkeypatch):
-    monkeypatch.setenv("IMGPREP_PROGRESS", str(tmp_path / "progress"))
+    monkeypatch.setattr(engine.current(), "progress_file", str(tmp_path / "progress"))
     images.transform(raw, str(tmp_path / "out"), darker)
     last = json.loads((tmp_path / "progress").read_text().splitlines()[-1])
     assert last["stage"] == "darker" and last["line"].startswith("darker: 21/21 rows, ")

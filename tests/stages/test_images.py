@@ -9,7 +9,7 @@ import pytest
 from made import folder, picture, table
 
 import imgprep
-from imgprep import dataset
+from imgprep import dataset, engine
 from imgprep.picture import codec
 from imgprep.resume import parts
 from imgprep.stages import images
@@ -157,7 +157,7 @@ def test_changed_files_are_computed_again_and_the_untouched_are_not(tmp_path):
 def test_a_dry_run_writes_nothing(tables, tmp_path, capsys, monkeypatch):
     assert images.download(tables, str(tmp_path / "out"), dry_run=True) is None
     assert not list(tmp_path.iterdir()) and "3 of 3 rows to compute: the first run" in capsys.readouterr().out
-    monkeypatch.setenv("IMGPREP_DRY_RUN", "1")
+    monkeypatch.setattr(engine.current(), "dry_run", True)
     assert images.download(tables, str(tmp_path / "out")) is None and not list(tmp_path.iterdir())
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from imgprep import hashing
+from imgprep import engine, hashing
 from imgprep.dataset import COLUMNS, Dataset, card
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.failures import RunStopped
@@ -102,7 +102,7 @@ def publish(
     Raises ValueError, before anything is sent, for what must be mended; RunStopped when the Hub or the way there fails.
     """
     began, home = time.monotonic(), Dataset(folder).folder
-    dry = dry_run or not repo_id or bool(os.environ.get("IMGPREP_DRY_RUN"))
+    dry = dry_run or not repo_id or engine.current().dry_run
     with stage.lock(Folder(home)):
         Folder(home).sweep()
         ds = Dataset(home)  # now: a run may have been at work
@@ -115,7 +115,7 @@ def publish(
         there = plan.compare(repo)
         result = plan.publication(repo, there)
         if dry:
-            if os.environ.get("IMGPREP_DRY_RUN") and not dry_run:
+            if engine.current().dry_run and not dry_run:
                 stage.tell_plan(ds.folder, "publish", repr(result).splitlines()[-1])
             return result
         if result.problems:

@@ -113,7 +113,7 @@ def tiles(raster: Any, block: Block, tile_wh: Any, halo: int, least_wh: Any = (0
             yield tile, pixels, valid, inside(tile, around), None
 
 
-def measure(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
+def measure(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
     """Pass 1: what the operator wants to know of the picture, on a grid of its own."""
     given, stats, operator, failed = task.payload, None, recipe.operator, []
     for cell, pixels, valid, inner, error in tiles(
@@ -129,10 +129,10 @@ def measure(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
             stats = found if stats is None else operator.merge(stats, found)
     packed = np.frombuffer(zlib.compress(pickle.dumps(stats), 1), np.uint8)
     write_part(folder, given["part"], {"stats": packed}, {"failed": failed})
-    return {"blocks": 1}
+    return engine.Summary()
 
 
-def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
+def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
     """Pass 2: the mask, as the operator gives it; regions of it; the block's piece of the overview."""
     given, block = task.payload, task.payload["block"]
     raster, mask, failed, labels, inner = _opened(given), None, [], None, None
@@ -170,10 +170,10 @@ def paint(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
     elif recipe.objects or recipe.min_area:
         arrays |= _regions(_objects(mask, block), block, raster.width, recipe.connectivity)
     write_part(folder, given["part"], arrays, meta, mask)
-    return {"blocks": 1}
+    return engine.Summary()
 
 
-def fill(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
+def fill(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
     """The holes of the picture that lie in this block become foreground; then regions as in `paint`."""
     given, block = task.payload, task.payload["block"]
     mask = _mask(folder, given["mask"])
@@ -182,10 +182,10 @@ def fill(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
         mask[(_ids(folder, given)[labels] > 0) & (mask == 0)] = 1
     arrays = _regions(_objects(mask, block), block, given["width"], recipe.connectivity)
     write_part(folder, given["part"], arrays, {}, mask)
-    return {"blocks": 1}
+    return engine.Summary()
 
 
-def number(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
+def number(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
     """The block's part of the picture's labels; and of the mask, without the objects that were left out."""
     given, block = task.payload, task.payload["block"]
     mask = _mask(folder, given["mask"])
@@ -200,7 +200,7 @@ def number(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
             folder.put(f"{given['part']}.labels.tif", mosaic.tiff(labels))
         mask[(labels == 0) & (mask != NODATA[str(mask.dtype)])] = 0
     write_part(folder, given["part"], {}, {}, mask if recipe.min_area else None)
-    return {"blocks": 1}
+    return engine.Summary()
 
 
 def read_stats(folder: Folder, name: str) -> tuple[Any, list]:

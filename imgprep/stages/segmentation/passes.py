@@ -137,7 +137,7 @@ class Passes:
         progress = Progress(f"segment: {name}", len(tasks), "blocks" if "block" in tasks[0].payload else "files")
         try:
             for _, summary in engine.run(tasks, job):
-                progress.update(1, summary.get("reasons", {}), summary.get("task_s", 0))
+                progress.update(1, summary.reasons, summary.task_s)
         finally:
             progress.close()
 
@@ -206,7 +206,7 @@ def _histogram(operator: Any, stats: Any) -> dict[str, Any]:
 # In a worker ---------------------------------------------------------------------------------------------------------
 
 
-def _copy(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
+def _copy(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
     given = task.payload
     os.makedirs(os.path.dirname(folder.full(given["part"])), exist_ok=True)
     why = {}
@@ -216,10 +216,10 @@ def _copy(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
         _raise_if_full(folder)
         why = {"reason": e.reason if isinstance(e, SourceError) else "error", "error": line(e)}
     tiling.write_part(folder, given["part"], {}, why)
-    return {}
+    return engine.Summary()
 
 
-def _lost(folder: Folder, task: engine.Task) -> dict[str, Any]:
+def _lost(folder: Folder, task: engine.Task) -> engine.Summary:
     """A task whose process died, twice."""
     given = task.payload
     why = {"reason": "crashed", "error": "the process that worked on this died, twice"}
@@ -228,7 +228,7 @@ def _lost(folder: Folder, task: engine.Task) -> dict[str, Any]:
     if "block" in given:
         why = {"failed": [[*given["block"], *why.values()]]}
     tiling.write_part(folder, given["part"], {}, why)
-    return {}
+    return engine.Summary()
 
 
 def _raise_if_full(folder: Folder) -> None:
@@ -236,7 +236,7 @@ def _raise_if_full(folder: Folder) -> None:
         raise OSError(errno.ENOSPC, "no space left on the disk")
 
 
-def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]:
+def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
     """The picture's files from its parts, and the row that names them."""
     given = task.payload
     p, blocks = given["picture"], given["blocks"]
@@ -280,7 +280,7 @@ def _finish(recipe: Recipe, folder: Folder, task: engine.Task) -> dict[str, Any]
         folder.put(f"{home}/overlay.jpg", overlay.of_mask(small, folder.full(row["mask"])))
     _put_row(folder, p, row)
     tiling.write_part(folder, given["part"], {}, {})
-    return {}
+    return engine.Summary()
 
 
 def _tiff(folder: Folder, p: Picture, column: str, part: str, blocks: list, dtype: str, nodata: int | None) -> str:
@@ -313,7 +313,7 @@ class Results:
     parts: PartWriter
     folder: Folder
 
-    def __call__(self, task: engine.Task) -> dict[str, Any]:
+    def __call__(self, task: engine.Task) -> engine.Summary:
         return self.parts.write(task, (self._row(key, picture) for key, picture, _ in task.payload))
 
     def _row(self, key: bytes, p: Picture) -> dict[str, Any]:
