@@ -1,23 +1,19 @@
-"""What people open: the labelled table of a split, and its pictures as plain files."""
+"""The labelled table of a split: what the user gave, and what came of each row."""
 
-import hashlib
 import os
-import re
-from collections import Counter
 from pathlib import Path
+from typing import NoReturn
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.io import uris
-from imgprep.rows import tables
+from imgprep.rows import column_types, tables
 
 OUTCOME = ("status", "reason", "error", "width", "height")
-EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # else Pillow's name in lower case
-CHUNK = 500  # pictures held at once
 
 
 def write_csv(
@@ -28,67 +24,51 @@ def write_csv(
     *,
     rename: dict[str, str] | None = None,
     pictures: str | None = None,
+    sep: str | None = None,
+    encoding: str | None = None,
+    escape_formulas: bool = False,
 ) -> str:
-    """The labelled table: the input's rows and cells, then image_id, path, status … height. Returns out_csv.
+    """The labelled table: the input's rows and cells, then image_id, path, status … height.
 
-    source: what sources.read was given for this split, with the same `rename`. Of a CSV or TSV the cells are copied as
-        text; of anything else the columns come from the dataset. Rows that `limit` or `sample` left out are left out.
-    pictures: the folder that `export_imagefolder` filled; `path` then names its file, relative to out_csv's folder.
-        Else it is "<data file>#<row>"; empty where a row has no picture.
-    A column of ours gets "_2" where the user has one of that name. Cells are not altered, not even "=1+1".
-    Raises ValueError when the table has changed since the dataset was made.
+    source: what sources.read was given for this split, with the same `rename`, `sep`, `encoding`.
+        Of a CSV or TSV the cells are copied as text; of anything else the columns come from the
+        dataset. Rows that `limit` or `sample` left out are left out.
+    pictures: the folder that `exports.export(ds, folder, "imagefolder")` filled; `path` then names
+        its file, relative to out_csv's folder. Else it is "<data file>#<row>"; empty where a row
+        has no picture.
+    escape_formulas: put ' before text that a spreadsheet would run (it begins with = + - @). Else
+        cells are not altered, not even "=1+1": for programs that is right, for a table from
+        strangers that people open it is not.
+    A column of ours gets "_2" where the user has one of that name.
+    Returns out_csv. Raises ValueError when the table has changed since the dataset was made.
     """
     table = ds.table(split)
     cells = table.select(table.column_names[1 : table.column_names.index("source")])
     if tables.is_text(str(source)) and not os.path.isdir(source):
-        text = tables.read(str(source))
+        text = tables.read_table(str(source), sep=sep, encoding=encoding, quiet=True)
         cells = text.rename_columns([(rename or {}).get(name, name) for name in text.column_names])
         cells = cells.take(_rows_of(cells, table, str(source)))
-    ours = {"image_id": table["image_id"], "path": _paths(ds, table, out_csv, pictures)}
-    for name, column in {**ours, **{name: table[name] for name in OUTCOME}}.items():
-        cells = cells.append_column(f"{name}_2" if name in cells.column_names else name, column)
+    ours = {"image_id": table["image_id"], "path": _paths(ds, split, table, out_csv, pictures)}
+    ours |= {name: table[name] for name in OUTCOME}
+    for name, column in ours.items():
+        free = f"{name}_2" if name in cells.column_names else name
+        cells = cells.append_column(free, column)
     folder, name = os.path.split(out_csv)
     with Folder(folder).create(lambda _: name) as sink:
-        sink.write(tables.to_csv(cells))
+        sink.write(tables.to_csv(cells, escape_formulas=escape_formulas))
     return out_csv
-
-
-def export_imagefolder(ds: Dataset, split: str, folder: str) -> str:
-    """The ok pictures of a split as files, and metadata.csv, as `load_dataset("imagefolder")` opens it. Returns folder.
-
-    Files are called by image_id, in characters that every system takes, and differ in more than upper and lower case.
-    Unchanged files are left alone; files of an earlier export that are no longer in the dataset are removed.
-    """
-    target, earlier = Folder(folder), _exported(folder)
-    table = ds.table(split)
-    rows = np.flatnonzero(pc.equal(table["status"], "ok"))
-    table = table.take(rows)
-    endings = [EXTENSIONS.get(kind, kind.lower()) for kind in table["format"].to_pylist()]
-    files = [f"{stem}.{end}" for stem, end in zip(stems(table["image_id"].to_pylist()), endings, strict=True)]
-    for start in range(0, len(rows), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        for name, data in zip(files[chunk], ds.pictures(split, rows[chunk].tolist()), strict=True):
-            target.put(name, data)
-    for name in {*earlier.values()} - {*files}:
-        target.delete(name)
-    # `datasets` takes every column called *_file_name for pictures.
-    names = [re.sub(r"(^|_)file_(names?)$", r"\1file\2", name) for name in table.column_names]
-    table = table.rename_columns(names).drop_columns(["file", "row"]).add_column(0, "file_name", [files])
-    target.put("metadata.csv", tables.to_csv(table))
-    return folder
 
 
 def _rows_of(text: pa.Table, table: pa.Table, where: str) -> pa.Array:
     """Which row of the CSV has the cells of each row of the dataset."""
-    changed = f"{where} is not what the dataset was made from; give the same rename, or run the download again"
-
-    def joined(side: pa.Table) -> pa.ChunkedArray:
-        typed = [tables.typed(side[name], table.schema.field(name).type) for name in text.column_names]
-        typed = [uris.without_secrets(c) if pa.types.is_string(c.type) else c for c in typed]  # as in the dataset
-        return pc.binary_join_element_wise(*(pc.fill_null(c.cast(pa.string()), "") for c in typed), "\x1f")
-
+    changed = (
+        f"{where} is not what the dataset was made from; "
+        "give the same rename, or run the download again"
+    )
     try:
-        rows = pc.index_in(joined(table), value_set=joined(text))
+        rows = pc.index_in(
+            _rows_as_text(table, text, table), value_set=_rows_as_text(text, text, table)
+        )
     except (KeyError, pa.ArrowInvalid) as e:
         raise ValueError(changed) from e
     if rows.null_count:
@@ -96,34 +76,59 @@ def _rows_of(text: pa.Table, table: pa.Table, where: str) -> pa.Array:
     return rows
 
 
-def _exported(folder: str) -> dict[str, str]:
-    """image_id -> file name, of the export that is in this folder."""
-    if Folder(folder).size("metadata.csv") is None:
-        return {}
-    table = tables.read(Folder(folder).full("metadata.csv"))
-    if table.column_names[:2] != ["file_name", "image_id"]:
-        raise ValueError(f"{folder} has a metadata.csv that imgprep did not write; name another folder")
-    return dict(zip(table["image_id"].to_pylist(), table["file_name"].to_pylist(), strict=True))
+def _rows_as_text(side: pa.Table, text: pa.Table, table: pa.Table) -> pa.ChunkedArray:
+    """Each row of one side as one text: its cells in the CSV's columns, with the dataset's types."""
+    columns = []
+    for name in text.column_names:
+        column = column_types.typed(side[name], table.schema.field(name).type)
+        if pa.types.is_string(column.type):
+            column = uris.without_secrets(column)  # as in the dataset
+        columns.append(pc.fill_null(column.cast(pa.string()), ""))
+    return pc.binary_join_element_wise(*columns, "\x1f")
 
 
-def _paths(ds: Dataset, table: pa.Table, out_csv: str, pictures: str | None) -> pa.Array:
-    def seen(folder: str, name: str) -> str:
-        """A file as it is reached from the folder of out_csv; whole, where one of them is on a store."""
-        full = Folder(folder).full(name)
-        if "://" in folder or "://" in out_csv:
-            return full
-        return Path(os.path.relpath(full, os.path.dirname(os.path.abspath(out_csv)))).as_posix()
+def _exported(folder: str, split: str) -> dict[str, str]:
+    """image_id -> the file of its picture in an ImageFolder that `exports` wrote."""
+    if Folder(folder).size("README.md") is None:
+        fix = f"exports.export(ds, {folder!r}, 'imagefolder')"
+        raise ValueError(f"{folder} is no ImageFolder: fill it with {fix}")
+    listed = f"{split}/metadata.parquet"
+    if Folder(folder).size(listed) is None:
+        return {}  # no picture of this split is ok
+    table = pq.read_table(Folder(folder).open(listed), columns=["image_id", "file_name"])
+    pairs = zip(table["image_id"].to_pylist(), table["file_name"].to_pylist(), strict=True)
+    return {image_id: f"{split}/{name}" for image_id, name in pairs if name}
 
-    files = {i: seen(pictures, name) for i, name in _exported(pictures).items()} if pictures else {}
-    at = {file: seen(ds.folder, file) for file in table["file"].unique().to_pylist()}
-    rows = zip(*(table[name].to_pylist() for name in ("image_id", "status", "file", "row")), strict=True)
-    paths = [files.get(name) or ("" if status == "failed" else f"{at[file]}#{row}") for name, status, file, row in rows]
+
+def _paths(
+    ds: Dataset, split: str, table: pa.Table, out_csv: str, pictures: str | None
+) -> pa.Array:
+    """Where each row's picture is, as one goes there from the folder of out_csv."""
+    files = _exported(pictures, split) if pictures else {}
+    paths = []
+    for row in table.select(["image_id", "status", "file", "row"]).to_pylist():
+        if row["image_id"] in files:
+            paths.append(_seen_from(out_csv, str(pictures), files[row["image_id"]]))
+        elif row["status"] == "failed":
+            paths.append("")
+        else:
+            paths.append(f"{_seen_from(out_csv, ds.folder, row['file'])}#{row['row']}")
     return pa.array(paths, pa.string())
 
 
-def stems(ids: list[str]) -> list[str]:
-    """A file name for each id, without extension. Where it is not the id itself, a hash of that is added."""
-    plain = [re.sub(r"[^A-Za-z0-9_-]+", "_", one)[:80] for one in ids]
-    same = Counter(map(str.lower, plain))
-    hashes = [hashlib.sha256(one.encode()).hexdigest()[:16] for one in ids]
-    return [p if p == i and same[p.lower()] == 1 else f"{p}-{h}" for p, i, h in zip(plain, ids, hashes, strict=True)]
+def _seen_from(out_csv: str, folder: str, name: str) -> str:
+    """A file as it is reached from the folder of out_csv; whole, where one of them is on a store."""
+    full = Folder(folder).full(name)
+    if "://" in folder or "://" in out_csv:
+        return full
+    start = os.path.dirname(os.path.abspath(out_csv))
+    return Path(os.path.relpath(full, start)).as_posix()
+
+
+def __getattr__(name: str) -> NoReturn:
+    # A name of 0.1: for one release it says where it went.
+    if name == "export_imagefolder":
+        raise AttributeError(
+            "labels.export_imagefolder is gone: exports.export(ds, folder, 'imagefolder') does it"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

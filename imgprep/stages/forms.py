@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.rows.labels import EXTENSIONS, stems
+from imgprep.dataset.names import ENDING_OF, stems
 from imgprep.stages.publish.shards import groups
 
 
@@ -228,7 +228,7 @@ def _put_card(out: str, paths: dict[str, str], schema: pa.Schema | None = None) 
 
 
 def _ending(kind: str) -> str:
-    return EXTENSIONS.get(kind, kind.lower())
+    return ENDING_OF.get(kind, kind.lower())
 
 
 def _leaves(kind: pa.DataType) -> set[pa.DataType]:
