@@ -13,11 +13,6 @@ def no_column(name: str, columns: list[str], where: str) -> str:
     return f"no column {name!r}; {where} has: {', '.join(columns)}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def unknown(where: str) -> str:
-    """The sentence for a file whose name does not say what it is."""
-    return f"{where} is no table that can be read; give a .csv, .tsv, .parquet or .jsonl file (also .gz), or a folder"
-
-
 def missing(where: str) -> str:
     """The sentence for a file or folder that does not exist, with the near match beside it."""
     folder, name = os.path.split(where.rstrip("/"))

@@ -259,7 +259,7 @@ def check_inputs(plan: Pipeline) -> None:
 def _check_columns(step: Step) -> None:
     """ValueError for a column that no input has, where all are tables on this machine with their names at the top."""
     paths = [resolve_input(step.value(name)) for name in step.inputs if step.value(name)]
-    heads = [tables.header(path) for path in paths]
+    heads = [tables.known_columns(path) for path in paths]
     if all(heads):
         new = step.value("rename") if "rename" in step.known else {}
         names = [new.get(name, name) for name in dict.fromkeys(n for head in heads for n in head)]

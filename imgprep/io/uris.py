@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
+import hashlib
 import os
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlencode, urlsplit
 
 import fsspec
 import pyarrow as pa
@@ -21,6 +22,9 @@ from imgprep.words import line
 STORES = "s3 s3a az abfs abfss gs gcs memory hf".split()  # what fsspec opens; never file:// (a table must not name it)
 SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"  # two letters at least
 OUTSIDE = "outside-root:"  # what a source begins with where a path leaves its root
+RAW_PATH = "raw-path:"  # what a source begins with where a path is no UTF-8: its bytes follow, percent-encoded
+# What copying leaves at URLs and paths: spaces of all kinds, zero-width ones, marks of direction and of byte order.
+TRACES = " \t\n\r\x0b\x0c\x00\x85\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060-\u2064\u3000\ufeff"
 
 
 class SourceError(Failure):
@@ -34,7 +38,9 @@ def scheme(source: str) -> str:
     ['http', 'path', 'store', 'other']
     """
     match = re.match(SCHEME, source)
-    if not match or source.startswith(OUTSIDE):
+    if source.startswith("//"):
+        return "other"  # a URL without its scheme, as pages have them
+    if not match or source.startswith((OUTSIDE, RAW_PATH)):
         return "path" if source else ""
     name = match[0][:-1].lower()
     is_store = name in STORES and "::" not in source  # fsspec would follow a chain, to file:// too
@@ -57,9 +63,10 @@ def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
 
     A name does not change when a folder moves or a signature ends: a path from root on, a URL without its secrets.
     """
-    cells = pc.utf8_trim_whitespace(pc.fill_null(cells.cast(pa.string()), "")).combine_chunks()
+    cells = pc.fill_null(cells.cast(pa.string()), "").combine_chunks()
+    cells = pc.replace_substring_regex(cells, f"^[{TRACES}]+|[{TRACES}]+$", "")
     start = root.rstrip("/") + "/"
-    is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^$"))
+    is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^//|^$"))
     source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
     is_odd = pc.and_(is_path, pc.match_substring_regex(cells, r"^/|//|(^|/)\.{1,2}(/|$)"))
     source = _replaced(source, is_odd, [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()])
@@ -93,7 +100,36 @@ def hf_rows(name: str, split: str, column: str, rows: Any) -> str:
     It names the version, so that all processes read the same one.
     """
     where = os.path.abspath(name) if os.path.isdir(name) else name
-    return f"hf+row://{quote(where)}?{urlencode({'split': split, 'column': column, 'version': _version(rows)})}#"
+    return f"hf+row://{quote(where)}?{urlencode({'split': split, 'column': column, 'version': _version(where, rows)})}#"
+
+
+def source_of(path: str) -> str:
+    """The source of a path; one that is no UTF-8, which no table can hold, is written with percents.
+
+    >>> source_of("/data/cat.jpg"), source_of("/data/caf\\udce9.jpg")
+    ('/data/cat.jpg', 'raw-path:/data/caf%E9.jpg')
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return RAW_PATH + quote(os.fsencode(path))
+    return path
+
+
+def path_of(source: str) -> str:
+    """The path that a source of the kind "path" names."""
+    if source.startswith(RAW_PATH):
+        return os.fsdecode(unquote_to_bytes(source.removeprefix(RAW_PATH)))
+    return source
+
+
+def printable(path: str) -> str:
+    """A path as text that can be shown and kept: what is no UTF-8 is escaped.
+
+    >>> printable("caf\\udce9.jpg")
+    'caf\\\\xe9.jpg'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def identity(source: str) -> str:
@@ -104,7 +140,7 @@ def identity(source: str) -> str:
     kind = scheme(source)
     if kind == "path":
         with contextlib.suppress(OSError, ValueError):
-            info = os.stat(source)
+            info = os.stat(path_of(source))
             return f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
     return source if kind in ("path", "hf") else addresses.identity(source)
 
@@ -119,7 +155,7 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
         if uri.startswith(OUTSIDE):
             raise SourceError("no_permission", f"{uri.removeprefix(OUTSIDE)!r} is outside the folder that root names")
         if kind == "path":
-            with open(uri, "rb") as file:
+            with open(path_of(uri), "rb") as file:
                 data = file.read(max_bytes + 1)
         elif kind == "store":
             fs, path = fsspec.core.url_to_fs(uri)
@@ -152,6 +188,21 @@ def _hf_bytes(uri: str, max_bytes: int) -> bytes:
     return read_bytes(image["path"], max_bytes=max_bytes) if image["bytes"] is None else image["bytes"]
 
 
+def open_splits(where: str, revision: str | None = None) -> dict[str, Any]:
+    """The splits of a Hugging Face dataset: on the Hub, a folder (also of `save_to_disk`), a Parquet or Arrow file."""
+    import datasets
+
+    if where.endswith(".arrow") and os.path.isfile(where):
+        return {"train": datasets.Dataset.from_file(where)}
+    if os.path.isfile(where):
+        return datasets.load_dataset("parquet", data_files={"train": where})
+    if os.path.isfile(f"{where}/state.json"):
+        return {"train": datasets.load_from_disk(where)}
+    if os.path.isfile(f"{where}/dataset_dict.json"):
+        return datasets.load_from_disk(where)
+    return datasets.load_dataset(where, revision=revision)
+
+
 @functools.lru_cache(maxsize=8)  # per process: opening takes a second, a row less than a millisecond
 def _hf_column(where: str) -> Any:
     import datasets
@@ -159,12 +210,20 @@ def _hf_column(where: str) -> Any:
     parts = urlsplit(where)
     (split,), (column,), (version,) = (parse_qs(parts.query)[key] for key in ("split", "column", "version"))
     revision = version if parts.netloc else None  # on the Hub the version is the commit
-    rows = datasets.load_dataset(unquote(parts.netloc + parts.path), split=split, revision=revision)
-    if _version(rows) != version:
+    name = unquote(parts.netloc + parts.path)
+    rows = open_splits(name, revision)[split]
+    if _version(name, rows) != version:
         raise SourceError("missing_file", f"{where} is no longer there: the dataset was written again")
     return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
 
-def _version(rows: Any) -> str:
-    """What `datasets` calls this version: the commit on the Hub, a hash of the files' names and times in a folder."""
-    return Path(rows.cache_files[0]["filename"]).parent.name
+def _version(where: str, rows: Any) -> str:
+    """What names this version: of a folder and on the Hub the name that `datasets` has for it, else times and sizes."""
+    files = [Path(cached["filename"]) for cached in rows.cache_files]
+    if os.path.isfile(where):
+        files = [Path(where)]
+    elif not files[0].is_relative_to(where):
+        # In its cache: the commit on the Hub, a hash of the files' names and times in a folder.
+        return files[0].parent.name
+    facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]

@@ -1,45 +1,35 @@
-"""Tables, folders of pictures and Hugging Face datasets, as one Arrow table per split. Nothing is downloaded here.
+"""Tables, folders of pictures and Hugging Face datasets, as one Arrow table per split. Nothing is
+downloaded here.
 
 `uris` says what may stand in the column `source`, and gives the bytes behind it.
 """
 
-import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgprep import dataset, project, words
 from imgprep.io import uris
-from imgprep.rows import tables
+from imgprep.rows import column_types, frames, huggingface, picture_folders, tables
+from imgprep.rows.classes import align_classes
+from imgprep.rows.csv_text import Hints
+from imgprep.rows.huggingface import RESERVED
+from imgprep.rows.image_ids import image_ids
+from imgprep.rows.opened import Opened, check_column, features_of, filled, is_hub_name
+from imgprep.rows.samples import check_count, chosen_rows
 
-RESERVED = (*dataset.COLUMNS, "image_id", "original", "parent_id", "file", "row")  # `index` may be the user's
-PICTURE = re.compile(r"(?i)\.(jpe?g|jpe|mpo|png|gif|bmp|webp|tiff?|avif|hei[cf]|jxl|jp2|psd|p[pgb]m|ico|tga|svs)$")
-HF_FILE = re.compile(r"\.(parquet|arrow|tar)$|(^|/)metadata\.(csv|jsonl)$")  # a folder with one is opened by `datasets`
-
-
-@dataclass
-class _Input:
-    """A split as it was opened. A folder knows its sources at once; in a table they follow from the url_column."""
-
-    where: str
-    table: pa.Table
-    root: str = ""
-    source: Any = None
-    name: Any = None  # what image_id is a hash of: does not change when a folder moves or a signature ends
-    ids: Any = None  # of a Hugging Face dataset that imgprep made
-    features: dict[str, Any] = field(default_factory=dict)  # of a Hugging Face dataset (ClassLabel …)
+HF_FILE = re.compile(
+    r"\.(parquet|arrow|tar)$|(^|/)metadata\.(csv|jsonl)$"
+)  # a folder with one is opened by `datasets`
 
 
 def read(
-    sources: dict[str, str | Path],
+    sources: Any,
     *,
     url_column: str | None = None,
     root: str | Path | None = None,
@@ -48,193 +38,222 @@ def read(
     limit: int | None = None,
     sample: int | None = None,
     stratify: str | None = None,
+    sep: str | None = None,
+    encoding: str | None = None,
 ) -> dict[str, pa.Table]:
-    """One Arrow table per split: `image_id`, the user's columns untouched and in their order, `source`.
+    """One Arrow table per split: `image_id`, the user's columns untouched and in their order,
+    `source`.
 
-    sources: split name -> a table (.csv .tsv .parquet .jsonl, also .gz, also an fsspec URI), a folder of pictures
-        (columns `file_name` and, where there are subfolders, `label`), a Hugging Face dataset (folder or "owner/name").
-    url_column: the table's column of URLs, s3:// az:// gs:// URIs, or paths. A path counts from `root` (default: the
-        table's folder) and must stay inside it. An empty cell keeps its row, with source "".
-    id_column: needs to be in one split only (test.csv has `index`, train.csv has not). Where it is not, the id is a
-        hash of the source, with "-2", "-3" where that appears again in the split.
+    sources: split name -> a table (ENDINGS, also .gz, also an fsspec URI), a folder of pictures
+        (columns `file_name` and, where there are subfolders, `label`), a Hugging Face dataset
+        (folder or "owner/name"), or a table in memory (pandas, Polars, Arrow, `datasets.Dataset`).
+        One of these alone is the split "train".
+    url_column: the table's column of URLs, s3:// az:// gs:// URIs, or paths. A path counts from
+        `root` (default: the table's folder) and must stay inside it. An empty cell keeps its row,
+        with source "".
+    id_column: needs to be in one split only (test.csv has `index`, train.csv has not). Where it is
+        not, the id is a hash of the source, with "-2", "-3" where that appears again in the split,
+        by the order of the rows' cells.
     rename: {"status": "my_status"}; done first, so the other options use the new names.
-    limit, sample: the first rows of each split; then that many of them, spread over the classes of the column
-        `stratify` in proportion, at least one of each. The same rows every time, in input order.
+    limit, sample: the first rows of each split; then that many of them, spread over the classes of
+        the column `stratify` in proportion, at least one of each. The same rows every time, in
+        input order.
+    sep, encoding: of a CSV or TSV. None finds out what parts its columns (, ; | tab) and whether it
+        is UTF-8, UTF-16 or Windows-1252, and says so where it is not the usual.
 
-    A CSV is UTF-8. A column's type is decided over all rows of all splits: int64 or float64 only where every cell that
-    is not empty prints back as it was written, else text. Where a split lacks a column, it is null.
+    A column's type is decided over all rows of all splits: int64 or float64 only where every cell
+    that is not empty prints back as it was written, else text. Where a split lacks a column, it is
+    null. Classes with names (ClassLabel) get one list of names for all splits.
     Raises ValueError, one sentence, for what the user has to mend.
     """
-    for name, n in {"limit": limit, "sample": sample}.items():
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-            raise ValueError(f"{name} is a number of rows, at least 1, not {n!r}")
-    if not sources:
-        raise ValueError("no sources; name at least one, for example {'train': 'train.csv'}")
+    check_count("limit", limit)
+    check_count("sample", sample)
+    wanted = _by_split(sources)
     if root is not None and "://" not in str(root) and not os.path.isdir(project.absolute(root)):
         raise ValueError(f"root {str(root)!r} is not a folder")
-    inputs = [_open(str(where).removeprefix("file://"), split, url_column) for split, where in sources.items()]
-    for name in rename or {}:
-        _known(name, inputs)
+    new_names = rename or {}
+    # The options use the new names; what is opened still has the old ones.
+    old_names = {new: old for old, new in new_names.items()}
+    column = old_names.get(url_column, url_column) if url_column else None
+    text = Hints(sep, encoding)
+    inputs = [_open(where, split, column, text) for split, where in wanted.items()]
+    for name in new_names:
+        check_column(name, inputs)
     for one in inputs:
-        _rename(one, rename or {}, id_column)
+        _rename(one, new_names, id_column)
     for name in filter(None, (id_column, stratify)):
-        _known(name, inputs)
+        check_column(name, inputs)
+    align_classes(inputs)
     types = _types(inputs)
     for one in inputs:
         if one.source is None:
             _locate(one, url_column, types, project.absolute(one.root if root is None else root))
-    chosen = [_chosen(_table(one, types, id_column), limit, sample, stratify) for one in inputs]
-    return dict(zip(sources, chosen, strict=True))
+    read_tables = [_finished(one, types, id_column) for one in inputs]
+    chosen = [chosen_rows(table, limit, sample, stratify) for table in read_tables]
+    return dict(zip(wanted, chosen, strict=True))
 
 
-def _open(where: str, split: str, url_column: str | None) -> _Input:
+read.__doc__ = (read.__doc__ or "").replace("ENDINGS", tables.endings())
+
+
+def given(source: Any) -> dataset.Dataset | dict[str, pa.Table]:
+    """What a verb works on: a dataset folder, or tables as `read` gives them.
+
+    source: a path, a `Dataset`, what `read` gives, or what it takes without options. ValueError for
+    anything else.
+    """
+    if isinstance(source, str | os.PathLike):
+        where = os.fspath(source)
+        return dataset.Dataset(where) if dataset.exists(where) else read({"train": where})
+    if isinstance(source, dataset.Dataset):
+        return source
+    if frames.is_frame(source):
+        is_read = isinstance(source, pa.Table) and {"image_id", "source"} <= set(
+            source.column_names
+        )
+        return {"train": source} if is_read else read({"train": source})
+    if (
+        isinstance(source, Mapping)
+        and source
+        and all(isinstance(one, pa.Table) for one in source.values())
+    ):
+        return dict(source)
+    raise ValueError(
+        "give a path, a Dataset, or give what sources.read gives, {split: table}, "
+        f"not {type(source).__name__} {str(source)[:100]!r}"
+    )
+
+
+def _by_split(sources: Any) -> dict[str, Any]:
+    """split -> source, of what was given."""
+    if isinstance(sources, str | os.PathLike | dataset.Dataset) or frames.is_frame(sources):
+        return {"train": sources}
+    if not isinstance(sources, Mapping):
+        example = "{split: table or folder}, for example {'train': 'train.csv'}"
+        raise ValueError(f"sources is {example}, not {sources!r}")
+    if not sources:
+        raise ValueError("no sources; name at least one, for example {'train': 'train.csv'}")
+    return dict(sources)
+
+
+def _open(source: Any, split: str, url_column: str | None, text: Hints) -> Opened:
+    if isinstance(source, dataset.Dataset):
+        return _open_path(source.folder, split, url_column, text)
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fspath(source).removeprefix("file://"), split, url_column, text)
+    if frames.is_frame(source):
+        return frames.open_frame(source, split, url_column)
+    raise ValueError(
+        f"{split!r} is a path, a name on the Hub or a table in memory "
+        f"(pandas, Polars, Arrow, datasets.Dataset), not {type(source).__name__} {str(source)[:100]!r}"
+    )
+
+
+def _open_path(where: str, split: str, url_column: str | None, text: Hints) -> Opened:
     where = os.path.expanduser(where)
-    if tables.NAME.search(where) and not os.path.isdir(where):
-        folder, slash, _ = where.rpartition("/")
-        return _Input(where, _filled(where, tables.read(where)), root=folder or slash)
+    if tables.is_table(where) and not os.path.isdir(where):
+        return _open_table(where, split, url_column, text)
     try:
         fs, path = fsspec.core.url_to_fs(where)
         exists, is_folder = fs.exists(path), fs.isdir(path)
     except Exception as e:  # every store has errors of its own
         raise ValueError(f"{where} cannot be opened: {type(e).__name__}: {words.line(e)}") from e
     if not exists:
-        # "data/pictures" could be a name on the Hub, but beside a folder "data" it is a typing error.
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", where) and not os.path.isdir(where.split("/")[0]):
-            return _open_hf(where, split, url_column)
+        # "data/pictures" could be a name on the Hub, but beside a folder "data" it is a typing
+        # error.
+        if is_hub_name(where) and not os.path.isdir(where.split("/")[0]):
+            return huggingface.open_dataset(where, split, url_column)
         raise ValueError(words.missing(where))
     if not is_folder:
-        raise ValueError(words.unknown(where))
-    path = path.rstrip("/")
-    names = sorted(found[len(path) + 1 :] for found in fs.find(path))
-    names = [name for name in names if not re.search(r"(^|/)\.", name)]
+        raise ValueError(tables.unknown(where))
+    names = picture_folders.file_names(where)
     if any(map(HF_FILE.search, names)):
-        return _open_hf(where, split, url_column)
-    pictures = pa.array([name for name in names if PICTURE.search(name)], pa.string())
-    columns = {"file_name": pictures}
-    if pc.any(pc.match_substring(pictures, "/")).as_py():
-        columns["label"] = pc.replace_substring_regex(pictures, r"^([^/]*)/.*|^.*", r"\1")
-    source = pc.binary_join_element_wise(project.absolute(where), pictures, "/")
-    return _Input(where, _filled(where, pa.table(columns), "pictures in it"), source=source, name=pictures)
+        return huggingface.open_dataset(where, split, url_column)
+    return picture_folders.open_pictures(where, split, names)
 
 
-def _open_hf(where: str, split: str, url_column: str | None) -> _Input:
-    import datasets  # takes seconds to import
-
-    try:
-        found = datasets.load_dataset(where)
-    except Exception as e:
-        raise ValueError(f"{where} does not open as a Hugging Face dataset: {words.line(e)}") from e
-    if split not in found and len(found) > 1:
-        raise ValueError(f"{where} has no split {split!r}; it has: {', '.join(found)}")
-    part = split if split in found else next(iter(found))
-    rows, features = _filled(where, found[part].data.table), dict(found[part].features)
-    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    if url_column in features and url_column not in images:
-        return _Input(where, rows, root=where, features=features)
-    if url_column not in images and len(images) != 1:
-        raise ValueError(
-            f"{where} has {len(images)} columns of pictures; name one as url_column: {', '.join(features)}"
-        )
-    column = url_column if url_column in images else images[0]
-    del features[column]
-    ids = None
-    if {"image_id", "source", "status"} <= set(features):  # made by imgprep: its own columns are made again
-        ids, features = rows["image_id"], {n: feature for n, feature in features.items() if n not in RESERVED}
-    number = pa.array(range(rows.num_rows), pa.int64()).cast(pa.string())
-    source = pc.binary_join_element_wise(uris.hf_rows(where, part, column, found[part]), number, "")
-    name = pc.binary_join_element_wise(f"{part}#", number, "")
-    return _Input(where, rows.select(list(features)), source=source, name=name, ids=ids, features=features)
+def _open_table(where: str, split: str, url_column: str | None, text: Hints) -> Opened:
+    is_text = tables.is_text(where)
+    table = filled(where, tables.read_table(where, sep=text.sep, encoding=text.encoding))
+    asked = table.column_names if url_column is None else [url_column]
+    kinds = [table.schema.field(name).type for name in asked if name in table.column_names]
+    if any(map(huggingface.is_picture_type, kinds)) and os.path.isfile(where):
+        return huggingface.open_dataset(where, split, url_column)
+    folder, slash, _ = where.rpartition("/")
+    return Opened(where, table, root=folder or slash, features=features_of(table), is_text=is_text)
 
 
-def _filled(where: str, table: pa.Table, what: str = "rows") -> pa.Table:
-    if not table.num_rows:
-        raise ValueError(f"{where} has no {what}")
-    return table
-
-
-def _known(name: str, inputs: list[_Input]) -> None:
-    columns = list(dict.fromkeys(n for one in inputs for n in one.table.column_names))
-    if name not in columns:
-        raise ValueError(words.no_column(name, columns, ", ".join(one.where for one in inputs)))
-
-
-def _rename(one: _Input, rename: dict[str, str], id_column: str | None) -> None:
+def _rename(one: Opened, rename: dict[str, str], id_column: str | None) -> None:
     names = [rename.get(name, name) for name in one.table.column_names]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise ValueError(f"{one.where} has two columns named {twice[0]!r}; give each its own name")
     if "" in names:
-        raise ValueError(f"column {names.index('') + 1} of {one.where} has no name; give rename={{'': 'number'}}")
-    taken = [name for name in names if name in RESERVED and (name, id_column) != ("image_id", "image_id")]
+        raise ValueError(
+            f"column {names.index('') + 1} of {one.where} has no name; give rename={{'': 'number'}}"
+        )
+    taken = [
+        name for name in names if name in RESERVED and (name, id_column) != ("image_id", "image_id")
+    ]
     if taken:
         fix = {name: f"my_{name}" for name in taken}
-        raise ValueError(f"{one.where} has a column {taken[0]!r}, a name that imgprep needs; give rename={fix}")
+        raise ValueError(
+            f"{one.where} has a column {taken[0]!r}, a name that imgprep needs; give rename={fix}"
+        )
     one.table = one.table.rename_columns(names)
     one.features = {rename.get(name, name): feature for name, feature in one.features.items()}
 
 
-def _types(inputs: list[_Input]) -> dict[str, pa.DataType]:
+def _types(inputs: list[Opened]) -> dict[str, pa.DataType]:
     types = {}
-    for name in dict.fromkeys(n for one in inputs for n in one.table.column_names if n != "image_id"):
+    names = dict.fromkeys(name for one in inputs for name in one.table.column_names)
+    for name in names:
+        if name == "image_id":
+            continue
         having = [one for one in inputs if name in one.table.column_names]
-        is_text = [tables.is_text(one.where) for one in having]
-        types[name] = tables.unified(name, [one.table[name] for one in having], is_text)
+        is_text = [one.is_text and name not in one.typed_here for one in having]
+        types[name] = column_types.unified(name, [one.table[name] for one in having], is_text)
     return types
 
 
-def _locate(one: _Input, url_column: str | None, types: dict[str, pa.DataType], root: str) -> None:
+def _locate(one: Opened, url_column: str | None, types: dict[str, pa.DataType], root: str) -> None:
     """Sets source and name from the cells of the url_column."""
     if url_column is None:
         columns = ", ".join(one.table.column_names)
         raise ValueError(f"url_column says which column holds the URLs; {one.where} has: {columns}")
-    _known(url_column, [one])
+    check_column(url_column, [one])
     kind = types[url_column]
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not column_types.is_text_type(kind):
         raise ValueError(f"column {url_column!r} of {one.where} holds {kind}, not URLs or paths")
     one.source, one.name = uris.locate(one.table[url_column], root)
 
 
-def _image_ids(one: _Input, id_column: str | None) -> pa.Array | pa.ChunkedArray:
-    if id_column in one.table.column_names:
-        ids = pc.fill_null(one.table[id_column].cast(pa.string()), "")
-        empty = pc.index(ids, "").as_py()
-        if empty >= 0:
-            raise ValueError(f"row {empty + 1} of {one.where} has no {id_column!r}, which id_column names")
-        again = ids.to_pandas()[lambda ids: ids.duplicated()].unique()
-        if len(again):
-            some = ", ".join(map(repr, again[:3]))
-            raise ValueError(f"{len(again)} ids of {one.where} appear more than once in {id_column!r}: {some} …")
-        return ids
-    if one.ids is not None:
-        return one.ids
-    names = one.name.to_pandas()
-    again = names.groupby(names).cumcount()
-    ids = names.map(lambda name: hashlib.sha256(name.encode()).hexdigest()[:16])
-    ids[again > 0] += "-" + (again[again > 0] + 1).astype(str)
-    return pa.array(ids, pa.string())
+def _finished(one: Opened, types: dict[str, pa.DataType], id_column: str | None) -> pa.Table:
+    columns = {}
+    for name, type_ in types.items():
+        has_it = name in one.table.column_names
+        columns[name] = (
+            column_types.typed(one.table[name], type_)
+            if has_it
+            else pa.nulls(one.table.num_rows, type_)
+        )
+    table = pa.table({"image_id": image_ids(one, id_column), **columns, "source": one.source})
+    return table.replace_schema_metadata(_metadata(one.features, table.schema))
 
 
-def _table(one: _Input, types: dict[str, pa.DataType], id_column: str | None) -> pa.Table:
-    rows, has = one.table.num_rows, one.table.column_names
-    columns = {n: tables.typed(one.table[n], t) if n in has else pa.nulls(rows, t) for n, t in types.items()}
-    table = pa.table({"image_id": _image_ids(one, id_column), **columns, "source": one.source})
-    if not one.features:
-        return table.replace_schema_metadata(None)
-    import datasets
+def _metadata(features: dict[str, Any], schema: pa.Schema) -> dict[bytes, bytes] | None:
+    """The features of the columns, as `datasets` writes them; without those of columns that have
+    another type now.
+    """
+    if not features:
+        return None
+    # It takes seconds to import.
+    from datasets import Features
 
-    return table.replace_schema_metadata(datasets.Features(one.features).arrow_schema.metadata)
-
-
-def _chosen(table: pa.Table, limit: int | None, sample: int | None, stratify: str | None) -> pa.Table:
-    """The first `limit` rows, then `sample` of them, in their order."""
-    table = table.slice(0, limit)
-    if sample is None or sample >= table.num_rows:
-        return table
-    # By a hash of its id, so that a row stays in the sample when others come and go.
-    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in table["image_id"].to_pylist()]
-    classes = table[stratify].to_pandas().astype(str) if stratify else np.zeros(table.num_rows)
-    by_class = pd.Series(np.frombuffer(b"".join(digests), np.uint64)).groupby(classes, dropna=False)
-    place, size = by_class.rank("first"), by_class.transform("size")
-    # The first of each class, of large classes first; then the same share of all.
-    order = np.lexsort((-size, np.where(place == 1, 0, place / size)))
-    return table.take(np.sort(order[:sample]))
+    storage = Features(features).arrow_schema
+    kept = {
+        name: one
+        for name, one in features.items()
+        if schema.field(name).type == storage.field(name).type
+    }
+    return Features(kept).arrow_schema.metadata

@@ -1,138 +1,261 @@
-"""CSV, TSV, Parquet and JSONL files as Arrow tables, and the types of their columns.
+"""Files that are tables, as Arrow: a reader per file ending. What is said of endings anywhere
+follows from TABLE_FORMS.
 
 The cells of a CSV are read as text: "NA" and "007" are what they are, an empty cell is "".
 """
 
-import io
 import json
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from typing import IO, Any, NamedTuple
 
 import fsspec
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from imgprep.words import line, missing, unknown
+from imgprep.rows import column_types, csv_text
+from imgprep.words import line, missing, say
 
-NAME = re.compile(r"\.(csv|tsv|parquet|jsonl)(\.gz)?$", re.IGNORECASE)
+TOP_BYTES = 1 << 20  # of a CSV: enough to hold its header
+JSON_BLOCK = 32 << 20  # the longest row of a JSONL file that can be read
+LARGE_NUMBER = re.compile(rb"[:\[,]\s*-?\d{19,}\s*[,\]}]")  # may be one that 64 bits do not hold
+INT64 = range(-(2**63), 2**63)
+# What a spreadsheet takes for a formula, also in full-width signs and behind spaces; -5 is none.
+FORMULA = r"^\s*[=@+\-＝＠＋－]|^[\t\r]"
+PLAIN_NUMBER = r"^\s*[+\-]?[0-9.,]+([eE][+\-]?[0-9]+)?\s*$"
+
+
+class Form(NamedTuple):
+    """What a file ending means. Sentences about the content are appended to `notes`."""
+
+    read: Callable[
+        ..., pa.Table
+    ]  # (data: bytes, notes: list[str]); of text also sep= and encoding=
+    names: Callable[[IO[bytes]], list[str]] | None = (
+        None  # the columns from its top; None: it is read for them
+    )
+    is_text: bool = False  # its cells are text without types
+
+
+def read_table(
+    where: str, *, sep: str | None = None, encoding: str | None = None, quiet: bool = False
+) -> pa.Table:
+    """All rows of a table file (a path or an fsspec URI; .gz too). The cells of a CSV or TSV are
+    strings, never null.
+
+    sep, encoding: of a CSV or TSV; None finds out, and says so where it is not the usual (quiet:
+        does not say).
+    Raises ValueError, one sentence with the file and where known the line, for a file that is
+    missing, damaged …
+    """
+    form, is_packed = form_of(where)
+    if form is None:
+        raise ValueError(unknown(where))
+    options = {"sep": sep, "encoding": encoding} if form.is_text else {}
+    notes: list[str] = []
+    try:
+        with fsspec.open(where, "rb", compression="gzip" if is_packed else None) as file:
+            data = file.read()
+        table, more = column_types.plain(form.read(data, notes, **options))
+    except FileNotFoundError as e:
+        raise ValueError(missing(where)) from e
+    except Exception as e:  # every store, pandas and pyarrow have errors of their own
+        kind = "" if type(e) is ValueError else f"{type(e).__name__}: "
+        raise ValueError(f"{where} cannot be read: {kind}{line(e)}") from e
+    for note in () if quiet else (*notes, *more):
+        say(f"{where}: {note}")
+    return table
+
+
+def known_columns(where: str) -> list[str]:
+    """The column names of a table file on this machine, where they can be known without reading it
+    all; else [].
+    """
+    form, is_packed = form_of(where)
+    if form is None or not os.path.isfile(where):
+        return []
+    # What is wrong with it is said by `read_table`.
+    with (
+        suppress(Exception),
+        fsspec.open(where, "rb", compression="gzip" if is_packed else None) as file,
+    ):
+        return form.names(file) if form.names else form.read(file.read(), []).column_names
+    return []
+
+
+def form_of(where: str) -> tuple[Form | None, bool]:
+    """(what the ending of a name means, whether .gz stands behind it); (None, …) where it is no
+    table's.
+    """
+    name = where.lower()
+    is_packed = name.endswith(".gz")
+    ending = os.path.splitext(name.removesuffix(".gz"))[1]
+    return TABLE_FORMS.get(ending), is_packed
+
+
+def is_table(where: str) -> bool:
+    """Does this name a file that `read_table` reads?"""
+    return form_of(where)[0] is not None
 
 
 def is_text(where: str) -> bool:
     """Does this name a file whose cells are text without types?"""
-    match = NAME.search(where)
-    return bool(match) and match[1].lower() in ("csv", "tsv")
+    form, _ = form_of(where)
+    return form is not None and form.is_text
 
 
-def read(where: str) -> pa.Table:
-    """All rows of a table file (a path or an fsspec URI; .gz too). The cells of a CSV or TSV are strings, never null.
+def endings() -> str:
+    """The file endings as people list them: ".csv, .tsv, .parquet or .jsonl"."""
+    *most, last = TABLE_FORMS
+    return f"{', '.join(most)} or {last}"
 
-    Raises ValueError, one sentence with the file and where known the line, for a file that is missing, not UTF-8 …
+
+def unknown(where: str) -> str:
+    """The sentence for a file whose name does not say what it is."""
+    return f"{where} is no table that can be read; give a {endings()} file (also .gz), or a folder"
+
+
+def to_csv(table: pa.Table, *, escape_formulas: bool = False) -> bytes:
+    """The table as CSV: UTF-8, text in quotes, null is an empty cell, lists and dicts are JSON. No
+    columns of bytes.
+
+    escape_formulas: put ' before text that a spreadsheet would run. Numbers such as -5 stay.
     """
-    match = NAME.search(where)
-    if not match:
-        raise ValueError(unknown(where))
-    kind = match[1].lower()
-    try:
-        with fsspec.open(where, "rb", compression="gzip" if match[2] else None) as file:
-            data = file.read()
-        if kind in ("csv", "tsv"):
-            return _text_cells(data, "\t" if kind == "tsv" else ",")
-        return pq.read_table(pa.BufferReader(data)) if kind == "parquet" else _jsonl(data)
-    except FileNotFoundError as e:
-        raise ValueError(missing(where)) from e
-    except Exception as e:  # every store, pandas and pyarrow have errors of their own
-        raise ValueError(f"{where} cannot be read: {type(e).__name__}: {line(e)}") from e
-
-
-def header(where: str) -> list[str]:
-    """The column names of a CSV, TSV or Parquet file on this machine, read from its top; else []."""
-    match = NAME.search(where)
-    if not match or match[1].lower() == "jsonl" or not os.path.isfile(where):
-        return []
-    with suppress(Exception), fsspec.open(where, "rb", compression="gzip" if match[2] else None) as file:
-        if match[1].lower() == "parquet":
-            return pq.read_schema(file).names
-        rows = pd.read_csv(file, sep="\t" if match[1].lower() == "tsv" else ",", header=None, nrows=1, dtype=str,
-                           na_filter=False)  # fmt: skip
-        return rows.iloc[0].tolist()
-    return []  # what is wrong with it is said by `read`
-
-
-def to_csv(table: pa.Table) -> bytes:
-    """The table as CSV: UTF-8, text in quotes, null is an empty cell, lists and dicts are JSON. No columns of bytes."""
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if "binary" in str(column.type):
             continue
         if pa.types.is_nested(column.type):
-            values = column.to_pylist()
-            column = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in values]
+            column = column_types.as_json(column)
+        if escape_formulas and column_types.is_text_type(column.type):
+            column = _escaped(column)
         columns[name] = column
     out = pa.BufferOutputStream()
     pa.csv.write_csv(pa.table(columns), out)
     return out.getvalue().to_pybytes()
 
 
-def unified(name: str, columns: list[pa.ChunkedArray], text: list[bool]) -> pa.DataType:
-    """The one type for a column that comes from several files. text[i]: columns[i] are cells of a CSV.
+def _escaped(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    is_formula = pc.match_substring_regex(column, FORMULA)
+    is_number = pc.match_substring_regex(column, PLAIN_NUMBER)
+    quoted = pc.binary_join_element_wise("'", column, "")
+    return pc.if_else(pc.and_not(is_formula, is_number), quoted, column)
 
-    Raises ValueError when a list or a struct would have to become text.
+
+# Readers ------------------------------------------------------------------------------------------
+
+
+def read_csv(
+    data: bytes,
+    notes: list[str],
+    *,
+    usual: str = ",",
+    sep: str | None = None,
+    encoding: str | None = None,
+) -> pa.Table:
+    """The cells of a CSV as text. usual: what parts its columns where nothing speaks against it."""
+    made = csv_text.dialect(data, usual, sep=sep, encoding=encoding)
+    table = csv_text.text_cells(made)
+    notes += made.notes
+    return table
+
+
+def read_tsv(data: bytes, notes: list[str], **options: Any) -> pa.Table:
+    """As `read_csv`, of columns that are parted by tabs."""
+    return read_csv(data, notes, usual="\t", **options)
+
+
+def read_parquet(data: bytes, notes: list[str]) -> pa.Table:
+    """A Parquet file."""
+    return pq.read_table(pa.BufferReader(data))
+
+
+def read_jsonl(data: bytes, notes: list[str]) -> pa.Table:
+    """One JSON object per line. Dates stay text; so do the numbers of a column where one needs more
+    than 64 bits.
     """
-    cells = [c for c, is_cells in zip(columns, text, strict=True) if is_cells]
-    types = [c.type for c, is_cells in zip(columns, text, strict=True) if not is_cells]
-    types = [t.value_type if pa.types.is_dictionary(t) else t for t in types] + ([_number(cells)] if cells else [])
-    try:
-        found = pa.unify_schemas([pa.schema([(name, t)]) for t in types], promote_options="permissive").field(0).type
-    except pa.ArrowTypeError as e:
-        if any(pa.types.is_nested(t) for t in types):
-            raise ValueError(line(e)) from e
-        found = pa.string()
-    return pa.string() if pa.types.is_null(found) else found
-
-
-def typed(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
-    """The column as this type; an empty cell of text becomes null where the type is a number."""
-    if pa.types.is_string(column.type) and pa.types.is_primitive(type_):
-        column = pc.if_else(pc.equal(column, ""), None, column)
-    return column if column.type == type_ else column.cast(type_)
-
-
-def _number(cells: list[pa.ChunkedArray]) -> pa.DataType:
-    """A number is only what prints back as it was written: "007", "+1", "1_000" and "1.50" stay text."""
-    column = pa.chunked_array([chunk for c in cells for chunk in c.chunks], pa.string())
-    column = column.filter(pc.not_equal(column, ""))
-    if len(column):
-        with suppress(pa.ArrowInvalid):
-            if column.cast(pa.int64()).cast(pa.string()).equals(column):
-                return pa.int64()
-        with suppress(pa.ArrowInvalid):
-            numbers = column.cast(pa.float64())
-            written = zip(numbers.to_pylist(), column.to_pylist(), strict=True)
-            is_exact = all(repr(n).removesuffix(".0") == text.removesuffix(".0") for n, text in written)
-            if is_exact and pc.all(pc.is_finite(numbers)).as_py():  # "nan" and "inf" are words
-                return pa.float64()
-    return pa.string()
-
-
-def _text_cells(data: bytes, delimiter: str) -> pa.Table:
-    # The header is read as a row, so that names come as they are, also twice.
-    cells = pd.ArrowDtype(pa.string())
-    frame = pd.read_csv(io.BytesIO(data), sep=delimiter, header=None, dtype=cells, na_filter=False)
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    return table.slice(1).rename_columns([column[0].as_py() for column in table.columns])
-
-
-def _jsonl(data: bytes) -> pa.Table:
-    options = pa.json.ReadOptions(block_size=32 << 20)  # the longest row that can be read
+    if data.startswith(tuple(csv_text.BYTE_ORDER_MARKS)):
+        data = csv_text.decoded(data)[0].encode()
+    options = pa.json.ReadOptions(block_size=JSON_BLOCK)
     table = pa.json.read_json(pa.BufferReader(data), options)
     dates = [pa.field(f.name, pa.string()) for f in table.schema if pa.types.is_timestamp(f.type)]
-    if not dates:
-        return table
-    # pyarrow takes "2026-01-31" for a time; the user wrote text.
-    as_text = pa.json.ParseOptions(explicit_schema=pa.schema(dates))
-    return pa.json.read_json(pa.BufferReader(data), options, as_text)
+    if dates:
+        # pyarrow takes "2026-01-31" for a time; the user wrote text.
+        as_text = pa.json.ParseOptions(explicit_schema=pa.schema(dates))
+        table = pa.json.read_json(pa.BufferReader(data), options, as_text)
+    if LARGE_NUMBER.search(data):
+        table = _with_large_numbers(table, data, notes)
+    return table
+
+
+def _with_large_numbers(table: pa.Table, data: bytes, notes: list[str]) -> pa.Table:
+    """The table; where numbers lost digits as floats, the column is the text that was written."""
+    lines = [one for one in data.splitlines() if one.strip()]
+    rows = [json.loads(one, parse_int=_Digits, parse_float=_Digits) for one in lines]
+    for place, name in enumerate(table.column_names):
+        cells = [row.get(name) for row in rows]
+        if not any(map(_is_large, cells)):
+            continue
+        column = pa.array([None if cell is None else _written(cell) for cell in cells], pa.string())
+        table = table.set_column(place, name, column)
+        notes.append(
+            f"column {name!r} has numbers of more than 64 bits: it stays text, as it is written"
+        )
+    return table
+
+
+class _Digits(str):
+    """A number as it stands in the file."""
+
+
+def _is_large(cell: Any) -> bool:
+    """Is there a whole number in this cell, however deep, that 64 bits do not hold?"""
+    if isinstance(cell, dict):
+        return any(map(_is_large, cell.values()))
+    if isinstance(cell, list):
+        return any(map(_is_large, cell))
+    is_whole = isinstance(cell, _Digits) and cell.removeprefix("-").isdecimal()
+    return is_whole and int(cell) not in INT64
+
+
+def _written(cell: Any) -> str:
+    return str(cell) if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+
+
+def csv_names(file: IO[bytes], usual: str = ",") -> list[str]:
+    """The column names of a CSV."""
+    top = file.read(TOP_BYTES)
+    if len(top) == TOP_BYTES:
+        # No letter is cut in two.
+        top = top[: top.rfind(b"\n") + 1]
+    return csv_text.column_names(csv_text.dialect(top, usual))
+
+
+def tsv_names(file: IO[bytes]) -> list[str]:
+    """The column names of a TSV."""
+    return csv_names(file, "\t")
+
+
+def parquet_names(file: IO[bytes]) -> list[str]:
+    """The column names of a Parquet file."""
+    return pq.read_schema(file).names
+
+
+def no_names(file: IO[bytes]) -> list[str]:
+    """Of a JSONL file: a column may begin in its last line."""
+    return []
+
+
+# To add a type of table, add a line: its columns are checked before a run, and the sentences name
+# it.
+TABLE_FORMS = {
+    ".csv": Form(read_csv, csv_names, is_text=True),
+    ".tsv": Form(read_tsv, tsv_names, is_text=True),
+    ".parquet": Form(read_parquet, parquet_names),
+    ".jsonl": Form(read_jsonl, no_names),
+}

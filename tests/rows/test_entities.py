@@ -58,11 +58,23 @@ def test_what_people_write(value, entity, values, unit):
 @pytest.mark.parametrize(
     ("value", "entity", "values", "unit", "problem"),
     [
-        ("0.5 horsepower", "wattage", [0.5], "horsepower", "wattage allows kilowatt, watt; not 'horsepower'"),
+        (
+            "0.5 horsepower",
+            "wattage",
+            [0.5],
+            "horsepower",
+            "wattage allows kilowatt, watt; not 'horsepower'",
+        ),
         ("5 gram", "voltage", [5], "gram", "voltage allows kilovolt, millivolt, volt; not 'gram'"),
         ("6.75 blobs", "wattage", [6.75], "blobs", "wattage allows kilowatt, watt; not 'blobs'"),
         ("5 ft 3 in", "width", [5, 3], "foot, inch", "more than one unit: foot, inch"),
-        ("500 g to 1 kg", "item_weight", [500, 1], "gram, kilogram", "more than one unit: gram, kilogram"),
+        (
+            "500 g to 1 kg",
+            "item_weight",
+            [500, 1],
+            "gram, kilogram",
+            "more than one unit: gram, kilogram",
+        ),
         ("500", "item_weight", [500], "", "no unit"),
         ("gram", "item_weight", [], "", "no number in 'gram'"),
         ("1,2,3 gram", "item_weight", [], "gram", "'1,2,3 gram' is no number"),
@@ -70,11 +82,22 @@ def test_what_people_write(value, entity, values, unit):
         ("about 5 gram", "item_weight", [5], "gram", "'about' stands before the number"),
         ("", "item_weight", [], "", "empty"),
         (None, "item_weight", [], "", "empty"),
-        ("5 gram", "weight", [5], "gram", f"no entity 'weight'; the table has: {', '.join(entities.UNITS)}"),
+        (
+            "5 gram",
+            "weight",
+            [5],
+            "gram",
+            f"no entity 'weight'; the table has: {', '.join(entities.UNITS)}",
+        ),
     ],
 )
 def test_what_is_not_allowed_says_why(value, entity, values, unit, problem):
-    assert parse(value, entity) == {"values": values, "unit": unit, "allowed": False, "problem": problem}
+    assert parse(value, entity) == {
+        "values": values,
+        "unit": unit,
+        "allowed": False,
+        "problem": problem,
+    }
 
 
 def test_the_table_of_units_can_be_edited():
@@ -93,7 +116,9 @@ def test_every_unit_of_the_table_is_read_in_the_singular_and_the_plural():
 
 
 def test_problems_are_the_rows_that_are_not_allowed():
-    table = pa.table({"entity_name": ["wattage", "wattage", "width"], "entity_value": ["5 watt", "1 hp", ""]})
+    table = pa.table(
+        {"entity_name": ["wattage", "wattage", "width"], "entity_value": ["5 watt", "1 hp", ""]}
+    )
     assert entities.problems(table).values.tolist() == [
         [1, "wattage", "1 hp", "wattage allows kilowatt, watt; not 'horsepower'"],
         [2, "width", "", "empty"],
@@ -110,7 +135,15 @@ def test_the_units_are_those_of_the_challenge(corpus):
 @pytest.mark.parametrize(
     ("name", "rows", "refused"),
     [
-        ("train", 1106, {("item_volume", "ounce"): 1, ("item_weight", "millilitre"): 3, ("wattage", "horsepower"): 3}),
+        (
+            "train",
+            1106,
+            {
+                ("item_volume", "ounce"): 1,
+                ("item_weight", "millilitre"): 3,
+                ("wattage", "horsepower"): 3,
+            },
+        ),
         ("train_with_ocr_text", 2639, {("item_volume", "ounce"): 5, ("wattage", "horsepower"): 2}),
     ],
 )
