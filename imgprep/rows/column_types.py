@@ -109,7 +109,7 @@ def as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def is_text_type(type_: pa.DataType) -> bool:
     """Does a column of this type hold text, of whatever length?"""
-    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _fields(type_: pa.DataType) -> list[pa.Field]:

@@ -146,7 +146,7 @@ def _normalised(text: str) -> str:
     return re.sub(r"\[[^]]*\]", lambda m: m[0].replace(",", ";"), text).strip()
 
 
-def _unit_names(text: str, matches: list[re.Match], allowed: list[str]) -> list[str]:
+def _unit_names(text: str, matches: list[re.Match[str]], allowed: list[str]) -> list[str]:
     """The units that stand behind the numbers, each once."""
     after = [text[one.end() : following.start()] for one, following in pairwise(matches)]
     if matches:
@@ -155,7 +155,7 @@ def _unit_names(text: str, matches: list[re.Match], allowed: list[str]) -> list[
     return list(dict.fromkeys(_unit(word, allowed) for word in words if word))
 
 
-def _values_of(match: re.Match) -> list[float]:
+def _values_of(match: re.Match[str]) -> list[float]:
     whole, over, under, decimal = match.groups()
     if decimal is None:
         if int(over) < int(under):

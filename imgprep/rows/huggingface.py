@@ -77,7 +77,7 @@ def is_picture_type(type_: pa.DataType) -> bool:
     """The Arrow type of encoded pictures: bytes, or a struct of bytes and path."""
     if pa.types.is_struct(type_):
         return {type_.field(place).name for place in range(type_.num_fields)} == {"bytes", "path"}
-    return pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
 
 
 def _picture_column(

@@ -256,4 +256,5 @@ def _metadata(features: dict[str, Any], schema: pa.Schema) -> dict[bytes, bytes]
         for name, one in features.items()
         if schema.field(name).type == storage.field(name).type
     }
-    return Features(kept).arrow_schema.metadata
+    metadata: dict[bytes, bytes] = Features(kept).arrow_schema.metadata
+    return metadata

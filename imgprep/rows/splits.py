@@ -198,4 +198,5 @@ def _away(classes: np.ndarray, places: np.ndarray, shares: np.ndarray) -> float:
     """How many rows would have to move for every class to have exactly these shares."""
     counts = np.zeros((classes.max(initial=0) + 1, len(shares)))
     np.add.at(counts, (classes, places), 1)
-    return abs(counts - counts.sum(1, keepdims=True) * shares).sum() / 2
+    exact = counts.sum(1, keepdims=True) * shares
+    return float(abs(counts - exact).sum() / 2)

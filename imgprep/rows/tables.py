@@ -137,7 +137,7 @@ def to_csv(table: pa.Table, *, escape_formulas: bool = False) -> bytes:
         columns[name] = column
     out = pa.BufferOutputStream()
     pa.csv.write_csv(pa.table(columns), out)
-    return out.getvalue().to_pybytes()
+    return bytes(out.getvalue())
 
 
 def _escaped(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -243,7 +243,7 @@ def tsv_names(file: IO[bytes]) -> list[str]:
 
 def parquet_names(file: IO[bytes]) -> list[str]:
     """The column names of a Parquet file."""
-    return pq.read_schema(file).names
+    return list(pq.read_schema(file).names)
 
 
 def no_names(file: IO[bytes]) -> list[str]:
