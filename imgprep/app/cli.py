@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imgprep import __version__
+from imgprep.serve.commands import add_serve
 
 EPILOG = """\
 examples:
@@ -93,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--tag", metavar="NAME", help="a name for this version")
     publish.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     publish.set_defaults(command=_publish)
+
+    add_serve(commands)
 
     lab = commands.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
     lab.add_argument("options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899")

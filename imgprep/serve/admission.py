@@ -1,0 +1,128 @@
+"""Who may come in, decided before a body is read: bytes in flight are bounded, bodies capped, slow ones let go."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from imgprep.serve.answers import Refusal
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
+LINGER_S = 5
+
+
+class _Stop(BaseException):
+    """Ends the app below from inside its `receive`: it must not be caught there as an Exception."""
+
+    def __init__(self, refusal: Refusal):
+        self.refusal = refusal
+
+
+class Admission:
+    """ASGI: the budget of bytes in flight.
+
+    max_bytes: of one body. in_flight_bytes: of all bodies together; one that declares no length counts as the largest.
+    read_s: for a body, and its bytes over slowest_bytes_s more.
+    """
+
+    def __init__(
+        self,
+        app: Callable,
+        *,
+        max_bytes: int = 20_000_000,
+        in_flight_bytes: int = 256_000_000,
+        read_s: float = 10,
+        slowest_bytes_s: float = 20_000,
+    ):
+        self.app = app
+        self.max_bytes = max_bytes
+        self.room = in_flight_bytes
+        self.in_flight_bytes = in_flight_bytes
+        self.read_s = read_s
+        self.slowest_bytes_s = slowest_bytes_s
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in BODYLESS:
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        asked = int(declared) if declared.isdigit() else self.max_bytes
+        if asked > self.max_bytes:
+            await refuse(send, self._too_large())
+            return
+        if asked > self.room:
+            told = Refusal("busy", "too many uploads at once", retry_after_s=1)
+            await refuse(send, told)
+            await _linger(receive)
+            return
+        self.room -= asked
+        try:
+            await self._admitted(scope, receive, send, asked)
+        finally:
+            self.room += asked
+
+    async def _admitted(self, scope: Message, receive: Receive, send: Send, asked: int) -> None:
+        """The app below, its body counted and timed."""
+        now = asyncio.get_running_loop().time
+        until = now() + self.read_s + asked / self.slowest_bytes_s
+        seen = 0
+        is_read = False
+        has_begun = False
+
+        async def counted() -> Message:
+            nonlocal seen, is_read
+            if is_read:  # what comes now is a disconnect, which has no deadline
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise _Stop(Refusal("too_slow", "the body came too slowly")) from None
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                is_read = not message.get("more_body", False)
+                if seen > self.max_bytes:
+                    raise _Stop(self._too_large())
+            return message
+
+        async def told(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, told)
+        except _Stop as stop:
+            if not has_begun:
+                await refuse(send, stop.refusal)
+
+    def _too_large(self) -> Refusal:
+        return Refusal("too_large", f"at most {self.max_bytes:,} bytes")
+
+
+async def _linger(receive: Receive) -> None:
+    """Read on for a moment: who is cut off while it sends sees a reset, and not the answer."""
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body"):
+                pass
+    except TimeoutError:
+        pass
+
+
+async def refuse(send: Send, refusal: Refusal) -> None:
+    """Send a refusal as a whole answer."""
+    body = json.dumps(refusal.body()).encode()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "x-content-type-options": "nosniff",
+        "connection": "close",
+        **refusal.all_headers(),
+    }
+    raw = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,63 @@
+"""`imgprep serve`: the command's options are the fields of `Settings`."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from imgprep.words import say
+
+
+def add_serve(commands: Any) -> None:
+    """The command `serve` for the parser of `imgprep`."""
+    serve = commands.add_parser("serve", help="serve picture functions and an album of pictures over HTTP")
+    serve.add_argument(
+        "functions",
+        nargs="*",
+        metavar="MODULE:FUNCTION",
+        help="your own functions, beside those that come with imgprep",
+    )
+    serve.add_argument("--out", default="data/media", help="folder of records and pictures (data/media)")
+    serve.add_argument("--records", metavar="ADDRESS", help="mongodb://host/db, or a SQLite file")
+    serve.add_argument("--store", metavar="URI", help="s3://, az://, gs:// or a folder for the pictures")
+    serve.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--workers", type=int, help="processes; one per core unless given")
+    serve.add_argument("--timeout-s", type=float, default=20, help="for one picture (20)")
+    serve.add_argument("--max-bytes", type=int, default=20_000_000, help="of one upload (20,000,000)")
+    serve.add_argument("--keys-file", metavar="FILE", help="lines name:role:sha256, role read or write")
+    serve.add_argument("--keys-env", metavar="NAME", help="the variable that holds such lines")
+    serve.add_argument("--secrets-env", metavar="NAME", help="the variable with secrets that sign addresses")
+    serve.add_argument("--rate", type=float, metavar="N", help="requests a second of one key")
+    serve.add_argument("--keep-metadata", action="store_true", help="keep EXIF and GPS of what is uploaded")
+    serve.add_argument("--open", dest="is_open", action="store_true", help="listen publicly without keys")
+    serve.set_defaults(command=run_serve)
+
+
+def run_serve(options: argparse.Namespace) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    try:
+        from imgprep.serve.server import serve_forever
+        from imgprep.serve.service import Settings
+    except ModuleNotFoundError as e:
+        packages = "fastapi uvicorn python-multipart prometheus-client"
+        raise ValueError(f"`imgprep serve` needs {e.name}: python -m pip install {packages}") from None
+    given = {k: v for k, v in vars(options).items() if k not in ("command", "functions")}
+    settings = Settings(**given)
+    functions = [function_at(place) for place in options.functions]
+    say(f"http://{settings.host}:{settings.port}/docs says how to call it; Ctrl-C ends it")
+    serve_forever(settings, functions)
+
+
+def function_at(place: str) -> Callable:
+    """The function `module:name`, the module looked for here too. ValueError where there is none."""
+    module, colon, name = place.partition(":")
+    if not colon:
+        raise ValueError(f"{place!r} names no function: write MODULE:FUNCTION")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as e:
+        raise ValueError(f"{place!r} cannot be had: {e}") from None

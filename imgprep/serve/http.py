@@ -1,0 +1,219 @@
+"""The REST door: an operation on a body, objects, what is made of them, health. FastAPI; the body is read once."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
+from imgprep.serve.service import Service
+
+STRICT = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+}
+CACHED = "public, max-age=31536000, immutable"
+# In the order in which a client that accepts several gets them.
+ACCEPTED = {"image/avif": "AVIF", "image/webp": "WEBP", "image/png": "PNG", "image/jpeg": "JPEG"}
+
+
+def build_app(service: Service) -> FastAPI:
+    """The app of a service that has been started. Routes for every operation it knows."""
+    app = FastAPI(title="imgprep", version="1", docs_url="/docs", redoc_url=None)
+    app.exception_handler(Refusal)(_refused)
+    app.exception_handler(HTTPException)(_no_such_path)
+    _add_objects(app, service)
+    _add_health(app, service)
+    for operation in service.operations.values():
+        _add_operation(app, service, operation)
+    return app
+
+
+async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
+    return JSONResponse(refusal.body(), refusal.status, STRICT | refusal.all_headers())
+
+
+async def _no_such_path(request: Request, e: HTTPException) -> JSONResponse:
+    """A path or method that no route has; what pydantic would say of our own routes is a Refusal already."""
+    reason = "no_such_operation" if e.status_code == 404 else "not_allowed"
+    told = f"{e.detail}: {request.method} {request.url.path}; /docs lists what there is"
+    return JSONResponse({"reason": reason, "error": told}, e.status_code, STRICT)
+
+
+def answered(result: Result, **headers: str) -> Response:
+    return Response(result.body, media_type=result.media_type, headers=STRICT | headers)
+
+
+async def body_of(request: Request) -> bytes:
+    """The picture: the body itself, or the one file of a form."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await request.body()
+    async with request.form(max_files=1, max_fields=20) as form:
+        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        if not files:
+            raise Refusal("empty", "the form holds no file")
+        return await files[0].read()
+
+
+def options_of(request: Request, *doors: str) -> dict[str, Any]:
+    """The query as options; a name that comes several times is a list. doors: names that are not options."""
+    found: dict[str, Any] = {}
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if name not in (*doors, "format", "quality"):
+            found[name] = values[0] if len(values) == 1 else values
+    return found
+
+
+def encoding_of(request: Request) -> tuple[str, int | None]:
+    """The format and quality that are asked for, or that the client accepts; else JPEG."""
+    asked = request.query_params.get("format", "").upper().replace("JPG", "JPEG")
+    if asked and asked not in MEDIA_TYPES:
+        raise Refusal("wrong_option", f"format: one of {', '.join(MEDIA_TYPES)}, not {asked!r}")
+    quality = request.query_params.get("quality")
+    if quality is not None and not (quality.isdigit() and 1 <= int(quality) <= 100):
+        raise Refusal("wrong_option", f"quality: from 1 to 100, not {quality!r}")
+    accepted = request.headers.get("accept", "")
+    # Browsers that can say so by name; `image/*` and `*/*` are said by everybody.
+    negotiated = next((f for kind, f in ACCEPTED.items() if kind in accepted), "JPEG")
+    return asked or negotiated, int(quality) if quality else None
+
+
+def _add_operation(app: FastAPI, service: Service, operation: Operation) -> None:
+    async def run(request: Request) -> Response:
+        service.access.allow(request.headers.get("authorization"), "read")
+        options = checked(operation, options_of(request))
+        format, quality = encoding_of(request)
+        data = await body_of(request)
+        result = await service.run(operation.name, data, options, format, quality)
+        return answered(result, Vary="Accept")
+
+    app.add_api_route(
+        f"/v1/{operation.name}",
+        run,
+        methods=["POST"],
+        name=operation.name,
+        summary=operation.help.splitlines()[0],
+        description=operation.help,
+        openapi_extra=documented(operation),
+        response_class=Response,
+        tags=["operations"],
+    )
+
+
+def documented(operation: Operation) -> dict[str, Any]:
+    """Parameters and body of an operation as OpenAPI has them."""
+    schema = operation.options.model_json_schema()
+    required = schema.get("required", [])
+    parameters = [
+        {"name": name, "in": "query", "required": name in required, "schema": dict(known)}
+        for name, known in schema.get("properties", {}).items()
+    ]
+    formats = {"type": "string", "enum": list(MEDIA_TYPES)}
+    parameters.append({"name": "format", "in": "query", "required": False, "schema": formats})
+    quality = {"type": "integer", "minimum": 1, "maximum": 100}
+    parameters.append({"name": "quality", "in": "query", "required": False, "schema": quality})
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content = {"application/octet-stream": binary, "image/*": binary}
+    return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
+
+
+def _add_objects(app: FastAPI, service: Service) -> None:
+    objects = service.objects
+
+    @app.put("/v1/objects", tags=["objects"])
+    @app.post("/v1/objects", tags=["objects"])
+    async def put_object(request: Request) -> JSONResponse:
+        """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already."""
+        service.access.allow(request.headers.get("authorization"), "write")
+        name, record, is_new = await objects.put(await body_of(request))
+        return JSONResponse({"id": name, **record}, 201 if is_new else 200, STRICT)
+
+    @app.get("/v1/objects", tags=["objects"])
+    async def list_objects(request: Request, after: str = "", limit: int = 100) -> JSONResponse:
+        """Records in the order of their ids, behind `after`."""
+        service.access.allow(request.headers.get("authorization"), "read")
+        found = await service.listed(after, min(max(limit, 1), 1000))
+        return JSONResponse({"objects": found}, headers=STRICT)
+
+    @app.get("/v1/objects/{name}", tags=["objects"])
+    async def get_object(request: Request, name: str) -> JSONResponse:
+        """What is known of an object."""
+        service.access.allow(request.headers.get("authorization"), "read")
+        return JSONResponse({"id": name, **await objects.record(name)}, headers=STRICT)
+
+    @app.delete("/v1/objects/{name}", tags=["objects"], status_code=204)
+    async def delete_object(request: Request, name: str) -> Response:
+        """Take away an object and all that was made of it."""
+        service.access.allow(request.headers.get("authorization"), "write")
+        await objects.delete(name)
+        return Response(status_code=204, headers=STRICT)
+
+    @app.get("/v1/objects/{name}/content", tags=["objects"])
+    async def get_content(request: Request, name: str) -> Response:
+        """The bytes of an object, or the range of them that is asked for."""
+        service.access.allow(request.headers.get("authorization"), "read")
+        result = await objects.content(name)
+        return ranged(result, request.headers.get("range", ""), name)
+
+    @app.get("/v1/objects/{name}/{op}", tags=["objects"])
+    async def get_result(request: Request, name: str, op: str) -> Response:
+        """What an operation makes of an object: made once, kept, cached. Its address can be signed for `<img>`."""
+        query = dict(request.query_params)
+        if not service.access.is_signed(request.url.path, query):
+            service.access.allow(request.headers.get("authorization"), "read")
+        operation = service.operation(op)
+        options = checked(operation, options_of(request, "expires", "signature"))
+        format, quality = encoding_of(request)
+        job = job_id(op, options | {"format": format, "quality": quality}, name)
+        headers = {"ETag": f'"{job}"', "Cache-Control": CACHED, "Vary": "Accept"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            await objects.record(name)
+            return Response(status_code=304, headers=headers)
+
+        async def make(data: bytes) -> Result:
+            return await service.run(op, data, options, format, quality)
+
+        return answered(await objects.result(name, job, make), **headers)
+
+
+def ranged(result: Result, asked: str, name: str) -> Response:
+    """All of it, or `Range: bytes=a-b` of it as 206; 416 where there is no such range."""
+    disposition = f'attachment; filename="{name[:16]}"'
+    headers = STRICT | {"Accept-Ranges": "bytes", "Content-Disposition": disposition}
+    size = len(result.body)
+    kind, _, span = asked.partition("=")
+    first, _, last = span.partition("-")
+    if kind != "bytes" or "," in span or not (first.isdigit() or last.isdigit()):
+        return Response(result.body, media_type=result.media_type, headers=headers)
+    start = int(first) if first.isdigit() else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first.isdigit() and last.isdigit() else size
+    if start >= stop:
+        return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return Response(result.body[start:stop], 206, headers, result.media_type)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """Is the process alive?"""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"])
+    async def readyz() -> Response:
+        """Do workers, records and store answer? 503 while it starts and from SIGTERM on."""
+        state: Mapping[str, str] = await service.state()
+        is_ready = all(value == "ok" for value in state.values())
+        return Response(json.dumps(state), 200 if is_ready else 503, STRICT, "application/json")
+
+    @app.get("/metrics", tags=["health"])
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")

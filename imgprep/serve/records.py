@@ -1,0 +1,145 @@
+"""What is known of each object and job: `open_records("media.db")`, or `open_records("mongodb://host/db")`."""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS records (
+    id TEXT PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL
+)
+"""
+CLAIM = """
+INSERT INTO records (id, at, kind, status, tries, body) VALUES (?, ?, 'job', 'begun', 1, '{}')
+ON CONFLICT (id) DO UPDATE SET tries = tries + 1 RETURNING tries, status
+"""
+PUT = """
+INSERT INTO records (id, at, kind, status, body) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    at = excluded.at, kind = excluded.kind, status = excluded.status, body = excluded.body
+"""
+FINISHED = -1
+
+
+class Records(Protocol):
+    """Five functions over a database. A record is a dict of plain values with `kind` and `status`."""
+
+    def claim(self, name: str) -> int:
+        """How often this job has been begun, this time included; FINISHED when it is done."""
+
+    def put(self, name: str, record: dict[str, Any]) -> None: ...
+
+    def get(self, name: str) -> dict[str, Any] | None: ...
+
+    def list(self, *, kind: str, status: str = "", after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """Records in the order of their ids, each with its `id`, behind `after`."""
+
+    def delete(self, name: str) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+def open_records(where: str) -> Records:
+    """The records at a file or a `mongodb://` address."""
+    return Mongo(where) if where.startswith("mongodb") else Sqlite(where)
+
+
+def all_records(records: Records, kind: str, page: int = 1000) -> Iterator[dict[str, Any]]:
+    """Every record of a kind, page by page."""
+    after = ""
+    while found := records.list(kind=kind, after=after, limit=page):
+        yield from found
+        after = found[-1]["id"]
+
+
+class Sqlite:
+    """One file, several processes: WAL, and a lock for the threads of this one."""
+
+    def __init__(self, path: str):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(TABLE)
+        self._db.execute("CREATE INDEX IF NOT EXISTS by_kind ON records (kind, id)")
+
+    def _ask(self, sql: str, *values: Any) -> list[tuple]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def claim(self, name: str) -> int:
+        ((tries, status),) = self._ask(CLAIM, name, time.time())
+        return tries if status == "begun" else FINISHED
+
+    def put(self, name: str, record: dict[str, Any]) -> None:
+        body = json.dumps(record)
+        self._ask(PUT, name, time.time(), record["kind"], record["status"], body)
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        found = self._ask("SELECT body FROM records WHERE id = ? AND body != '{}'", name)
+        return json.loads(found[0][0]) if found else None
+
+    def list(
+        self, *, kind: str, status: str = "", after: str = "", limit: int = 100
+    ) -> list[dict[str, Any]]:
+        sql = "SELECT id, body FROM records WHERE kind = ? AND id > ? AND body != '{}'"
+        values: list[Any] = [kind, after]
+        if status:
+            sql += " AND status = ?"
+            values.append(status)
+        found = self._ask(f"{sql} ORDER BY id LIMIT ?", *values, limit)
+        return [{"id": name, **json.loads(body)} for name, body in found]
+
+    def delete(self, name: str) -> bool:
+        return bool(self._ask("DELETE FROM records WHERE id = ? RETURNING id", name))
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+class Mongo:
+    """The same in the collection `records` of a MongoDB."""
+
+    def __init__(self, uri: str):
+        import pymongo
+
+        client: Any = pymongo.MongoClient(uri, serverSelectionTimeoutMS=5000, retryWrites=True)
+        self._client = client
+        self._table = client.get_default_database("imgprep")["records"]
+        self._table.create_index("kind")
+
+    def claim(self, name: str) -> int:
+        first = {"kind": "job", "status": "begun", "at": time.time()}
+        self._table.update_one({"_id": name}, {"$inc": {"tries": 1}, "$setOnInsert": first}, upsert=True)
+        found = self._table.find_one({"_id": name}, {"status": 1, "tries": 1})
+        return found["tries"] if found["status"] == "begun" else FINISHED
+
+    def put(self, name: str, record: dict[str, Any]) -> None:
+        known = {"kind": record["kind"], "status": record["status"], "at": time.time(), "body": record}
+        self._table.update_one({"_id": name}, {"$set": known}, upsert=True)
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        found = self._table.find_one({"_id": name}, {"body": 1})
+        return found.get("body") if found else None
+
+    def list(
+        self, *, kind: str, status: str = "", after: str = "", limit: int = 100
+    ) -> list[dict[str, Any]]:
+        wanted: dict[str, Any] = {"kind": kind, "_id": {"$gt": after}, "body": {"$exists": True}}
+        if status:
+            wanted["status"] = status
+        found = self._table.find(wanted, {"body": 1}).sort("_id", 1).limit(limit)
+        return [{"id": one["_id"], **one["body"]} for one in found]
+
+    def delete(self, name: str) -> bool:
+        return self._table.delete_one({"_id": name}).deleted_count == 1
+
+    def close(self) -> None:
+        self._client.close()

@@ -1,0 +1,107 @@
+"""Run a service: `imgprep serve`, or `with serve.start(warm) as here:` in a cell."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from imgprep.serve.admission import Admission
+from imgprep.serve.http import build_app
+from imgprep.serve.metrics import Logged
+from imgprep.serve.service import Service, Settings
+
+STOP_S = 30
+
+
+def asgi(service: Service, *, is_quiet: bool = False) -> Callable:
+    """All that stands before the app: the log outside, then who may come in."""
+    settings = service.settings
+    admission = Admission(
+        build_app(service), max_bytes=settings.max_bytes, in_flight_bytes=settings.in_flight_bytes
+    )
+    in_flight = lambda: admission.in_flight_bytes - admission.room  # noqa: E731
+    service.metrics.watch("imgprep_bytes_in_flight", "Bytes of bodies being read", in_flight)
+    return Logged(admission, service.metrics, is_quiet=is_quiet)
+
+
+class Listening:
+    """A service that listens, in a thread of its own."""
+
+    def __init__(self, service: Service, *, is_quiet: bool = True):
+        self.service = service
+        settings = service.settings
+        config = uvicorn.Config(
+            asgi(service, is_quiet=is_quiet),
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=STOP_S,
+            server_header=False,
+            h11_max_incomplete_event_size=16 << 10,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def listen(self) -> "Listening":
+        """Start, and come back when it answers. RuntimeError where the port is taken."""
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                self.service.close()
+                raise RuntimeError(f"port {self.service.settings.port} cannot be listened on: name another")
+            time.sleep(0.02)
+        return self
+
+    def __enter__(self) -> "Listening":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.service.is_stopping = True
+        self._server.should_exit = True
+        self._thread.join(STOP_S)
+        self.service.close()
+
+    close = __exit__
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.service.operations)
+        return f"{self.url} serves {names}; {self.url}/docs says how to call them"
+
+
+def start(*functions: Callable, port: int = 0, **settings: Any) -> Listening:
+    """Serve functions of this notebook, beside the built-in ones: `with start(warm) as here: here.url`.
+
+    port 0 takes a free one. settings: of `Settings`.
+    """
+    service = Service(Settings(port=port, **settings), functions)
+    service.start()
+    return Listening(service).listen()
+
+
+def serve_forever(settings: Settings, functions: list[Callable]) -> None:
+    """Serve until SIGTERM or Ctrl-C; what is in work is finished."""
+    service = Service(settings, functions)
+    service.start()
+    config = uvicorn.Config(
+        asgi(service),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=STOP_S,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    finally:
+        service.is_stopping = True
+        service.close()

@@ -1,0 +1,143 @@
+"""A service: its operations, workers, store, records, keys. What every door calls."""
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from imgprep.io.stores import Store
+from imgprep.serve import operations, workers
+from imgprep.serve.access import Access, keys_of
+from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.metrics import Metrics
+from imgprep.serve.objects import Album, looked_at
+from imgprep.serve.records import open_records
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a service runs. Secrets are named by the variables that hold them.
+
+    out: the folder of records and store, where those are not named. keys_file, keys_env: lines name:role:sha256.
+    secrets_env: the variable with the secrets that sign addresses, newest first, separated by spaces.
+    is_open: listen on a public address without keys.
+    """
+
+    out: str = "data/media"
+    records: str | None = None
+    store: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int | None = None
+    queue: int = 64
+    timeout_s: float = 20
+    max_bytes: int = 20_000_000
+    in_flight_bytes: int = 256_000_000
+    keys_file: str | None = None
+    keys_env: str | None = None
+    secrets_env: str | None = None
+    rate: float | None = None
+    keep_metadata: bool = False
+    is_open: bool = False
+
+    def check(self) -> None:
+        """ValueError for a service that would stand open to the world."""
+        has_keys = bool(self.keys_file or self.keys_env)
+        if self.host not in LOOPBACK and not has_keys and not self.is_open:
+            told = f"{self.host} can be reached from elsewhere and there are no keys"
+            raise ValueError(f"{told}: name keys_file or keys_env, or say open")
+
+
+def _setup(blob: bytes) -> dict[str, Callable]:
+    """In a worker: name -> what is called with the bytes. The functions come as cloudpickle has them."""
+    import cv2
+
+    cv2.setNumThreads(1)  # one picture per core already
+    functions = cloudpickle.loads(blob)
+    calls: dict[str, Callable] = {"look": looked_at}
+    for name, function in functions.items():
+        calls[f"op:{name}"] = functools.partial(_compute, function)
+    return calls
+
+
+def _compute(function: Callable, data: bytes, **given: Any) -> tuple[bytes, str]:
+    result = operations.compute(function, data, **given)
+    return result.body, result.media_type
+
+
+class Service:
+    """Everything behind the doors. `start` and `close` belong to the process that holds it."""
+
+    def __init__(self, settings: Settings, functions: Sequence[Callable] = ()):
+        settings.check()
+        self.settings = settings
+        own = [operations.operation(f) for f in functions]
+        self.operations = operations.builtin() | {one.name: one for one in own}
+        secrets = os.environ.get(settings.secrets_env or "", "").split()
+        keys = keys_of(settings.keys_file, settings.keys_env)
+        self.access = Access(keys, secrets=secrets, rate=settings.rate)
+        self.metrics = Metrics()
+        self.is_stopping = False
+
+    def start(self) -> None:
+        """Open records and store, start the workers: takes a second or two."""
+        settings = self.settings
+        blob = cloudpickle.dumps({n: o.function for n, o in self.operations.items()})
+        self.records = open_records(settings.records or f"{settings.out}/media.db")
+        self.store = Store(settings.store or f"{settings.out}/store")
+        self.store.ready()
+        self.pool = workers.Pool(
+            functools.partial(_setup, blob),
+            workers=settings.workers or os.cpu_count() or 1,
+            queue=settings.queue,
+            timeout_s=settings.timeout_s,
+        )
+        self.objects = Album(self.store, self.records, self.pool, keep_metadata=settings.keep_metadata)
+        self.metrics.watch("imgprep_waiting", "Calls in work and waiting", lambda: self.pool.waiting)
+        self.metrics.watch("imgprep_worker_deaths", "Workers lost", lambda: self.pool.deaths)
+
+    def close(self) -> None:
+        """Finish what is in work."""
+        self.pool.close()
+        self.records.close()
+
+    def operation(self, name: str) -> operations.Operation:
+        """Refusal (no_such_operation) names those there are."""
+        if name not in self.operations:
+            known = ", ".join(self.operations)
+            raise Refusal("no_such_operation", f"no operation {name!r}; there are: {known}")
+        return self.operations[name]
+
+    async def run(
+        self, name: str, data: bytes, options: dict[str, Any], format: str, quality: int | None
+    ) -> Result:
+        """An operation on bytes: the same call behind every door."""
+        self.operation(name)
+        if not data:
+            raise Refusal("empty", "there are no bytes")
+        given: dict[str, Any] = {"options": options, "format": format, "quality": quality}
+        body, media_type = await self.pool.run(f"op:{name}", data, **given)
+        return Result(body, media_type)
+
+    async def listed(self, after: str, limit: int) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(
+            functools.partial(self.records.list, kind="object", after=after, limit=limit)
+        )
+
+    async def state(self) -> dict[str, str]:
+        """What readiness depends on: "ok" or what is wrong."""
+        found = {"workers": "stopping" if self.is_stopping else "ok"}
+        for name, ask in {"records": lambda: self.records.get("-"), "store": lambda: self.store.find("-")}.items():
+            try:
+                async with asyncio.timeout(5):
+                    await asyncio.to_thread(ask)
+                found[name] = "ok"
+            except Exception as e:
+                found[name] = f"{type(e).__name__}"
+        return found
