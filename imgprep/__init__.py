@@ -20,6 +20,8 @@ CONTENTS = {
     "measures": "stages.segmentation.measures",
     "pairs": "stages.pairs",
     "exports": "stages.exports",
+    "tags": "stages.tags",
+    "search": "stages.search",
     "publish": "stages.publish",
     "sources": "rows.sources",
     "splits": "rows.splits",

@@ -23,7 +23,9 @@ from imgprep.stages import exports as exports
 from imgprep.stages import images as images
 from imgprep.stages import pairs as pairs
 from imgprep.stages import publish as publish
+from imgprep.stages import search as search
 from imgprep.stages import segmentation as segmentation
+from imgprep.stages import tags as tags
 from imgprep.stages import upload as upload
 from imgprep.stages import variants as variants
 from imgprep.stages.images import batch as batch

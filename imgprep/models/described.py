@@ -1,0 +1,44 @@
+"""What a model's folder, or its name on the Hub, says of it without loading it."""
+
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+from typing import Any
+
+
+def needs_extra(extra: str, *packages: str) -> None:
+    if not all(map(importlib.util.find_spec, packages)):
+        raise ValueError(f"this model needs `pip install imgprep[{extra}]`")
+
+
+def files_digest(folder: str, *patterns: str) -> str:
+    """Hash of a folder's files of these names: the same models, the same results."""
+    whole = hashlib.sha256()
+    names = {path for p in patterns for path in glob.glob(os.path.join(glob.escape(folder), p))}
+    for path in sorted(names):
+        with open(path, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def hub_config(model: str, name: str) -> tuple[dict[str, Any], str | None]:
+    """A model's JSON file, and the commit that its name on the Hub stands for now: every worker gets that one."""
+    from huggingface_hub import errors, hf_hub_download
+
+    path, revision = os.path.join(model, name), None
+    try:
+        if not os.path.isdir(model):
+            path = hf_hub_download(model, name)
+            revision = os.path.basename(os.path.dirname(path))
+        with open(path, "rb") as file:
+            return json.load(file), revision
+    except (errors.HFValidationError, errors.RepositoryNotFoundError):
+        told = "no folder here, and no model on the Hub (or a private one: set HF_TOKEN)"
+        raise ValueError(f"{model!r} is {told}") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        told = "no folder here, and the Hub cannot be asked: download it where there is a network, name its folder"
+        raise ValueError(f"{model!r} is {told}") from None
+    except (errors.EntryNotFoundError, FileNotFoundError):
+        raise ValueError(f"{model!r} has no {name}: it is no model that transformers saved") from None

@@ -1,0 +1,197 @@
+"""What repeats in a picture: its own mirror image (symmetry), or one element many times (pattern).
+
+Mirror symmetry by matched keypoints (Loy and Eklundh 2006) and by correlation with the flipped picture; repetition by
+keypoints that have many near-equal others (Torii 2013), blocks that look alike, and peaks of the autocorrelation (Lin
+1997).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+MOST = 220  # keypoints
+SIZE_OF_SPATIAL = 4  # a SIFT descriptor is 4 x 4 places of 8 directions
+DIRECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """SIFT keypoints of a picture: places (n, 2) in pixels, directions in degrees, descriptors (n, 128)."""
+
+    places: np.ndarray
+    descriptors: np.ndarray
+
+    @classmethod
+    def of(cls, grey: np.ndarray) -> "Keypoints":
+        sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=0.02)
+        found, descriptors = sift.detectAndCompute(grey, None)
+        if descriptors is None:
+            return cls(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
+        return cls(np.array([point.pt for point in found]), descriptors)
+
+    def flipped(self) -> np.ndarray:
+        """The descriptors that the mirrored picture has, without looking at it: places and directions change sides."""
+        shape = (-1, SIZE_OF_SPATIAL, SIZE_OF_SPATIAL, DIRECTIONS)
+        turned = -np.arange(DIRECTIONS) % DIRECTIONS
+        return self.descriptors.reshape(shape)[:, ::-1][..., turned].reshape(-1, 128)
+
+
+def mirrored(grey: np.ndarray, keypoints: Keypoints, features: np.ndarray | None) -> tuple[float, dict[str, Any]]:
+    """How well the picture matches its mirror image about an axis near the middle."""
+    flat = _without_local_contrast(grey)
+    upright, at_x = _best_flip(flat, 1)
+    level, at_y = _best_flip(flat, 0)
+    score = 2 * _axis_votes(keypoints, grey.shape[1]) + max(0.0, upright, level)
+    parts = 2
+    if features is not None:
+        units = features / (np.linalg.norm(features, axis=2, keepdims=True) + 1e-6)
+        score += float((units * units[:, ::-1]).sum(2).mean())
+        parts = 3
+    seen = {"axis": "vertical", "at": at_x} if upright >= level else {"axis": "horizontal", "at": at_y}
+    return float(np.clip(score / parts, 0, 1)), seen
+
+
+def _without_local_contrast(grey: np.ndarray) -> np.ndarray:
+    """Else one bright edge decides."""
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.5)
+    smooth = smooth - cv2.GaussianBlur(smooth, (0, 0), 24)
+    return smooth / (np.sqrt(cv2.GaussianBlur(smooth * smooth, (0, 0), 12)) + 4)
+
+
+def _best_flip(values: np.ndarray, axis: int) -> tuple[float, float]:
+    """The best correlation with the flipped picture, and where that axis stands; 8 % off the middle at most."""
+    size = values.shape[axis]
+    values = values if axis == 1 else values.T
+    reach = int(size * 0.08)
+    best, where = -1.0, 0.5
+    for offset in range(-reach, reach + 1, 2):
+        part = values[:, max(0, offset) : size + min(0, offset)]
+        found = _correlation(part, part[:, ::-1])
+        if found > best:
+            best, where = found, (size + offset) / 2 / size
+    return best, round(where, 3)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    # Both hold the same numbers, so that one mean and one norm serve for both.
+    centre = a.mean()
+    square = float(np.vdot(a, a)) - a.size * centre * centre
+    product = float((a * b).sum()) - a.size * centre * centre
+    return product / (square + 1e-6)
+
+
+def _axis_votes(keypoints: Keypoints, width: int) -> float:
+    """The share of pairs of mirrored keypoints that agree on one upright axis near the middle."""
+    places, count = keypoints.places, len(keypoints.places)
+    if count < 12:
+        return 0.0
+    apart = _distances(keypoints.descriptors, keypoints.flipped())
+    near = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1)) <= 0.06 * width
+    apart[near] = 1e9
+    partner = apart.argmin(1)
+    distance = apart[np.arange(count), partner]
+    matched = distance < 260
+    if matched.sum() < 6:
+        return 0.0
+    first, second = places[matched], places[partner[matched]]
+    across, down = (second - first).T
+    is_level = np.abs(np.arctan2(down, np.abs(across) + 1e-9)) < np.radians(8)
+    middle = (first[:, 0] + second[:, 0]) / 2 / width
+    weight = np.exp(-distance[matched] / 180)
+    votes, edges = np.histogram(middle[is_level], 40, (0, 1), weights=weight[is_level])
+    votes = np.convolve(votes, [0.5, 1, 0.5], "same")
+    best = int(votes.argmax())
+    axis = (edges[best] + edges[best + 1]) / 2
+    return float(votes[best] / (weight.sum() + 3) * np.exp(-(((axis - 0.5) / 0.15) ** 2)))
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squares = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(0, squares))
+
+
+# Pattern -------------------------------------------------------------------------------------------
+
+
+def patterned(
+    lab: np.ndarray, grey: np.ndarray, keypoints: Keypoints, features: np.ndarray | None
+) -> tuple[float, dict[str, Any] | None]:
+    """How much of the picture is one element that repeats."""
+    peaks, period = _periodic(grey)
+    score = _repeated_keypoints(keypoints) + _alike_blocks(lab, grey) + peaks
+    parts = 3
+    if features is not None:
+        cells = features.reshape(-1, features.shape[2])
+        cells = cells / (np.linalg.norm(cells, axis=1, keepdims=True) + 1e-6)
+        score += 2 * float(np.median((cells @ cells.T)[np.triu_indices(len(cells), 1)]))
+        parts = 5
+    score *= min(1.0, _texture(grey) / 0.3)  # else the moon, a black frame and snow come first
+    return float(np.clip(score / parts, 0, 1)), period and {"period": period}
+
+
+def _texture(grey: np.ndarray) -> float:
+    """The share of pixels that differ from their surroundings by more than 3 levels."""
+    return float((np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2)) > 3).mean())
+
+
+def _repeated_keypoints(keypoints: Keypoints) -> float:
+    """The share of keypoints that have four near-equal others."""
+    if len(keypoints.places) < 20:
+        return 0.0
+    total = keypoints.descriptors.sum(1, keepdims=True) + 1e-6
+    roots = np.sqrt(keypoints.descriptors / total)
+    apart = _distances(roots, roots)
+    np.fill_diagonal(apart, 9)
+    nearest = np.partition(apart, 4, axis=1)[:, :4]
+    return float((nearest.mean(1) < 0.55).mean())
+
+
+def _alike_blocks(lab: np.ndarray, grey: np.ndarray) -> float:
+    """How alike 16 blocks are in colour, direction and strength of their edges."""
+    across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    strength = np.hypot(across, down)
+    direction = ((np.degrees(np.arctan2(down, across)) % 180) // 22.5).astype(int) % 8
+    height, width = grey.shape
+    described = []
+    for row in range(4):
+        for column in range(4):
+            block = np.s_[
+                row * height // 4 : (row + 1) * height // 4,
+                column * width // 4 : (column + 1) * width // 4,
+            ]
+            edges = np.bincount(direction[block].ravel(), strength[block].ravel(), 8)
+            edges = edges / (edges.sum() + 1e-6)
+            colours = lab[block].reshape(-1, 3)
+            energy = [np.log1p(strength[block].mean()) * 0.8]
+            described.append(np.concatenate([colours.mean(0) / 25, colours.std(0) / 20, edges * 3, energy]))
+    blocks = np.array(described)
+    apart = np.linalg.norm(blocks[:, None] - blocks[None], axis=2)
+    return float(np.exp(-np.median(apart[np.triu_indices(16, 1)]) / 1.2))
+
+
+def _periodic(grey: np.ndarray) -> tuple[float, list[float] | None]:
+    """The height of the highest peaks of the autocorrelation, and the step [dx, dy] of the highest."""
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.5)
+    smooth = smooth - cv2.GaussianBlur(smooth, (0, 0), 24)
+    height, width = smooth.shape
+    window = np.outer(np.hanning(height), np.hanning(width))
+    found = _self_correlation(smooth * window)
+    found = found / np.maximum(_self_correlation(window), 0.2)
+    ys, xs = np.mgrid[0:height, 0:width]
+    radius = np.hypot(ys - height // 2, xs - width // 2)
+    highest = cv2.dilate(found.astype(np.float32), np.ones((9, 9)))
+    is_peak = (found >= highest - 1e-6) & (radius > 10) & (radius < min(height, width) * 0.35)
+    values = found[is_peak]
+    if len(values) < 4:
+        return 0.0, None
+    order = np.argsort(-values, kind="stable")[:6]
+    y, x = ys[is_peak][order[0]] - height // 2, xs[is_peak][order[0]] - width // 2
+    return float(np.clip(values[order].mean(), 0, 1)), [round(float(x / width), 3), round(float(y / height), 3)]
+
+
+def _self_correlation(values: np.ndarray) -> np.ndarray:
+    spectrum = np.fft.rfft2(values)
+    found = np.fft.fftshift(np.fft.irfft2(np.abs(spectrum) ** 2, s=values.shape))
+    return found / (found.max() + 1e-9)

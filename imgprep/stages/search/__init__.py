@@ -1,0 +1,24 @@
+"""Search: words, vectors and tags together over one dataset folder, in milliseconds, without a server.
+
+The index stands in `<dataset>/.imgprep/search/`, is made from the Parquet files in seconds whenever they changed, and
+is never published. `build` makes it, `open` uses what is there.
+"""
+
+from imgprep.dataset import Dataset
+from imgprep.stages.search.index import Found, Hit, Index
+
+__all__ = ["Found", "Hit", "Index", "build", "open"]
+
+
+def build(ds: Dataset | str, *, folder: str | None = None) -> Index:
+    """Make the index anew. folder: where, if not inside the dataset (which has to be there for a dataset on a store).
+
+    Two that build at once both make a whole index, and one of them stays. What a killed build leaves is never opened.
+    """
+    return Index.build(ds if isinstance(ds, Dataset) else Dataset(ds), folder)
+
+
+def open(ds: Dataset | str, *, folder: str | None = None) -> Index:  # noqa: A001 - reads as search.open(ds)
+    """The index of a dataset folder; made first where there is none, or where the dataset has changed since."""
+    ds = ds if isinstance(ds, Dataset) else Dataset(ds)
+    return Index.current(ds, folder) or Index.build(ds, folder)

@@ -1,0 +1,100 @@
+"""Tags: what is in a picture, how it is composed, which tone it has, with who said so; and its vector for a search.
+
+`find` runs taggers over pictures, `merge` brings the tags of several datasets together, `apply` takes corrections in,
+`agreement` says how far taggers agree, `learn` makes a tagger of your corrections.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from imgprep import dataset
+from imgprep.dataset import Dataset
+from imgprep.stages import images
+from imgprep.stages.tags.agreeing import agreement
+from imgprep.stages.tags.corrections import apply, read_corrections
+from imgprep.stages.tags.entries import TAGS, flat_entries, merged
+from imgprep.stages.tags.learning import learn
+from imgprep.stages.tags.tagging import Tagging
+
+__all__ = ["agreement", "apply", "find", "learn", "merge", "read_corrections", "counted"]
+
+
+def find(
+    source: str | Dataset | dict[str, pa.Table],
+    out: str,
+    *,
+    taggers: Sequence[str | Callable] = ("composition", "tone"),
+    embedder: Any = None,
+    **stage_options: Any,
+) -> Dataset | None:
+    """Run taggers on every picture of `source`, into the dataset folder `out`.
+
+    taggers: "composition" (six techniques, with scores for all pictures), "tone" (measured words), "offline" (the demo
+        labels of the extra `offline`); the name, folder or ONNX file of a classifier; a `models.labels` object; or a
+        function of yours: image -> list of names, or of {"kind", "name", "score" …}.
+    embedder: "offline", a CLIP, SigLIP or DINO model by name or folder, or a `models.embedders.Embedder`: gives the
+        columns `embedding` and `embedding_model`, that a search by text and look-alikes need.
+    stage_options: of `images.transform`: batch_size, retry_failed, max_failed, num_gpus, dry_run …
+    Column `tags`: a list of {kind, name, score, source, version, evidence, accepted}; one entry per tagger and name.
+    Raises ValueError for a wrong tagger or a missing model, before any work.
+    """
+    if isinstance(source, str) and dataset.exists(source):
+        source = Dataset(source)
+    if isinstance(source, Dataset) and "tags" in source.table(source.splits[0]).column_names:
+        raise ValueError(f"{source.folder} has tags already: name what it was made from, and `tags.merge` the two")
+    tagging = Tagging(list(taggers), embedder)
+    return images.transform(source, out, tagging, features=tagging.features(), **stage_options)
+
+
+def merge(datasets: Sequence[Dataset | str], out: str) -> Dataset:
+    """The rows of the first dataset with the tags of all, by split and image_id.
+
+    An entry that several have is taken from the last that has it. Does not compute anything, and leaves out the tags
+    of pictures that the first does not have.
+    """
+    opened = [one if isinstance(one, Dataset) else Dataset(one) for one in datasets]
+    if not opened:
+        raise ValueError("name at least one dataset")
+    first, *others = opened
+    tables = {}
+    for split in first.splits:
+        table = first.table(split)
+        for other in others:
+            more = _tags_by_id(other, split)
+            before = table["tags"].to_pylist() if "tags" in table.column_names else [None] * len(table)
+            ids = table["image_id"].to_pylist()
+            both = [merged(mine, more.get(one)) for mine, one in zip(before, ids, strict=True)]
+            table = with_tags(table, both)
+        tables[split] = table
+    return images.copy(first, tables, out)
+
+
+def _tags_by_id(ds: Dataset, split: str) -> dict[str, list[dict[str, Any]] | None]:
+    if split not in ds.splits:
+        return {}
+    table = ds.table(split, ["image_id", "tags"])
+    return dict(zip(table["image_id"].to_pylist(), table["tags"].to_pylist(), strict=True))
+
+
+def with_tags(table: pa.Table, entries: list[Any]) -> pa.Table:
+    """The table with this column `tags`."""
+    column = pa.array(entries, TAGS)
+    if "tags" in table.column_names:
+        return table.set_column(table.column_names.index("tags"), "tags", column)
+    return table.append_column("tags", column)
+
+
+def counted(ds: Dataset | str) -> Any:
+    """How often each tag was given: a pandas frame (kind, name, source, version, pictures, mean_score, rejected)."""
+    import pandas as pd
+
+    ds = ds if isinstance(ds, Dataset) else Dataset(ds)
+    entries = [e for split in ds.splits for e in flat_entries(ds.table(split, ["tags"])["tags"].to_pylist())]
+    columns = ["kind", "name", "source", "version", "score", "accepted"]
+    frame = pd.DataFrame(entries, columns=columns)
+    frame["rejected"] = frame["accepted"].eq(False)
+    grouped = frame.groupby(["kind", "name", "source", "version"], sort=False)
+    found = grouped.agg(pictures=("name", "size"), mean_score=("score", "mean"), rejected=("rejected", "sum"))
+    return found.reset_index().sort_values("pictures", ascending=False, ignore_index=True)

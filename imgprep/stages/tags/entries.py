@@ -1,0 +1,91 @@
+"""An entry of the column `tags`: what it holds, how it is made of what a tagger gives, how two lists become one."""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+LONGEST_NAME = 120
+MOST_PER_PICTURE = 1000  # a tagger that gives more has gone wrong
+FIELDS = {
+    "kind": "string",
+    "name": "string",
+    "score": "float32",
+    "source": "string",
+    "version": "string",
+    "evidence": "string",  # JSON: box, point, lines, axis, period in shares of width and height; or ""
+    "accepted": "bool",  # null: nobody looked
+}
+_ARROW = {"string": pa.string(), "float32": pa.float32(), "bool": pa.bool_()}
+TAGS = pa.list_(pa.struct([(name, _ARROW[kind]) for name, kind in FIELDS.items()]))
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+Entry = dict[str, Any]
+
+
+def tags_feature() -> Any:
+    """The column as a `datasets` feature."""
+    from datasets import List, Value
+
+    return List({name: Value(kind) for name, kind in FIELDS.items()})
+
+
+def entry(given: Any, *, source: str, version: str) -> Entry:
+    """What a tagger gave, a name or a dict, as a whole entry. ValueError where it is neither."""
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        raise ValueError(f"a tagger gives names or {{'kind', 'name', 'score'}}, not {str(given)[:80]!r}")
+    score = given.get("score", 1.0)
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        raise ValueError(f"the score of {given['name']!r} is {score!r}: give a number")
+    evidence = given.get("evidence") or ""
+    return {
+        "kind": plain_name(given.get("kind") or "tag"),
+        "name": plain_name(given["name"]),
+        "score": float(score),
+        "source": given.get("source") or source,
+        "version": str(given.get("version") or version),
+        "evidence": evidence if isinstance(evidence, str) else json.dumps(evidence),
+        "accepted": given.get("accepted"),
+    }
+
+
+def plain_name(name: str) -> str:
+    """One line without control or direction characters; what is too long ends in …"""
+    text = " ".join(CONTROL.sub(" ", name).split())
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+
+
+def key(one: Entry) -> tuple[str, str, str, str]:
+    return one["kind"], one["name"], one["source"], one["version"]
+
+
+def unique(entries: Iterable[Entry]) -> list[Entry]:
+    """One entry per tagger and name, the one with the highest score; at most MOST_PER_PICTURE."""
+    found: dict[tuple, Entry] = {}
+    for one in entries:
+        if one["name"] and (key(one) not in found or found[key(one)]["score"] < one["score"]):
+            found[key(one)] = one
+    return list(found.values())[:MOST_PER_PICTURE]
+
+
+def merged(first: list[Entry] | None, second: list[Entry] | None) -> list[Entry] | None:
+    """Both lists; an entry that both have is the second's, but a decision of the first stays where it has none."""
+    if first is None and second is None:
+        return None
+    found = {key(one): one for one in first or []}
+    for one in second or []:
+        before = found.get(key(one))
+        if before is not None and one["accepted"] is None:
+            one = one | {"accepted": before["accepted"]}
+        found[key(one)] = one
+    return list(found.values())
+
+
+def flat_entries(rows: Iterable[list[Entry] | None]) -> list[Entry]:
+    """The entries of all rows, one after another."""
+    return [one for row in rows for one in row or []]
