@@ -118,7 +118,7 @@ class TestNotebook:
         notebook = json.loads(path.read_text("utf-8"))
         assert "".join(notebook["cells"][0]["source"]).startswith("# ")
         cell = parameters.cell_of(notebook, path.name)
-        found = parameters.read(cell, path.name)
+        found = parameters.declared(cell, path.name)
         assert found and all(p.help for p in found.values()), "each parameter has a comment that says what it is"
         first_code = next(c for c in notebook["cells"] if c["cell_type"] == "code")
         assert "".join(first_code["source"]) == cell

@@ -89,7 +89,7 @@ def test_a_step_that_stops_gives_the_command_its_code(tiny, capsys):
 
 def test_the_command_line_answers_without_the_heavy_imports():
     heavy = {"ray", "cv2", "pandas", "datasets", "papermill", "albumentations", "jupyter_client"}
-    code = "import sys; from imgprep.app.cli import _parser; _parser().format_help(); print(*sys.modules)"
+    code = "import sys; from imgprep.app.cli import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not heavy & set(loaded)
 

@@ -11,6 +11,7 @@ from made import folder, table, tree
 import imgprep
 from imgprep.app import inventory
 from imgprep.app.cli import main
+from imgprep.app.comparison import differences
 from imgprep.stages import images
 
 
@@ -56,17 +57,17 @@ def test_ls_and_diff_work_on_a_store(home, s3, capsys):
     s3.mkdir("inventory")
     s3.put(str(home[0] / "data/a"), "inventory/x/", recursive=True)
     fsspec.filesystem("s3").invalidate_cache()
-    assert inventory.find("s3://inventory") == ["s3://inventory/x/a/flipped", "s3://inventory/x/a/raw"]
-    assert inventory.find("s3://inventory/x/a/raw/") == ["s3://inventory/x/a/raw"]
+    assert inventory.find_datasets("s3://inventory") == ["s3://inventory/x/a/flipped", "s3://inventory/x/a/raw"]
+    assert inventory.find_datasets("s3://inventory/x/a/raw/") == ["s3://inventory/x/a/raw"]
     assert "s3://inventory/x/a/raw" in inventory.listing(["s3://inventory/x"])
-    assert inventory.diff("data/a/raw", "s3://inventory/x/a/raw") == {}
+    assert differences("data/a/raw", "s3://inventory/x/a/raw") == {}
     assert main(["ls", "nosuch://x"]) == 2
     assert "imgprep: nosuch://x cannot be opened: ValueError: Protocol not known" in capsys.readouterr().err
 
 
 def test_equal_datasets_do_not_differ(home, capsys):
     again = images.download({"train": home[1]}, "data/again", batch_size=2)
-    assert inventory.diff("data/a/raw", again.folder) == {}
+    assert differences("data/a/raw", again.folder) == {}
     capsys.readouterr()
     assert main(["diff", "data/a/raw", "data/again"]) == 0 and capsys.readouterr().out == ""
 
@@ -80,7 +81,7 @@ def test_what_was_added_removed_relabelled_moved_and_what_failed_now(home, capsy
     extra = rows.slice(0, 1).set_column(0, "image_id", pa.array(["new"]))
     tables = {"train": pa.concat_tables([newer.slice(0, 2), newer.slice(3)]), "test": newer.slice(2, 1)}
     images.download({"train": pa.concat_tables([tables["train"], extra]), "test": tables["test"]}, "data/newer")
-    assert inventory.diff("data/a/raw", "data/newer") == {
+    assert differences("data/a/raw", "data/newer") == {
         "added": ["new"],
         "removed": [names[0]],
         "label changed": [names[2]],
@@ -98,16 +99,16 @@ def test_columns_may_have_the_names_that_diff_uses(home):
     rows = home[1].rename_columns({"label": "outcome", "price": "split"}).append_column("key", pa.array(range(6)))
     for name, last in (("x", "c"), ("y", "b")):
         images.download({"train": changed(rows, outcome=[*"abcab", last])}, f"data/{name}")
-    assert inventory.diff("data/x", "data/x") == {}
-    assert inventory.diff("data/x", "data/y") == {"outcome changed": [rows["image_id"][5].as_py()]}
+    assert differences("data/x", "data/x") == {}
+    assert differences("data/x", "data/y") == {"outcome changed": [rows["image_id"][5].as_py()]}
 
 
 def test_a_nan_is_equal_to_itself_and_a_column_may_come_or_go(home):
     rows = changed(home[1], price=[float("nan")] * 6)
     images.download({"train": rows}, "data/nan")
     images.download({"train": rows.append_column("more", [[1] * 6])}, "data/more")
-    assert inventory.diff("data/nan", "data/nan") == {}
-    assert {what: len(ids) for what, ids in inventory.diff("data/nan", "data/more").items()} == {
+    assert differences("data/nan", "data/nan") == {}
+    assert {what: len(ids) for what, ids in differences("data/nan", "data/more").items()} == {
         "column 'more' added": 6
     }
 
@@ -160,7 +161,7 @@ def test_clean_takes_litter_and_leaves_results_that_are_not_committed(home, caps
     (root / "data/a/raw/.imgprep/parts/damaged.parquet").write_bytes(b"PAR1")
     (root / "data/a/raw/.imgprep/tmp/.1-half").write_bytes(b"1234")
     before = tree("data")
-    gone = [os.path.relpath(path, "data/a/raw/.imgprep") for path, _ in inventory.clean(["data"], keep=3)]
+    gone = [os.path.relpath(path, "data/a/raw/.imgprep") for path, _ in inventory.sweep(["data"], keep=3)]
     assert sorted(gone) == ["parts/committed.parquet", "parts/damaged.parquet", "tmp/.1-half"]
     assert before.items() - tree("data").items() == {
         (f"a/raw/.imgprep/{g}", before[f"a/raw/.imgprep/{g}"]) for g in gone
@@ -173,5 +174,5 @@ def test_clean_leaves_a_folder_alone_in_which_a_run_is_at_work(home):
     (home[0] / "data/a/raw/.imgprep/tmp").mkdir(exist_ok=True)
     (home[0] / "data/a/raw/.imgprep/tmp/.1-half").write_bytes(b"1234")
     with filelock.FileLock("data/a/raw/.imgprep/lock"):
-        assert inventory.clean(["data"], keep=3) == []
-    assert len(inventory.clean(["data"], keep=3)) == 1
+        assert inventory.sweep(["data"], keep=3) == []
+    assert len(inventory.sweep(["data"], keep=3)) == 1

@@ -1,6 +1,6 @@
 import pytest
 
-from imgprep.app.parameters import cell_of, fit, nearest, read
+from imgprep.app.parameters import cell_of, declared, fit, nearest
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_values_become_what_papermill_can_inject(tmp_path):
 
 
 def test_the_cell_gives_names_types_defaults_and_help():
-    cell = read(
+    cell = declared(
         "# what goes in\n"
         "train_csv: str = 'a.csv'  # the table\n"
         "size_wh: list[int] = [\n    128,\n    128,\n]  # width, height\n"
@@ -80,13 +80,13 @@ def test_the_cell_gives_names_types_defaults_and_help():
 )
 def test_a_cell_of_anything_but_typed_literals_is_refused(source, says):
     with pytest.raises(ValueError, match="^01.ipynb") as error:
-        read(source, "01.ipynb")
+        declared(source, "01.ipynb")
     assert says in str(error.value)
 
 
 def test_reading_a_cell_runs_nothing_of_it():
     with pytest.raises(ValueError, match="x.ipynb"):
-        read("a: __import__('os').abort() = 1", "x.ipynb")
+        declared("a: __import__('os').abort() = 1", "x.ipynb")
 
 
 def test_a_notebook_has_exactly_one_parameters_cell():
@@ -101,3 +101,24 @@ def test_the_near_match_also_finds_a_parameter_of_a_step():
     assert nearest("denoise", ["out", "ocr.denoise"]) == "; did you mean 'ocr.denoise'?"
     assert nearest("size_hw", ["out", "size_wh"]) == "; did you mean 'size_wh'?"
     assert nearest("zzz", ["out", "size_wh"]) == "; there is: out, size_wh"
+
+
+BOOM = ["(lambda: __import__('os').abort())()", "str.__subclasses__()", "[str for x in (1,)][0]", "f'{1}'", "Any",
+        "list[int, str]", "dict[int]", "str[int]", "str + None", "str and None", "3", "'str'"]  # fmt: skip
+
+
+@pytest.mark.parametrize("annotation", BOOM)
+def test_a_type_is_one_of_a_closed_list_and_is_not_evaluated(annotation):
+    with pytest.raises(ValueError, match="^x.ipynb: parameter a: .* is no type of a parameter"):
+        declared(f"a: {annotation} = None", "x.ipynb")
+
+
+def test_or_means_what_the_bar_does_so_that_papermill_reads_it_too():
+    cell = declared("a: str or None = None\nb: dict or str or None = {}\nc: list[int] or None = [1]", "x")
+    assert [p.kind for p in cell.values()] == [str | None, dict | str | None, list[int] | None]
+
+
+@pytest.mark.parametrize("source", ["a: int = (1", "a: int = 1\n  b", "a: int = " + "(" * 500, "\0"])
+def test_a_cell_that_is_no_python_is_one_sentence(source):
+    with pytest.raises(ValueError, match="^x.ipynb: the parameters cell is not Python: [^\n]+$"):
+        declared(source, "x.ipynb")

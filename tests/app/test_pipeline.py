@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from imgprep.app import pipeline
+from imgprep.app import inputs, pipeline, spec
 
 YAML = """
 description: Two steps
@@ -131,7 +131,7 @@ def test_a_wrong_pipeline_is_one_sentence(two, old, new, says):
 
 def test_a_parameter_without_a_default_must_be_given(two):
     two.pipeline("two", YAML.replace("table: data/a.csv", "table: null"))
-    assert pipeline.outline("two").own["table"].default is None
+    assert spec.outline("two").own["table"].default is None
     with pytest.raises(ValueError, match=r"^parameter table has no default: give it with -p table=\.\.\.$"):
         pipeline.load("two")
     assert pipeline.load("two", {"table": "data/a.csv"}).steps[0].given["table"] == "data/a.csv"
@@ -152,23 +152,23 @@ def test_a_pipeline_can_be_named_by_its_file(two):
 def test_a_missing_input_is_found_before_the_run(two):
     plan = pipeline.load("two", {"table": "data/b.csv"})
     with pytest.raises(ValueError, match=re.escape(f"table: there is no {two.root}/data/b.csv; did you mean 'a.csv'?")):
-        pipeline.check_inputs(plan)
+        inputs.check_inputs(plan)
 
 
 def test_an_input_that_an_earlier_step_makes_is_not_missing(two):
-    pipeline.check_inputs(pipeline.load("two"))
+    inputs.check_inputs(pipeline.load("two"))
     with pytest.raises(ValueError, match="source: there is no .*else/where/raw"):
-        pipeline.check_inputs(pipeline.load("two", {"shape.source": "else/where/raw"}))
+        inputs.check_inputs(pipeline.load("two", {"shape.source": "else/where/raw"}))
 
 
 @pytest.mark.parametrize("elsewhere", ["s3://bucket/train.csv", "https://example.org/a.csv", "some/dataset"])
 def test_an_input_elsewhere_is_left_to_the_stage(two, elsewhere):
-    pipeline.check_inputs(pipeline.load("two", {"table": elsewhere}))
+    inputs.check_inputs(pipeline.load("two", {"table": elsewhere}))
 
 
 def test_beside_a_folder_a_name_is_no_name_on_the_hub(two):
     with pytest.raises(ValueError, match="table: there is no .*/data/pictures"):
-        pipeline.check_inputs(pipeline.load("two", {"table": "data/pictures"}))
+        inputs.check_inputs(pipeline.load("two", {"table": "data/pictures"}))
 
 
 def test_a_wrong_column_is_found_before_the_run(project):
@@ -177,9 +177,9 @@ def test_a_wrong_column_is_found_before_the_run(project):
     for name, text in {"a.csv": "\ufeffLink,x\n1,2\n", "b.tsv": "link\tx\n", "c.jsonl": '{"x": 1}\n'}.items():
         (project.root / name).write_text(text)
     with pytest.raises(ValueError, match="^url: no column 'link'; a.csv has: Link, x; did you mean 'Link'[?]$"):
-        pipeline.check_inputs(pipeline.load("one"))
+        inputs.check_inputs(pipeline.load("one"))
     with pytest.raises(ValueError, match="^url: no column 'y'; b.tsv has: link, x$"):
-        pipeline.check_inputs(pipeline.load("one", {"get.table": "b.tsv", "get.url": "y"}))
+        inputs.check_inputs(pipeline.load("one", {"get.table": "b.tsv", "get.url": "y"}))
     for given in (
         {"get.rename": "{Link: link}"},
         {"get.url": "null"},
@@ -187,13 +187,13 @@ def test_a_wrong_column_is_found_before_the_run(project):
         {"get.table": "c.jsonl"},  # only reading all of it would tell
         {"get.table": "notebooks"},
     ):
-        pipeline.check_inputs(pipeline.load("one", given))
+        inputs.check_inputs(pipeline.load("one", given))
 
 
 def test_the_projects_own_files_come_before_those_of_the_package(two):
     two.pipeline("products", "steps: [{name: get, notebook: notebooks/get.ipynb}]")
     assert [s.name for s in pipeline.load("products").steps] == ["get"]
-    assert {"two", "products"} <= set(pipeline.names())
+    assert {"two", "products"} <= set(spec.names())
 
 
 def test_loading_a_pipeline_writes_nothing(two):

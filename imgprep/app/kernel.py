@@ -1,0 +1,99 @@
+"""One notebook of a pipeline in a kernel, by papermill; and how it ends in a sentence."""
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from imgprep.app.pipeline import Step
+from imgprep.project import project_root, short
+
+# What a command exits with: 2 for something to correct in it, 3 where too much failed.
+EXIT_CODES = {
+    "ValueError": 2,
+    "StoreError": 2,
+    "FileNotFoundError": 2,
+    "RunStopped": 3,
+    "KeyboardInterrupt": 130,
+    "Interrupted": 130,
+}
+START_TIMEOUT_S = 180
+SHUTDOWN_S = 12.0  # after half of it a kernel is cut down; 2.5 s are too few for a busy Ray
+GO_ON = "Run the same command again to go on: finished work is kept."
+
+
+class StepFailed(RuntimeError):
+    """A notebook stopped. str() says where, why and how to go on.
+
+    exit_code: what the command ends with.
+    """
+
+    def __init__(self, text: str, exit_code: int):
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def execute(step: Step, output: Path, environment: dict[str, str]) -> None:
+    """Run a step's notebook. StepFailed when a cell raises or the kernel dies."""
+    import papermill  # slow to import, and not needed to refuse a wrong parameter
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    try:
+        papermill.execute_notebook(
+            _as_template(step.notebook),
+            _as_template(output),
+            parameters=step.given,
+            kernel_name="python3",  # this Python, whatever the notebook was last opened with
+            language="python",
+            kernel_manager_class=_kernel_manager(environment),
+            extra_arguments=["--log-level=CRITICAL"],
+            start_timeout=START_TIMEOUT_S,
+            progress_bar=False,
+            cwd=project_root(),
+        )
+    except papermill.PapermillExecutionError as e:
+        raise _stopped(step, e, output) from None
+    except DeadKernelError:
+        why = "its kernel died, perhaps for want of memory."
+        raise StepFailed(f"{step.name} stopped: {why}\n{_saved(output)}\n{GO_ON}", 1) from None
+
+
+def _stopped(step: Step, error: Any, output: Path) -> StepFailed:
+    code = EXIT_CODES.get(error.ename, 1)
+    lines = [line for line in error.evalue.splitlines() if line.strip()] or [""]
+    why = lines[-1].strip()
+    # A mistake of the user's is a sentence; for anything else the kind of error helps.
+    if code not in (2, 3) or not why:
+        why = f"{error.ename}: {why}"
+    go_on = GO_ON.replace("Run the same command", "Correct that and run") if code == 2 else GO_ON
+    where = f"{step.name} stopped in cell [{error.exec_count}] of {step.notebook.name}"
+    return StepFailed(f"{where}: {why}\n{_saved(output)}\n{go_on}", code)
+
+
+def _saved(output: Path) -> str:
+    return f"The notebook as far as it ran: {short(output)}"
+
+
+def _as_template(path: Path) -> str:
+    """papermill formats paths, so braces are doubled."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _kernel_manager(environment: dict[str, str]) -> type:
+    """A kernel manager that adds `environment`.
+
+    It keeps the terminal free of what a kernel says past its notebook.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        async def _async_pre_start_kernel(self, **options: Any) -> Any:
+            self.shutdown_wait_time = SHUTDOWN_S
+            # The debugger would warn of frozen modules, in every notebook.
+            extra = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", **environment}
+            options |= {"stderr": subprocess.DEVNULL, "env": {**os.environ, **extra}}
+            return await super()._async_pre_start_kernel(**options)
+
+    return Manager

@@ -1,0 +1,63 @@
+"""One Ray for all kernels of a pipeline, started in this process when the first of them asks."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Client, Listener
+
+LONGEST_TMP = 70  # the path of a socket holds 107 characters at most
+
+
+@contextlib.contextmanager
+def shared_ray() -> Iterator[dict[str, str]]:
+    """Yields the environment in which `imgprep.engine` asks for the address; stops Ray in the end.
+
+    It is asked through a socket that only this user can open.
+    """
+    key = secrets.token_hex(16)
+    place = "/tmp" if len(tempfile.gettempdir()) > LONGEST_TMP else None
+    with tempfile.TemporaryDirectory(prefix="imgprep-", dir=place) as folder:
+        with Listener(os.path.join(folder, "ray"), "AF_UNIX", authkey=key.encode()) as listener:
+            answering = _Answering(listener)
+            try:
+                yield _environment(str(listener.address), key)
+            finally:
+                answering.over.set()
+                with contextlib.suppress(OSError, EOFError):
+                    # wakes the thread
+                    Client(str(listener.address), authkey=key.encode()).close()
+                answering.join()
+
+
+def _environment(address: str, key: str) -> dict[str, str]:
+    asking = {"IMGPREP_RAY": address, "IMGPREP_RAY_KEY": key}
+    if "RAY_ADDRESS" not in os.environ:
+        # A Ray started here wants its token; who joins by an address is not told so by Ray itself.
+        asking["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token")
+    return asking
+
+
+class _Answering(threading.Thread):
+    """Ray is started and stopped here: its processes die with the thread that started them."""
+
+    def __init__(self, listener: Listener):
+        super().__init__(daemon=True)
+        self.listener = listener
+        self.over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        from imgprep import engine
+
+        while not self.over.is_set():
+            with contextlib.suppress(OSError, EOFError), self.listener.accept() as line:
+                if self.over.is_set():
+                    break
+                try:
+                    line.send(engine.start_ray())
+                except Exception:  # a second try follows in the kernel, whose notebook shows the error
+                    line.send(None)
+        engine.close()
