@@ -71,6 +71,8 @@ REASONS = {
     "too_many_pixels": "more pixels than max_pixels, by its header",
     "over_budget": "no quality and size of the picture has so few bytes",
     "no_answer": "the results of the batch do not have this request",
+    "declined": "the model declined to answer about the picture, or its answer was filtered",
+    "no_json": "the answer is not the JSON that was asked for",
     "no_foreground": "no tile of this block has as much foreground as was asked for",
     "changed": "the source changed while it was read",
     "error": "the function raised an exception on this picture",

@@ -22,16 +22,20 @@ MARK = ".imgprep-export"  # in every export: of which version of which dataset i
 
 
 def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) -> str:
-    """Write a config of `ds` (None: the default one) into a local folder, in one of four forms. Returns the folder.
+    """Write a config of `ds` (None: the default one) into a local folder, in one of four forms.
+    Returns the folder.
 
-    "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost. Takes twice its size for a moment.
-    "lance": data/<split>.lance, for `load_dataset` and `lance.dataset`; nothing is lost (`pip install imgprep[lance]`).
-    "imagefolder": a file per picture and metadata.parquet, for up to some 10,000 pictures. A column whose name ends in
-        file_name, which `datasets` would take for pictures, ends in filename.
-    "webdataset": data/<split>-000000.tar with <id>.jpg (or as the first picture is; Pillow goes by the bytes) and
-        <id>.json, in which dates, times and decimals are text and columns of bytes are left out.
-    An export of the same version is left alone, an older one is replaced; one that is killed leaves nothing.
-    ValueError where a folder holds other files.
+    "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost. Takes twice its size
+        for a moment.
+    "lance": data/<split>.lance, for `load_dataset` and `lance.dataset`; nothing is lost (`pip
+        install imgprep[lance]`).
+    "imagefolder": a file per picture and metadata.parquet, for up to some 10,000 pictures. A column
+        whose name ends in file_name, which `datasets` would take for pictures, ends in filename.
+    "webdataset": data/<split>-000000.tar with <id>.jpg (or as the first picture is; Pillow goes by
+        the bytes) and <id>.json, in which dates, times and decimals are text and columns of bytes
+        are left out.
+    An export of the same version is left alone, an older one is replaced; one that is killed leaves
+    nothing. ValueError where a folder holds other files.
     """
     if form not in FORMS:
         raise ValueError(f"form is one of {', '.join(FORMS)}, not {form!r}")
@@ -75,8 +79,9 @@ def _beside(path: str) -> Iterator[str]:
     start = f".export-{os.path.basename(path)}-"
     os.makedirs(home, exist_ok=True)
     for name in os.listdir(home):
+        left = re.fullmatch(re.escape(start) + r"(\d+)", name)
         # A machine that went down left it; a process that was killed has its sweeper.
-        if re.fullmatch(re.escape(start) + r"\d+", name) and not psutil.pid_exists(int(name.removeprefix(start))):
+        if left and not psutil.pid_exists(int(left[1])):
             leftovers.settle(f"{home}/{name}", path)
     holder = f"{home}/{start}{os.getpid()}"
     os.makedirs(f"{holder}/new")

@@ -38,8 +38,8 @@ class Content:
             if names:
                 files[split] = names
         if not files:
-            known = ", ".join(ds.configs)
-            raise ValueError(f"{ds.folder} has no pictures in the config {config!r}; it has: {known}")
+            told = f"{ds.folder} has no pictures in the config {config!r}"
+            raise ValueError(f"{told}; it has: {', '.join(ds.configs)}")
         folder = Folder(ds.folder)
         first = next(iter(files.values()))[0]
         return Content(folder, files, pq.read_schema(folder.open(first)))
@@ -62,7 +62,7 @@ class Content:
         return _ending(first["format"][0].as_py())
 
 
-# Arrow on disk -------------------------------------------------------------------------------------------------------
+# Arrow on disk ------------------------------------------------------------------------------------
 
 
 def write_disk(content: Content, out: str) -> None:
@@ -75,10 +75,10 @@ def write_disk(content: Content, out: str) -> None:
         with pa.OSFile(stream, "wb") as sink, pa.ipc.new_stream(sink, content.schema) as writer:
             for table in content.tables(split):
                 writer.write_table(table)
-        whole = datasets.Dataset.from_file(stream, split=datasets.NamedSplit(split))
+        ds = datasets.Dataset.from_file(stream, split=datasets.NamedSplit(split))
         # Its own would depend on when the file was written, and two exports would differ.
         fingerprint = hashlib.sha256("".join(names).encode()).hexdigest()[:16]
-        parts[split] = datasets.Dataset(whole.data, whole.info, whole.split, fingerprint=fingerprint)
+        parts[split] = datasets.Dataset(ds.data, ds.info, ds.split, fingerprint=fingerprint)
     shards = {split: len(names) for split, names in content.files.items()}
     with _no_bars():
         datasets.DatasetDict(parts).save_to_disk(out, num_shards=shards)
@@ -99,7 +99,7 @@ def _no_bars() -> Iterator[None]:
         datasets.enable_progress_bars()
 
 
-# Lance ---------------------------------------------------------------------------------------------------------------
+# Lance --------------------------------------------------------------------------------------------
 
 
 def write_lance(content: Content, out: str) -> None:
@@ -116,7 +116,7 @@ def write_lance(content: Content, out: str) -> None:
     _put_card(out, paths, content.schema)
 
 
-# A folder of files ---------------------------------------------------------------------------------------------------
+# A folder of files --------------------------------------------------------------------------------
 
 
 def write_imagefolder(content: Content, out: str) -> None:
@@ -130,7 +130,9 @@ def write_imagefolder(content: Content, out: str) -> None:
     declared = {"file_name": Value("string")} | {called[name]: features[name] for name in kept}
     schema = Features(declared).arrow_schema
     for split in content.files:
-        ids = [i for table in content.tables(split, ["image_id"]) for i in table["image_id"].to_pylist()]
+        ids: list[str] = []
+        for table in content.tables(split, ["image_id"]):
+            ids += table["image_id"].to_pylist()
         names = iter(stems(ids))
         os.makedirs(f"{out}/{split}")
         with pq.ParquetWriter(f"{out}/{split}/metadata.parquet", schema) as metadata:
@@ -152,7 +154,7 @@ def _write_pictures(table: pa.Table, stems: Iterator[str], folder: Path) -> list
     return names
 
 
-# Tar files -----------------------------------------------------------------------------------------------------------
+# Tar files ----------------------------------------------------------------------------------------
 
 
 def write_webdataset(content: Content, out: str) -> None:
@@ -204,7 +206,7 @@ def _add_file(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-# What they share -----------------------------------------------------------------------------------------------------
+# What they share ----------------------------------------------------------------------------------
 
 FORMS: dict[str, Callable[[Content, str], None]] = {
     "disk": write_disk,

@@ -152,8 +152,8 @@ def test_odd_answers_are_rows_and_odd_files_are_told(sizes, tmp_path):
     mixed = [*odd, answer(names[3]), {"custom_id": names[3], "error": "late"}, answer("train/foreign")]
     output = results(tmp_path / "output.jsonl", *mixed)
     found = batch_requests.read(sizes.folder, place, output).to_pylist()
-    assert [(r["status"], r["reason"]) for r in found[:4]] == [("ok", ""), ("failed", "http_500"), ("failed", "error"),
-                                                               ("ok", "")]  # fmt: skip
+    assert [r["reason"] for r in found[:4]] == ["no_answer", "http_500", "error", ""]
+    assert [r["status"] for r in found[:4]] == ["failed"] * 3 + ["ok"], "an answer without a text is none"
     assert (found[1]["error"], found[3]["answer"], len(found)) == ("down", "cat", 9)
     for n, text in enumerate(['{"custom_id": "tr', "[]", '{"id": 1}']):
         (tmp_path / f"{n}.jsonl").write_text(text)
@@ -165,6 +165,78 @@ def test_odd_answers_are_rows_and_odd_files_are_told(sizes, tmp_path):
     assert not lines(Path(place), "requeue"), "those of the requests before"
     (first, *_) = lines(Path(place))
     assert first["body"]["model"] == ASK["model"] and len(first["body"]["messages"][0]["content"]) == 2
+
+
+REFUSED = {"code": "content_filter", "message": "The prompt was filtered."}
+ODD = [  # what stands in the choice or the response; the row's reason; the words that tell it
+    ({"message": {"content": None}, "finish_reason": "content_filter"}, "declined", "was filtered (content_filter)"),
+    ({"message": {"content": "ca", "refusal": "I can't."}, "finish_reason": "stop"}, "declined", "declined: I can't."),
+    ({"message": {"content": "a ca"}, "finish_reason": "length"}, "truncated", "the answer was cut"),
+    ({"message": {"content": " "}, "finish_reason": "stop"}, "no_answer", "the answer has no text"),
+    ({"status_code": 400, "body": {"error": REFUSED}}, "declined", "The prompt was filtered."),
+]
+
+
+def test_what_was_declined_or_cut_is_no_answer_and_only_what_may_change_is_asked_again(sizes, tmp_path, caplog):
+    place = str(tmp_path / "asked")
+    batch_requests.write(sizes, place, **ASK)
+    names = [one["custom_id"] for one in lines(tmp_path / "asked")]
+    came = [{**answer(n), "response": what} if "status_code" in what else _chosen(n, what)
+            for n, (what, *_) in zip(names, ODD, strict=False)]  # fmt: skip
+    found = batch_requests.read(sizes, place, results(tmp_path / "o.jsonl", *came, *map(answer, names[5:])))
+    rows = found.to_pylist()
+    assert [row["reason"] for row in rows] == [reason for _, reason, _ in ODD] + [""] * 4
+    for row, (_, _, says) in zip(rows, ODD, strict=False):
+        assert says in row["error"] and row["status"] == "failed"
+    assert rows[2]["answer"] == "a ca" and rows[2]["tokens_out"] == 3, "what came is kept, and was paid for"
+    again = [one["custom_id"] for one in lines(Path(place), "requeue")]
+    assert again == names[2:4], "what was declined would be again"
+    assert batch_requests.spent(found) == batch_requests.Spent(8 * 90, 8 * 3)
+    assert batch_requests.spent(found).usd(1, 10) == pytest.approx((8 * 90 + 8 * 30) / 1e6)
+    assert "4 of 9 requests are answered, 720 tokens in, 24 out; the others: declined 3, " in caplog.text
+
+
+def _chosen(name: str, choice: dict) -> dict:
+    found = answer(name)
+    found["response"]["body"]["choices"] = [choice]
+    return found
+
+
+SCHEMA = {"type": "object", "properties": {"mood": {"enum": ["calm", "tense"]}}, "required": ["mood"]}
+
+
+def test_an_answer_that_is_not_the_json_that_was_asked_for_is_none(sizes, tmp_path):
+    place = str(tmp_path / "asked")
+    batch_requests.write(sizes, place, schema=SCHEMA, **ASK)
+    asked = lines(tmp_path / "asked")
+    wanted = asked[0]["body"]["response_format"]
+    assert wanted["type"] == "json_schema" and wanted["json_schema"]["schema"] == SCHEMA
+    names = [one["custom_id"] for one in asked]
+    texts = ['{"mood": "calm"}', "calm", '{"mood": "ethereal"}', "{}", '{"mood": "cal']
+    came = [answer(name, text) for name, text in zip(names, texts, strict=False)]
+    rows = batch_requests.read(sizes, place, results(tmp_path / "o.jsonl", *came)).to_pylist()
+    assert [row["reason"] for row in rows] == ["", *["no_json"] * 4, *["no_answer"] * 4]
+    assert "'ethereal' is not one of ['calm', 'tense']" in rows[2]["error"]
+    assert "'mood' is a required property" in rows[3]["error"]
+    batch_requests.write(sizes, place, body={"response_format": {"type": "json_object"}}, **ASK)
+    rows = batch_requests.read(sizes, place, str(tmp_path / "o.jsonl")).to_pylist()
+    assert [row["reason"] for row in rows[:5]] == ["", "no_json", "", "", "no_json"]
+
+
+def test_files_that_are_cut_or_of_other_requests_are_told(sizes, tmp_path, caplog):
+    place = str(tmp_path / "asked")
+    batch_requests.write(sizes, place, **ASK)
+    names = [one["custom_id"] for one in lines(tmp_path / "asked")]
+    output = Path(results(tmp_path / "o.jsonl", *map(answer, names)))
+    output.write_bytes(output.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"o.jsonl holds no results of a batch: line 9 is cut or damaged; fetch"):
+        batch_requests.read(sizes, place, str(output))
+    results(output, *(answer(f"test/{n}") for n in range(3)))
+    with pytest.raises(ValueError, match="no results of a batch of these requests: its 3 are of others"):
+        batch_requests.read(sizes, place, str(output))
+    results(output, answer(names[0]), answer("test/0"))
+    batch_requests.read(sizes, place, str(output))
+    assert "o.jsonl: 1 of its answers are to requests of another folder, and left out" in caplog.text
 
 
 def test_mistakes_are_told(sizes, tmp_path):
