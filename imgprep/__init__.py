@@ -74,7 +74,7 @@ MOVED = {
     "metadata": "picture.metadata",
     "mosaic": "io.rasters.mosaic",
     "nets": "models.nets",
-    "operators": "stages.segmentation.operators",
+    "operators": "stages.segmentation",
     "optout": "io.web.optout",
     "overlays": "stages.segmentation.overlay",
     "packshot": "sample.packshot",

@@ -135,5 +135,10 @@ def resolve(name: str) -> Callable:
     from imgprep.resume.fingerprint import PUBLIC
 
     _, module, operator = name.split(".")
-    places = {public: place for place, public in PUBLIC.items()}
-    return getattr(importlib.import_module(f"imgprep.{places.get(module, module)}"), operator)
+    # Some names stand for several places: "operators" is what makes masks, in any of its files.
+    places = [place for place, public in PUBLIC.items() if public == module] or [module]
+    for place in places:
+        found = getattr(importlib.import_module(f"imgprep.{place}"), operator, None)
+        if found is not None:
+            return found
+    raise ValueError(f"there is no operator {name!r}")

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from imgprep.io import uris
 from imgprep.project import made_with
 from imgprep.resume.gather import Shape, gather
 from imgprep.resume.parts import PARTS, PICTURE, Crashed, Located, split_task
+from imgprep.resume.passes import Pass, run_passes
 from imgprep.words import say
 
 # One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
@@ -51,8 +52,8 @@ class Stage:
     carried through, in input order, beginning with image_id; may hold `status`, `reason`, `error` of earlier stages.
     identities: per split one string per row, or None for a row that has no picture to compute from. inputs: per
     split what the work is given for rows, by `take(rows)`. nbytes: known size of the inputs, or None.
-    work: the picklable function of a unit. ready: called before the first unit, where there is one, with the inputs
-    of all rows that are missing; may raise.
+    work: the picklable function of a unit. passes: what is done before the first unit, where there is one, with the
+    inputs of all rows that are missing as its first state.
     reusable: why results may not be reused, or "".
     earlier: name and options of the stages that made the input, for the card.
     """
@@ -71,7 +72,7 @@ class Stage:
     threads: bool = False
     reusable: str = ""
     earlier: list[dict[str, Any]] = field(default_factory=list)
-    ready: Callable[[list], None] = lambda inputs: None
+    passes: Sequence[Pass] = ()
 
 
 def build(
@@ -299,7 +300,8 @@ class _Run:
         self.done: list[_Batch] = []
         if not self.units:
             return
-        self.stage.ready([given for task in self.units for _, given, _ in task.payload])
+        given = [given for task in self.units for _, given, _ in task.payload]
+        run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=self.id)
         engine.start()
         progress = Progress(self.stage.name, self.missing)
         try:

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops_table
 
-from imgprep.stages.segmentation import block as tiling
-from imgprep.tiles import borders, components
+from imgprep.tiles import borders, components, grid
 
 RNG = np.random.default_rng(3)
 SIZE = 700, 500  # width, height
@@ -33,7 +32,7 @@ MASKS = {
 
 def tiled(mask, connectivity, side, *, merged=True):
     """Labels of the whole from blocks, and the table of objects."""
-    blocks = tiling.cut((0, 0, *SIZE), (side, side))
+    blocks = grid.cut((0, 0, *SIZE), (side, side))
     labels, tables = [], []
     for x, y, w, h in blocks:
         part = np.ascontiguousarray(mask[y : y + h, x : x + w])
@@ -80,8 +79,8 @@ def test_objects_that_both_sides_see_alike_are_one():
     whole[20:60, 70:130], whole[80:90, 90:100], whole[80:90, 100:140] = 1, 2, 3  # 2 and 3 touch at the border
     blocks, tables = [(0, 0, 100, 100), (100, 0, 100, 100)], []
     for block in blocks:
-        outer = tiling.grown(block, 50, (200, 100))
-        seen, inner = whole[tiling.inside(outer, (0, 0, 200, 100))], tiling.inside(block, outer)
+        outer = grid.grown(block, 50, (200, 100))
+        seen, inner = whole[grid.inside(outer, (0, 0, 200, 100))], grid.inside(block, outer)
         found = components.regions(seen[inner], seen[inner], block[0], 0, 200)
         tables.append(found | components.edges(seen, inner, found["label"], both=True))
     objects, *_ = borders.merge_blocks(blocks, tables, (200, 100), 8, both=True)

@@ -1,80 +1,165 @@
-"""What an operator says of a block: tile by tile, a batch at a time; or blended, where its tiles overlap."""
+"""What an operator says of a block: tile by tile, a batch at a time; or blended, where tiles overlap."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from imgprep import engine
 from imgprep.io.uris import SourceError
-from imgprep.stages.segmentation import block as tiling
-from imgprep.stages.segmentation import operators
-from imgprep.tiles import windows
+from imgprep.stages.segmentation import chain
+from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.tiles import grid, windows
+from imgprep.tiles.windows import Box
 
 
-def of_tiles(recipe: Any, raster: Any, block: Any, chosen: tuple) -> Iterator[tuple]:
-    """(tile, pixels, valid, the tile's place in them, error or None, the operator's answer for the pixels)."""
-    batch, waiting = getattr(recipe.operator, "batch", 1), []
-    for one in tiling.tiles(raster, block, recipe.tile_wh, recipe.halo, recipe.least_wh):
-        waiting.append(one)
-        if len(waiting) == batch:
+@dataclass(frozen=True)
+class Seen:
+    """A tile: its pixels with the halo, which are valid (None: all), where it stands in them.
+
+    answer: what the operator says of the pixels. error: why there is none.
+    """
+
+    tile: Box
+    pixels: Any = None
+    valid: np.ndarray | None = None
+    place: Any = None
+    answer: Any = None
+    error: SourceError | None = None
+
+
+def tiles_of(
+    raster: Any,
+    block: Box,
+    tile_wh: tuple[int, int],
+    halo: int,
+    least_wh: tuple[int, int] = (0, 0),
+) -> Iterator[Seen]:
+    """The tiles of a block, without answers; every pixel is read once.
+
+    Where the block cannot be read as a whole it is read tile by tile, so that only those fail
+    which lie on the damage.
+    """
+    size_wh = raster.width, raster.height
+    outer = grid.grown(block, halo, size_wh, least_wh)
+    try:
+        whole = raster.read(outer)
+        is_valid = raster.valid(outer)
+    except SourceError:
+        whole = None
+    for tile in grid.cut(block, tile_wh):
+        around = grid.grown(tile, halo, size_wh, least_wh)
+        place = grid.inside(tile, around)
+        if whole is not None:
+            at = grid.inside(around, outer)
+            valid = None if is_valid is None else is_valid[at]
+            yield Seen(tile, whole[at], valid, place)
+            continue
+        try:
+            seen = Seen(tile, raster.read(around), raster.valid(around), place)
+        except SourceError as e:
+            seen = Seen(tile, error=e)
+        yield seen
+
+
+def of_tiles(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[Seen]:
+    """The tiles of a block, with the operator's answers."""
+    size = getattr(recipe.operator, "batch", 1)
+    waiting = []
+    for seen in tiles_of(raster, block, recipe.tile_wh, recipe.halo, recipe.least_wh):
+        waiting.append(seen)
+        if len(waiting) == size:
             yield from _answered(recipe.operator, waiting, chosen)
             waiting = []
     yield from _answered(recipe.operator, waiting, chosen)
 
 
-def _answered(operator: Callable, some: list[tuple], chosen: tuple) -> Iterator[tuple]:
-    pixels, answers = [operators.own(operator, p) for _, p, _, _, error in some if not error], {}
-    if hasattr(operator, "batch") and len(pixels) > 1:
-        try:
-            answers = dict(enumerate(operator(pixels, *chosen)))
-        except Exception:  # one tile must not take the others with it
-            answers = {}
-    n = 0
-    for tile, seen, valid, place, error in some:
-        answer = None
-        if not error:
-            try:
-                answer = answers[n] if n in answers else operator(operators.own(operator, seen), *chosen)
-            except Exception as e:
-                error = SourceError("error", engine.sentence(e))
-            n += 1
-        yield tile, seen, valid, place, error, answer
+def _answered(operator: Callable, some: list[Seen], chosen: tuple) -> Iterator[Seen]:
+    """A batch at once where the operator takes one; alone where that fails, or it does not."""
+    whole = [seen for seen in some if not seen.error]
+    answers = iter(_of_batch(operator, whole, chosen))
+    for seen in some:
+        if seen.error:
+            yield seen
+            continue
+        answer = next(answers, None)
+        if answer is None:
+            seen = _by_itself(operator, seen, chosen)
+        else:
+            seen = replace(seen, answer=answer)
+        yield seen
 
 
-def blended(recipe: Any, raster: Any, block: Any, chosen: tuple) -> Iterator[tuple]:
-    """As `of_tiles`, in strips of the block: the operator's probabilities for windows on a grid of the whole picture.
+def _of_batch(operator: Callable, some: list[Seen], chosen: tuple) -> list:
+    if not hasattr(operator, "batch") or len(some) < 2:
+        return []
+    try:
+        return list(operator([chain.own(operator, seen.pixels) for seen in some], *chosen))
+    except Exception:  # one tile must not take the others with it
+        return []
 
-    A window is a tile with its halo, and shares twice the halo with the next. Where one cannot be read, or the operator
-    fails, the rest of the block is done tile by tile, so that only those fail which such a window touches.
+
+def _by_itself(operator: Callable, seen: Seen, chosen: tuple) -> Seen:
+    try:
+        return replace(seen, answer=operator(chain.own(operator, seen.pixels), *chosen))
+    except Exception as e:
+        return replace(seen, error=SourceError("error", engine.sentence(e)))
+
+
+def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[Seen]:
+    """As `of_tiles`, in strips of the block: the mean of what overlapping windows say.
+
+    The windows stand on a grid of the whole picture; each is a tile with its halo, and shares
+    twice the halo with the next. Where one cannot be read, or the operator fails, the rest of the
+    block is done tile by tile, so that only those fail which such a window touches.
     """
-    operator, (left, top, width, height) = recipe.operator, block
+    left, top, width, height = block
+    done = top
+    try:
+        for y, odds in _strips(recipe, raster, block, chosen):
+            strip = left, y, width, len(odds)
+            yield Seen(
+                strip,
+                raster.read(strip),
+                raster.valid(strip),
+                grid.inside(strip, strip),
+                _decided(recipe.operator, odds),
+            )
+            done = y + len(odds)
+    except Exception as e:
+        rest = grid.cut((left, done, width, top + height - done), recipe.tile_wh)
+        if len(rest) > 1:
+            for tile in rest:
+                yield from blended(recipe, raster, tile, chosen)
+            return
+        told = e if isinstance(e, SourceError) else SourceError("error", engine.sentence(e))
+        yield Seen(rest[0], error=told)
 
-    def predict(boxes: list) -> list[np.ndarray]:
+
+def _strips(
+    recipe: Recipe, raster: Any, block: Box, chosen: tuple
+) -> Iterator[tuple[int, np.ndarray]]:
+    operator = recipe.operator
+    shared = 2 * recipe.halo
+
+    def predict(boxes: list[Box]) -> list[np.ndarray]:
         tiles = [raster.read(box) for box in boxes]
-        return operator.predict(tiles) if hasattr(operator, "predict") else [operator(t, *chosen) for t in tiles]
+        if hasattr(operator, "predict"):
+            return operator.predict(tiles)
+        return [operator(tile, *chosen) for tile in tiles]
 
-    strips = windows.stitch(
+    width, height = recipe.tile_wh
+    return windows.stitch(
         (raster.width, raster.height),
-        tuple(t + 2 * recipe.halo for t in recipe.tile_wh),
+        (width + shared, height + shared),
         predict,
-        overlap=2 * recipe.halo,
+        overlap=shared,
         blend=recipe.blend,
         batch=getattr(operator, "batch", 1),
         box=block,
     )
-    done = top
-    try:
-        for y, odds in strips:
-            answer = operator.decide(odds) if hasattr(operator, "decide") else odds[..., 0]
-            strip = left, y, width, len(odds)
-            yield strip, raster.read(strip), raster.valid(strip), tiling.inside(strip, strip), None, answer
-            done = y + len(odds)
-    except Exception as e:
-        rest = tiling.cut((left, done, width, top + height - done), recipe.tile_wh)
-        if len(rest) == 1:
-            error = e if isinstance(e, SourceError) else SourceError("error", engine.sentence(e))
-            yield rest[0], None, None, None, error, None
-        else:
-            for tile in rest:
-                yield from blended(recipe, raster, tile, chosen)
+
+
+def _decided(operator: Any, odds: np.ndarray) -> np.ndarray:
+    return operator.decide(odds) if hasattr(operator, "decide") else odds[..., 0]

@@ -1,53 +1,85 @@
-"""How well a mask agrees with the truth: per class IoU and Dice, per object precision, recall, F1 and PQ."""
+"""How well a mask agrees with the truth: per class IoU and Dice, per object precision, recall, PQ."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from imgprep.io import rasters
 from imgprep.io.rasters import Raster
-from imgprep.stages.segmentation import block
+from imgprep.tiles import grid
+from imgprep.tiles.windows import Box
 
-SIDE = 1024  # pixels of a window's side
+COMPARED_PX = 1024  # a window's side
+PENDING = 1 << 20  # pairs of numbers that are kept before they are summed up
 
 
-def evaluate(mask: str | np.ndarray, truth: str | np.ndarray, *, objects: bool = False) -> dict[str, Any]:
-    """Compare a mask with the truth, each a raster's URI or an array (h, w) of whole numbers; 0 is background.
+def evaluate(
+    mask: str | np.ndarray, truth: str | np.ndarray, *, objects: bool = False
+) -> dict[str, Any]:
+    """Compare a mask with the truth, each a raster's URI or an array (h, w) of whole numbers.
 
-    objects=False: the numbers are classes. {"pixels", "accuracy", "mean_iou", "classes": {n: {"iou", "dice",
-        "pixels", "truth"}}}, for every class that is in either, background too; pixels are what the mask has of it.
-    objects=True: each number is an object. {"iou", "dice"} of foreground against background, {"found", "there",
-        "matched", "precision", "recall", "f1", "sq", "rq", "pq"}: two objects match where their IoU is above 0.5,
-        which no two can be with the same one (Kirillov et al., Panoptic Segmentation, CVPR 2019: pq = sq * rq).
-    Pixels that are nodata in the truth do not count; where the mask has nodata (a part that failed) it has nothing.
-    Both are read window by window; memory grows with the number of classes or objects, not with the picture.
-    Raises ValueError where the sizes differ. A measure without anything to measure is None.
+    0 is background.
+    objects=False: the numbers are classes. {"pixels", "accuracy", "mean_iou", "classes":
+        {n: {"iou", "dice", "pixels", "truth"}}}, for every class that is in either, background
+        too; pixels are what the mask has of it.
+    objects=True: each number is an object. {"iou", "dice"} of foreground against background,
+        {"found", "there", "matched", "precision", "recall", "f1", "sq", "rq", "pq"}: two objects
+        match where their IoU is above 0.5, which no two can be with the same one (Kirillov et
+        al., Panoptic Segmentation, CVPR 2019: pq = sq * rq).
+    Pixels that are nodata in the truth do not count; where the mask has nodata (a part that
+    failed) it has nothing. Both are read window by window; memory grows with the number of
+    classes or objects, not with the picture. Raises ValueError where the sizes differ. A measure
+    without anything to measure is None.
     """
     pairs = _overlaps(mask, truth)
-    return _objects(*pairs) if objects else _classes(*pairs)
+    return _of_objects(*pairs) if objects else _of_classes(*pairs)
 
 
-def _classes(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
-    total, right, classes = int(counts.sum()), int(counts[ours == theirs].sum()), {}
+def _of_classes(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    classes = {}
+    every_iou = []
     for n in np.union1d(ours, theirs).tolist():
-        both = counts[(ours == n) & (theirs == n)].sum()
-        found, there = counts[ours == n].sum(), counts[theirs == n].sum()
-        classes[n] = {"iou": _ratio(both, found + there - both), "dice": _ratio(2 * both, found + there)}
-        classes[n] |= {"pixels": int(found), "truth": int(there)}
-    mean = float(np.mean([c["iou"] for c in classes.values()])) if classes else None
-    return {"pixels": total, "accuracy": _ratio(right, total), "mean_iou": mean, "classes": classes}
+        is_ours = ours == n
+        is_theirs = theirs == n
+        both = counts[is_ours & is_theirs].sum()
+        found = counts[is_ours].sum()
+        there = counts[is_theirs].sum()
+        iou = float(both) / float(found + there - both)
+        every_iou.append(iou)
+        classes[n] = {
+            "iou": iou,
+            "dice": _ratio(2 * both, found + there),
+            "pixels": int(found),
+            "truth": int(there),
+        }
+    total = int(counts.sum())
+    right = int(counts[ours == theirs].sum())
+    return {
+        "pixels": total,
+        "accuracy": _ratio(right, total),
+        "mean_iou": float(np.mean(every_iou)) if every_iou else None,
+        "classes": classes,
+    }
 
 
-def _objects(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
-    found, their_area = _areas(ours, counts), _areas(theirs, counts)
+def _of_objects(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    found, found_areas = _areas(ours, counts)
+    there, there_areas = _areas(theirs, counts)
     met = (ours > 0) & (theirs > 0)
-    a, b, shared = ours[met], theirs[met], counts[met]
-    union = found[1][np.searchsorted(found[0], a)] + their_area[1][np.searchsorted(their_area[0], b)] - shared
-    iou = shared[2 * shared > union] / union[2 * shared > union]
-    matched, n, m = len(iou), len(found[0]), len(their_area[0])
-    sq, rq = _ratio(iou.sum(), matched), _ratio(2 * matched, n + m)
-    both, either = shared.sum(), counts[(ours > 0) | (theirs > 0)].sum()
+    shared = counts[met]
+    area = found_areas[np.searchsorted(found, ours[met])]
+    their_area = there_areas[np.searchsorted(there, theirs[met])]
+    union = area + their_area - shared
+    is_match = 2 * shared > union
+    iou = shared[is_match] / union[is_match]
+    matched = len(iou)
+    n = len(found)
+    m = len(there)
+    f1 = _ratio(2 * matched, n + m)
+    both = shared.sum()
+    either = counts[(ours > 0) | (theirs > 0)].sum()
     return {
         "iou": _ratio(both, either),
         "dice": _ratio(2 * both, both + either),
@@ -56,9 +88,9 @@ def _objects(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dict[s
         "matched": matched,
         "precision": _ratio(matched, n),
         "recall": _ratio(matched, m),
-        "f1": rq,
-        "sq": sq,
-        "rq": rq,
+        "f1": f1,
+        "sq": _ratio(iou.sum(), matched),
+        "rq": f1,
         "pq": _ratio(2 * iou.sum(), n + m),
     }
 
@@ -66,7 +98,9 @@ def _objects(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dict[s
 def _areas(ids: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The objects, ascending, and the pixels of each."""
     names, at = np.unique(ids, return_inverse=True)
-    return names[names > 0], np.bincount(at, counts, len(names)).astype(np.int64)[names > 0]
+    areas = np.bincount(at, counts, len(names)).astype(np.int64)
+    is_object = names > 0
+    return names[is_object], areas[is_object]
 
 
 def _ratio(part: Any, whole: Any) -> float | None:
@@ -75,45 +109,60 @@ def _ratio(part: Any, whole: Any) -> float | None:
 
 def _overlaps(mask: Any, truth: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ours, theirs, pixels) for every two numbers that stand in the same place somewhere."""
-    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    for a, b in _windows(mask, truth):
+    nothing = np.zeros(0, np.int64)
+    parts = [(nothing, nothing)]
+    for a, b in _compared(mask, truth):
         pairs = (a.ravel().astype(np.int64) << 32) | b.ravel().astype(np.uint32)
-        starts = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))  # neighbours mostly have the same two numbers
+        # Neighbours mostly have the same two numbers: runs of them are counted, not pixels.
+        starts = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
         parts.append((pairs[starts], np.diff(starts, append=len(pairs))))
-        if sum(len(part[0]) for part in parts) > 2 * len(parts[0][0]) + (1 << 20):
-            parts = [_summed(parts)]
-    pairs, counts = _summed(parts)
+        waiting = sum(len(part) for part, _ in parts)
+        if waiting > 2 * len(parts[0][0]) + PENDING:
+            parts = [_summed_pairs(parts)]
+    pairs, counts = _summed_pairs(parts)
     return pairs >> 32, pairs & 0xFFFFFFFF, counts
 
 
-def _summed(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    pairs, at = np.unique(np.concatenate([p for p, _ in parts]), return_inverse=True)
-    return pairs, np.bincount(at, np.concatenate([n for _, n in parts]), len(pairs)).astype(np.int64)
+def _summed_pairs(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    every_pair = np.concatenate([pairs for pairs, _ in parts])
+    every_count = np.concatenate([counts for _, counts in parts])
+    pairs, at = np.unique(every_pair, return_inverse=True)
+    return pairs, np.bincount(at, every_count, len(pairs)).astype(np.int64)
 
 
-def _windows(mask: Any, truth: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _compared(mask: Any, truth: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Both, window by window, without the pixels that the truth leaves open."""
-    opened = [rasters.open(one) if isinstance(one, str) else one for one in (mask, truth)]
-    sizes = [(r.width, r.height) if isinstance(r, Raster) else r.shape[1::-1] for r in opened]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"the mask has {sizes[0]} pixels, the truth {sizes[1]}: they must be of the same picture")
-    try:
-        for box in block.cut((0, 0, *sizes[0]), (SIDE, SIDE)):
-            (a, here), (b, known) = (_read(one, box) for one in opened)
-            a = a if here is None else np.where(here, a, 0)
-            yield (a, b) if known is None else (a[known], b[known])
-    finally:
-        for one in opened:
-            if isinstance(one, Raster):
-                one.close()
+    with ExitStack() as opened:
+        ours, theirs = (
+            opened.enter_context(rasters.open(one)) if isinstance(one, str) else one
+            for one in (mask, truth)
+        )
+        if _size_of(ours) != _size_of(theirs):
+            told = f"the mask has {_size_of(ours)} pixels, the truth {_size_of(theirs)}"
+            raise ValueError(f"{told}: they must be of the same picture")
+        for box in grid.cut((0, 0, *_size_of(ours)), (COMPARED_PX, COMPARED_PX)):
+            found, here = _window_of(ours, box)
+            there, known = _window_of(theirs, box)
+            if here is not None:
+                found = np.where(here, found, 0)
+            yield (found, there) if known is None else (found[known], there[known])
 
 
-def _read(one: Any, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray | None]:
+def _size_of(one: Any) -> tuple[int, int]:
+    return (one.width, one.height) if isinstance(one, Raster) else one.shape[1::-1]
+
+
+def _window_of(one: Any, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
+    """Numbers of a window, and which pixels are valid, None for all."""
     x, y, w, h = box
-    if isinstance(one, Raster):  # where 0 is called nodata, it is the background all the same
-        part, valid = one.read(box)[..., 0], None if one.nodata == 0 else one.valid(box)
+    valid = None
+    if isinstance(one, Raster):
+        part = one.read(box)[..., 0]
+        # Where 0 is called nodata, it is the background all the same.
+        if one.nodata != 0:
+            valid = one.valid(box)
     else:
-        part, valid = one[y : y + h, x : x + w], None
+        part = one[y : y + h, x : x + w]
     if part.dtype.kind not in "iub":
         raise ValueError(f"a mask holds whole numbers, not {part.dtype}")
     return part, valid

@@ -56,7 +56,7 @@ def test_objects_are_measured_as_by_comparing_each_with_each(seed, monkeypatch):
     assert {k: found[k] for k in want} == pytest.approx(want) and 3 < want["matched"] < want["found"]
     assert found["pq"] == pytest.approx(found["sq"] * found["rq"])
     assert found["iou"] == pytest.approx(jaccard_score(theirs.ravel() > 0, ours.ravel() > 0))
-    monkeypatch.setattr(measures, "SIDE", 37)
+    monkeypatch.setattr(measures, "COMPARED_PX", 37)
     assert measures.evaluate(ours, theirs, objects=True) == found
 
 
@@ -81,7 +81,7 @@ def test_classes_are_measured_as_by_scikit_learn(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     theirs = np.kron(rng.integers(0, 5, (30, 41)), np.ones((9, 9), int)).astype(np.uint8)
     ours = np.where(rng.random(theirs.shape) < 0.3, rng.integers(0, 7, theirs.shape), theirs).astype(np.uint8)
-    monkeypatch.setattr(measures, "SIDE", 100)
+    monkeypatch.setattr(measures, "COMPARED_PX", 100)
     for found in (
         measures.evaluate(ours, theirs),
         measures.evaluate(save(tmp_path / "a.tif", ours), save(tmp_path / "b.tif", theirs)),

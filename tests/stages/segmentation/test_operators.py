@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from skimage import data, filters
 
-from imgprep.stages.segmentation import block, operators
-from imgprep.stages.segmentation.operators import Chain, Filter, Threshold
+from imgprep.stages.segmentation import Chain, Filter, Threshold, operator_of
+from imgprep.tiles import grid
 
 SLIDE = data.immunohistochemistry()
-CELLS = block.cut((0, 0, 512, 512), (100, 100))
+CELLS = grid.cut((0, 0, 512, 512), (100, 100))
 
 
 def chosen(operator, image, cells=CELLS, valid=None):
     """What a two-pass operator decides, from cells in any order."""
-    found = [operator.stats(image, block.inside(c, (0, 0, 512, 512)), valid) for c in cells]
+    found = [operator.stats(image, grid.inside(c, (0, 0, 512, 512)), valid) for c in cells]
     stats = None
     for more in reversed([f for f in found if f is not None]):
         stats = more if stats is None else operator.merge(stats, more)
@@ -25,7 +25,7 @@ def test_merged_histograms_give_the_threshold_of_the_whole():
     grey = cv2.cvtColor(SLIDE, cv2.COLOR_RGB2GRAY)
     whole, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
     assert chosen(Threshold("otsu"), SLIDE) == whole == filters.threshold_otsu(grey)
-    each = {filters.threshold_otsu(grey[block.inside(c, (0, 0, 512, 512))]) for c in CELLS}
+    each = {filters.threshold_otsu(grey[grid.inside(c, (0, 0, 512, 512))]) for c in CELLS}
     assert len(each) > 5  # which is what a threshold per tile would have been
     assert chosen(Threshold("multiotsu"), SLIDE) == filters.threshold_multiotsu(grey, 3)[0]
     assert chosen(Threshold("multiotsu", "bright"), SLIDE) == filters.threshold_multiotsu(grey, 3)[-1]
@@ -59,7 +59,7 @@ def glass(dtype, scale):
 @pytest.mark.parametrize("dtype, scale", [("uint8", 1), ("uint16", 60), ("float32", 0.01)])
 def test_tissue_decides_and_not_the_glass(dtype, scale):
     image = glass(dtype, scale)
-    cells = block.cut((0, 0, 512, 512), (64, 64))
+    cells = grid.cut((0, 0, 512, 512), (64, 64))
     assert 70 <= chosen(Threshold("otsu-tissue"), image, cells) / scale < 130
     assert 150 < chosen(Threshold("otsu"), image, cells) / scale < 244
 
@@ -79,35 +79,35 @@ def test_nothing_stands_out_of_one_grey():
 
 
 def test_dark_and_bright_share_the_pixels():
-    dark, bright = (operators.named(f"128 {side}")(SLIDE) for side in ("dark", "bright"))
+    dark, bright = (operator_of(f"128 {side}")(SLIDE) for side in ("dark", "bright"))
     assert np.array_equal(dark, 1 - bright)
     assert np.array_equal(bright > 0, cv2.cvtColor(SLIDE, cv2.COLOR_RGB2GRAY) > 128)
 
 
 def test_words_mean_operators():
-    assert operators.named("otsu") == Threshold("otsu", "dark") and operators.named(70) == Threshold(70.0)
-    assert operators.named(["median 5", "otsu bright"]) == Chain((Filter("median", 5), Threshold("otsu", "bright")))
-    assert operators.named(len) is len
+    assert operator_of("otsu") == Threshold("otsu", "dark") and operator_of(70) == Threshold(70.0)
+    assert operator_of(["median 5", "otsu bright"]) == Chain((Filter("median", 5), Threshold("otsu", "bright")))
+    assert operator_of(len) is len
     for wrong in ("ostu", "median", "median x", "opening 5 5", True, None, {}):
         with pytest.raises(ValueError, match="no operator .*; there are: NUMBER, otsu-tissue"):
-            operators.named(wrong)
+            operator_of(wrong)
     with pytest.raises(ValueError, match="an odd number of pixels, not 4"):
-        operators.named("median 4")
+        operator_of("median 4")
     with pytest.raises(ValueError, match="only one step can decide"):
-        operators.named(["otsu", "otsu-tissue"])
+        operator_of(["otsu", "otsu-tissue"])
     with pytest.raises(ValueError, match="<lambda> does not state its radius"):
-        operators.named([lambda tile: tile, "otsu"])
+        operator_of([lambda tile: tile, "otsu"])
 
 
 def test_a_chain_reaches_as_far_as_all_its_steps():
-    chain = operators.named(["median 5", "gaussian 2", "otsu", "opening 5"])
+    chain = operator_of(["median 5", "gaussian 2", "otsu", "opening 5"])
     assert chain.radius == 2 + 6 + 4 and chain.stats_radius == 8 and chain.two_pass
-    assert operators.named(["128", "watershed 9"]).radius is None
+    assert operator_of(["128", "watershed 9"]).radius is None
 
 
 @pytest.mark.parametrize("words", ["median 9", "gaussian 3", "opening 7", "closing 7"])
 def test_a_radius_is_as_far_as_a_pixel_reaches(words):
-    operator = operators.named(words)
+    operator = operator_of(words)
     image = np.random.default_rng(1).integers(0, 2, (200, 200), np.uint8) * 255
     before = operator(image)
     reach = np.zeros(200, bool)

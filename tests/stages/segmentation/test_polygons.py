@@ -26,7 +26,7 @@ def noise(size_wh=(150, 130), share=0.45, connectivity=1):
 
 
 def written(tmp_path, labels, **more):
-    n = polygons.write(save(tmp_path / "labels.tif", labels, **more), str(tmp_path / "objects"))
+    n = polygons.write_objects(save(tmp_path / "labels.tif", labels, **more), str(tmp_path / "objects"))
     found = pq.read_table(tmp_path / "objects.parquet")
     assert n == found.num_rows
     return found, json.loads((tmp_path / "objects.geojson").read_text())
@@ -35,7 +35,7 @@ def written(tmp_path, labels, **more):
 @pytest.mark.parametrize("side", [37, 64, 1024])
 @pytest.mark.parametrize("connectivity", [1, 2])
 def test_objects_are_what_scikit_image_measures(tmp_path, monkeypatch, side, connectivity):
-    monkeypatch.setattr(polygons, "SIDE", side)
+    monkeypatch.setattr(polygons, "OUTLINED_PX", side)
     labels = noise(connectivity=connectivity)
     found, _ = written(tmp_path, labels)
     rows, want = found.to_pylist(), regionprops(labels)
@@ -49,7 +49,7 @@ def test_objects_are_what_scikit_image_measures(tmp_path, monkeypatch, side, con
 @pytest.mark.parametrize("side", [37, 64, 1024])
 @pytest.mark.parametrize("connectivity", [1, 2])
 def test_polygons_cover_the_pixels_of_their_object_and_no_other(tmp_path, monkeypatch, side, connectivity):
-    monkeypatch.setattr(polygons, "SIDE", side)
+    monkeypatch.setattr(polygons, "OUTLINED_PX", side)
     labels = noise(connectivity=connectivity)
     found, geojson = written(tmp_path, labels)
     outlines = shapely.from_wkb(found["polygon"].to_pylist())
@@ -67,7 +67,7 @@ def test_the_windows_leave_no_trace(tmp_path, monkeypatch):
     labels[40:120, 20:30] = labels[110:120, 20:140] = labels.max() + 1  # over many windows
     files = []
     for side in (33, 64, 1024):
-        monkeypatch.setattr(polygons, "SIDE", side)
+        monkeypatch.setattr(polygons, "OUTLINED_PX", side)
         found, _ = written(tmp_path, labels)
         files.append((found.drop_columns(["polygon"]), found["polygon"].to_pylist()))
     assert files[0] == files[1] == files[2]
@@ -79,7 +79,7 @@ def test_pieces_left_unmerged_would_show(tmp_path, monkeypatch):
     labels = np.zeros((100, 100), int)
     labels[10:90, 10:90] = 1
     labels[45:55, 45:55] = 0
-    monkeypatch.setattr(polygons, "SIDE", 50)
+    monkeypatch.setattr(polygons, "OUTLINED_PX", 50)
     found, _ = written(tmp_path, labels)
     (outline,) = shapely.from_wkb(found["polygon"].to_pylist())
     ring = shapely.Polygon([(10, 10), (90, 10), (90, 90), (10, 90)], [[(45, 45), (55, 45), (55, 55), (45, 55)]])

@@ -27,8 +27,9 @@ from imgprep.io import rasters
 from imgprep.sample import slide as specimen
 from imgprep.stages import segmentation
 from imgprep.stages.segmentation import block as tiling
-from imgprep.stages.segmentation import measures, operators, passes
+from imgprep.stages.segmentation import finish, measures
 from imgprep.stages.segmentation import overlay as overlays
+from imgprep.tiles import grid
 
 SIZE = 2048, 1200  # width, height: three columns of 512 are tissue, one is glass
 TILES = [256, 700, 1024, 4096]
@@ -185,7 +186,7 @@ def test_a_watershed_is_nearly_the_wholes(slide, pixels, tmp_path):
     with pytest.raises(ValueError, match="approximate=True accepts that"):
         segment(source, tmp_path / "out", steps)
     row, mask, labels = segment(source, tmp_path / "out", steps, approximate=True, halo=200, tile_wh=[256, 256])
-    whole = operators.named(steps)(image[..., None])
+    whole = segmentation.operator_of(steps)(image[..., None])
     found = measures.evaluate(labels, whole.astype(np.int32), objects=True)
     assert found["iou"] == 1 and found["f1"] > 0.97 and row["count"] > label(image < 128).max()
     one, *_ = segment(source, tmp_path / "one", steps, approximate=True, tile_wh=[1024, 1024])
@@ -293,26 +294,26 @@ def test_a_process_that_dies_costs_its_block(tmp_path, monkeypatch):
     monkeypatch.setattr(tiling, "BLOCK", 512)
     path = save(tmp_path / "a.tif", image)
 
-    def dies(module, name, does=lambda given: given.get("block", (512,))[0] == 512):
+    def dies(name, lost=tiling.lost_block, module=tiling, does=lambda given: given.block[0] == 512):
         """As the engine has it in the end; what a process costs it is said in test_engine."""
         fn = getattr(module, name)
 
         def one(recipe, folder, task):
-            return passes._lost(folder, task) if does(task.payload) else fn(recipe, folder, task)
+            return lost(folder, task) if does(task.payload) else fn(recipe, folder, task)
 
         monkeypatch.setattr(module, name, one)
 
-    dies(tiling, "number")
+    dies("number_block")
     row, mask, labels = segment(path, tmp_path / "number", "otsu", min_area=20, tile_wh=[256, 256])
     assert row["failed_tiles"] == 4 and (mask[:, 512:] == 255).all() and np.array_equal(labels > 0, mask == 1)
-    dies(tiling, "measure")
-    dies(tiling, "paint")
+    dies("measure_block")
+    dies("paint_block")
     row, mask, labels = segment(path, tmp_path / "all", "otsu", tile_wh=[256, 256])
     assert row["failed_tiles"] == 4 and "process that worked on this died" in row["failed_example"]
     cut = filters.threshold_otsu(image[:, :512])
     assert row["threshold"] == cut and np.array_equal(mask[:, :512], image[:, :512] <= cut)
     assert (mask[:, 512:] == 255).all() and np.array_equal(labels, label(mask == 1, connectivity=2))
-    dies(passes, "_finish")
+    dies("make_file", finish.lost_picture, finish, lambda made: made.what == "mask")
     assert segment(path, tmp_path / "finish", 128, objects=False, max_failed=1)[0]["reason"] == "crashed"
 
 
@@ -372,8 +373,8 @@ KILLED = """
 import sys, time
 import imgprep
 from imgprep import segmentation, tiling
-tiling.BLOCK, paint = 64, tiling.paint
-tiling.paint = lambda *given: time.sleep(0.1) or paint(*given)
+tiling.BLOCK, paint = 64, tiling.paint_block
+tiling.paint_block = lambda *given: time.sleep(0.1) or paint(*given)
 imgprep.session("local", workers=0)
 segmentation.segment(sys.argv[1], sys.argv[2], 71, tile_wh=[2048, 64])
 """
@@ -392,7 +393,7 @@ def test_a_kill_in_the_middle_costs_the_block_that_was_in_work(slide, tmp_path, 
     process.wait()
     there = len(list(parts.glob("*/mask/*.npz")))
     done = []
-    monkeypatch.setattr(tiling, "paint", lambda *given, paint=tiling.paint: done.append(1) or paint(*given))
+    monkeypatch.setattr(tiling, "paint_block", lambda *given, paint=tiling.paint_block: done.append(1) or paint(*given))
     segment(slide["slide"], tmp_path / "out", **options)
     assert 7 <= there < 19 and len(done) == 19 - there  # 1,200 rows in blocks of 64
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -439,7 +440,7 @@ def test_a_dry_run_tells_and_does_nothing(slide, tmp_path, capsys):
 
 def test_the_overview_does_not_depend_on_blocks(pixels):
     whole = overlays.overview(SIZE, 7, [((0, 0, *SIZE), piece(pixels, (0, 0, *SIZE)))])
-    blocks = tiling.cut((0, 0, *SIZE), (331, 257))
+    blocks = grid.cut((0, 0, *SIZE), (331, 257))
     assert np.array_equal(whole, overlays.overview(SIZE, 7, [(b, piece(pixels, b)) for b in blocks]))
     assert whole.shape == (SIZE[1] // 7, SIZE[0] // 7, 3)
     fitting = pixels[: whole.shape[0] * 7, : whole.shape[1] * 7]
@@ -448,7 +449,7 @@ def test_the_overview_does_not_depend_on_blocks(pixels):
 
 def piece(pixels, block):
     made = overlays.Overview(block, 7, 3)
-    made.add(block, pixels[tiling.inside(block, (0, 0, *SIZE))], None)
+    made.add(block, pixels[grid.inside(block, (0, 0, *SIZE))], None)
     return made.total
 
 

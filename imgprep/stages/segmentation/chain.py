@@ -1,0 +1,169 @@
+"""What words, numbers and lists mean as operators, and several operators as one."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imgprep.stages.segmentation.filters import STEPS, Filter, Watershed
+from imgprep.stages.segmentation.threshold import METHODS, Threshold
+
+NUMBER_WORD = r"-?\d+(\.\d+)?(e-?\d+)?"
+SIDES = ("dark", "bright")
+
+
+def operator_of(operator: Any) -> Any:
+    """The operator that a number, words ("otsu", "128 bright", "median 5"), a list or a callable mean.
+
+    ValueError, with the words there are, for anything else.
+    """
+    if isinstance(operator, list | tuple):
+        return Chain(tuple(operator_of(step) for step in operator))
+    if callable(operator):
+        return operator
+    words = str(operator).strip()
+    found = _threshold(words) or _step(words)
+    if found is not None:
+        return found
+    if re.fullmatch(r".+\.onnx|\S+/\S+", words, re.IGNORECASE):
+        from imgprep import models
+
+        return models.named(words)
+    known = [
+        f"NUMBER, {', '.join(METHODS)} (each also with {' or '.join(SIDES)})",
+        *(f"{name} SIZE" for name in STEPS),
+    ]
+    more = "FILE.onnx, OWNER/MODEL, functions, lists of these"
+    raise ValueError(f"no operator {operator!r}; there are: {', '.join(known)}, {more}")
+
+
+def _threshold(words: str) -> Threshold | None:
+    name, _, side = words.partition(" ")
+    if side not in ("", *SIDES):
+        return None
+    if name in METHODS:
+        return Threshold(name, side or "dark")
+    if re.fullmatch(NUMBER_WORD, name):
+        return Threshold(float(name), side or "dark")
+    return None
+
+
+def _step(words: str) -> Any:
+    name, _, size = words.partition(" ")
+    if name in STEPS and re.fullmatch(r"\d+(\.\d+)?", size):
+        return STEPS[name](float(size))
+    return None
+
+
+def operator_name(operator: Callable) -> str:
+    return getattr(operator, "__name__", type(operator).__name__)
+
+
+def steps_of(operator: Callable) -> tuple:
+    return operator.steps if isinstance(operator, Chain) else (operator,)
+
+
+def is_two_pass(operator: Callable) -> bool:
+    return hasattr(operator, "choose") and getattr(operator, "two_pass", True)
+
+
+def is_of_package(operator: Callable) -> bool:
+    """Do all of its steps come with this package? They leave their tile as it is."""
+    return all(type(step).__module__.startswith("imgprep.") for step in steps_of(operator))
+
+
+def known_cut(operator: Callable) -> float | None:
+    """The number of a threshold that was given one."""
+    for step in steps_of(operator):
+        if isinstance(step, Threshold) and isinstance(step.method, int | float):
+            return step.method
+    return None
+
+
+def own(operator: Callable, tile: np.ndarray) -> np.ndarray:
+    """The tile as an operator may have it.
+
+    Somebody's function may write into it, and its neighbours see it, too.
+    """
+    return tile if is_of_package(operator) else tile.copy()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps one after another; at most one of them has two passes. Its radius is their sum."""
+
+    steps: tuple
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise ValueError("an operator needs at least one step")
+        if sum(hasattr(step, "choose") for step in self.steps) > 1:
+            told = "only one step can decide over the whole picture"
+            raise ValueError(f"{told}: leave one threshold out")
+        for step in self.steps:
+            if not hasattr(step, "radius"):
+                name = operator_name(step)
+                told = f"set {name}.radius = 0, or the pixels it looks around"
+                raise ValueError(f"{name} does not state its radius: {told}")
+
+    @property
+    def __name__(self) -> str:
+        return ", ".join(map(operator_name, self.steps))
+
+    @property
+    def radius(self) -> int | None:
+        radii = [step.radius for step in self.steps]
+        return None if None in radii else sum(radii)
+
+    @property
+    def instances(self) -> bool:
+        return getattr(self.steps[-1], "instances", False)
+
+    @property
+    def once(self) -> bool:
+        return any(getattr(step, "once", False) for step in self.steps)
+
+    @property
+    def two_pass(self) -> bool:
+        return self._at >= 0 and is_two_pass(self.steps[self._at])
+
+    @property
+    def stats_radius(self) -> int:
+        before = self.steps[: max(self._at, 0)]
+        return sum(step.radius or 0 for step in before)
+
+    @property
+    def _at(self) -> int:
+        """Which step decides over the whole picture; -1 for none."""
+        for n, step in enumerate(self.steps):
+            if hasattr(step, "choose"):
+                return n
+        return -1
+
+    def stats(
+        self, tile: np.ndarray, inner: tuple[slice, slice], valid: np.ndarray | None
+    ) -> Any:
+        for step in self.steps[: self._at]:
+            tile = step(tile)
+        return self.steps[self._at].stats(tile, inner, valid)
+
+    def merge(self, a: Any, b: Any) -> Any:
+        return self.steps[self._at].merge(a, b)
+
+    def histogram(self, stats: Any) -> Any:
+        step = self.steps[self._at]
+        return step.histogram(stats) if hasattr(step, "histogram") else None
+
+    def choose(self, stats: Any) -> Any:
+        return self.steps[self._at].choose(stats)
+
+    def __call__(self, tile: np.ndarray, chosen: Any = None) -> np.ndarray:
+        decides = self._at if self.two_pass else -1
+        for n, step in enumerate(self.steps):
+            tile = step(tile, chosen) if n == decides else step(tile)
+        return tile
+
+
+BUILT_IN = (Threshold, Filter, Watershed, Chain)

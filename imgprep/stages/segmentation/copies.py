@@ -1,0 +1,53 @@
+"""Pictures that cannot be read by windows cheaply are copied once, into tiles, for the run."""
+
+import errno
+import os
+import shutil
+from typing import Any, NamedTuple
+
+from imgprep import engine
+from imgprep.dataset.files import Folder
+from imgprep.io import rasters
+from imgprep.io.uris import SourceError
+from imgprep.stages.segmentation.canvas import put_json
+from imgprep.stages.segmentation.headers import Scene
+from imgprep.stages.segmentation.pieces import TILES
+from imgprep.words import line
+
+
+class Copied(NamedTuple):
+    """What a task of a copy says: what to read, the name of the copy without its ending."""
+
+    source: str
+    name: str
+
+
+def name_of_copy(scene: Scene) -> str:
+    """A file that is listed twice is copied once."""
+    return f"{TILES}/copies/{scene.content}"
+
+
+def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
+    """NAME.tif; or NAME.json, which says why not."""
+    given: Copied = task.payload
+    target = folder.full(f"{given.name}.tif")
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        rasters.copy(given.source, target)
+    except Exception as e:  # GDAL's, or the store's
+        raise_if_full(folder)
+        reason = e.reason if isinstance(e, SourceError) else "error"
+        put_json(folder, f"{given.name}.json", {"reason": reason, "error": line(e)})
+    return engine.Summary()
+
+
+def lost_copy(folder: Folder, task: engine.Task) -> engine.Summary:
+    why = {"reason": "crashed", "error": "the process that worked on this died, twice"}
+    put_json(folder, f"{task.payload.name}.json", why)
+    return engine.Summary()
+
+
+def raise_if_full(folder: Folder) -> None:
+    """GDAL does not say that the disk was full."""
+    if shutil.disk_usage(folder.path).free < 1 << 20:
+        raise OSError(errno.ENOSPC, "no space left on the disk")

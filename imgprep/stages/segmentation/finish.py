@@ -1,0 +1,254 @@
+"""What is made of a picture's pieces in the end: its files, its figures, the row that names them."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from imgprep import engine
+from imgprep.dataset.files import Folder
+from imgprep.io import rasters
+from imgprep.io.rasters import mosaic
+from imgprep.picture import codec
+from imgprep.resume import work
+from imgprep.resume.parts import PartWriter
+from imgprep.stages.segmentation import measures, overlay, pieces, polygons
+from imgprep.stages.segmentation.canvas import Canvas, get_json, put_json
+from imgprep.stages.segmentation.copies import raise_if_full
+from imgprep.stages.segmentation.headers import Scene
+from imgprep.stages.segmentation.pieces import NODATA, TILES
+from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.tiles import grid
+from imgprep.tiles.windows import Box
+
+MEASURES = ("iou", "dice", "precision", "recall", "f1", "pq")
+OF_MASKS = MEASURES[:2]  # what can be said without objects
+# Column -> the folder of its files.
+OUTPUTS = {"mask": "masks", "labels": "labels", "objects": "objects", "geojson": "objects"}
+
+
+class Made(NamedTuple):
+    """What a task says: which of a picture's files or figures."""
+
+    what: str
+    canvas: Canvas
+
+
+def make_file(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summary:
+    """One file or figure of a picture."""
+    made: Made = task.payload
+    MAKERS[made.what](recipe, folder, made.canvas)
+    return engine.Summary()
+
+
+def lost_picture(folder: Folder, task: engine.Task) -> engine.Summary:
+    """The row of a picture on which a process died, twice."""
+    why = {"reason": "crashed", "error": "the process that worked on this died, twice"}
+    put_json(folder, f"{task.payload.canvas.home}/row.json", why)
+    return engine.Summary()
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def _counts(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+    """counts.json: what the pieces say. And the mask as one file, where there is any."""
+    last = [pieces.about_piece(folder, canvas.piece(canvas.masks, b)) for b in canvas.blocks]
+    dtypes = {one["dtype"] for one in last if "dtype" in one}
+    if len(dtypes) > 1:
+        told = " and ".join(sorted(dtypes))
+        raise ValueError(f"the operator gives {told}: a mask is of one kind")
+    dtype = dtypes.pop() if dtypes else ""
+    if dtype:
+        _stitch(folder, canvas, "mask", dtype)
+    valid = sum(one.get("valid", 0) for one in last)
+    foreground = sum(one.get("foreground", 0) for one in last)
+    counts = {"dtype": dtype, "foreground": foreground / max(1, valid)}
+    counts |= _failures(recipe, folder, canvas)
+    put_json(folder, f"{canvas.home}/counts.json", counts)
+
+
+def _failures(recipe: Recipe, folder: Folder, canvas: Canvas) -> dict[str, Any]:
+    failed = []
+    for name in canvas.asked:
+        for block in canvas.blocks:
+            failed += pieces.about_piece(folder, canvas.piece(name, block)).get("failed", [])
+    # A block may fail twice, and its tiles count once.
+    lost = {tile for one in failed for tile in grid.cut(_box(one), recipe.tile_wh)}
+    reasons = Counter(one[4] for one in failed)
+    return {
+        "tiles": sum(len(grid.cut(block, recipe.tile_wh)) for block in canvas.blocks),
+        "failed_tiles": len(lost),
+        "failed_example": failed[0][5] if failed else "",
+        "failed_reason": reasons.most_common(1)[0][0] if failed else "",
+    }
+
+
+def _box(failed: list) -> Box:
+    x, y, w, h = failed[:4]
+    return x, y, w, h
+
+
+def _labels(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+    _stitch(folder, canvas, "labels", "int32")
+
+
+def _stitch(folder: Folder, canvas: Canvas, column: str, dtype: str) -> None:
+    """One file of the pieces of a mask, or of labels."""
+    scene = canvas.scene
+    name = canvas.masks if column == "mask" else "labels"
+    ending = ".tif" if column == "mask" else ".labels.tif"
+    parts = []
+    for block in canvas.blocks:
+        part = f"{canvas.piece(name, block)}{ending}"
+        if folder.size(part):
+            parts.append((folder.full(part), *block))
+    try:
+        mosaic.stitch(
+            parts,
+            folder.full(f"{canvas.home}/{column}.tif"),
+            size_wh=scene.size_wh,
+            dtype=dtype,
+            nodata=NODATA[dtype] if column == "mask" else None,
+            crs=scene.crs,
+            transform=scene.transform,
+        )
+    except Exception:
+        raise_if_full(folder)
+        raise
+
+
+# Figures -----------------------------------------------------------------------------------------
+
+
+def _outline_objects(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+    labels = folder.full(f"{canvas.home}/labels.tif")
+    polygons.write_objects(labels, folder.full(f"{canvas.home}/objects"))
+
+
+def _truth(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+    """truth.json: how well the objects, or the mask, agree with what is true."""
+    ours = "labels" if recipe.objects else "mask"
+    path = folder.full(f"{canvas.home}/{ours}.tif")
+    found = measures.evaluate(path, canvas.scene.truth, objects=True)
+    names = MEASURES if recipe.objects else OF_MASKS
+    put_json(folder, f"{canvas.home}/truth.json", {name: found[name] for name in names})
+
+
+def _overlay(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+    scene = canvas.scene
+    small = overlay.overview(scene.size_wh, scene.factor, _overviews(folder, canvas))
+    drawn = overlay.of_mask(small, folder.full(f"{canvas.home}/mask.tif"))
+    folder.put(f"{canvas.home}/overlay.jpg", drawn)
+
+
+def _overviews(folder: Folder, canvas: Canvas) -> Iterator[tuple[Box, Any]]:
+    for block in canvas.blocks:
+        arrays, _ = pieces.read_piece(folder, canvas.piece("mask", block))
+        if "overview" in arrays:
+            yield block, arrays["overview"]
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+
+def _row(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+    """row.json, when the files are in their places."""
+    counts = get_json(folder, f"{canvas.home}/counts.json") or {}
+    reason = counts.pop("failed_reason")
+    dtype = counts.pop("dtype")
+    if _has_changed(canvas.scene):
+        told = "the source changed while it was read: run it again"
+        row = {"reason": "changed", "error": told}
+    elif not dtype:
+        row = {"reason": reason, "error": counts["failed_example"]}
+    else:
+        row = counts | _files_and_figures(recipe, folder, canvas)
+    put_json(folder, f"{canvas.home}/row.json", row)
+
+
+def _has_changed(scene: Scene) -> bool:
+    try:
+        return rasters.identity(scene.source) != scene.content
+    except Exception:  # it is gone; every store has errors of its own
+        return True
+
+
+def _files_and_figures(recipe: Recipe, folder: Folder, canvas: Canvas) -> dict[str, Any]:
+    scene = canvas.scene
+    row: dict[str, Any] = {"mask": _moved(folder, canvas, "mask.tif", OUTPUTS["mask"])}
+    if recipe.objects:
+        table = pq.read_metadata(folder.full(f"{canvas.home}/objects.parquet"))
+        row["count"] = table.num_rows
+        row["labels"] = _moved(folder, canvas, "labels.tif", OUTPUTS["labels"])
+        row["objects"] = _moved(folder, canvas, "objects.parquet", OUTPUTS["objects"])
+        row["geojson"] = _moved(folder, canvas, "objects.geojson", OUTPUTS["geojson"])
+    row |= {
+        "source_width": scene.width,
+        "source_height": scene.height,
+        "bands": scene.bands,
+        "dtype": scene.dtype,
+        "crs": scene.crs,
+    }
+    measured = get_json(folder, f"{canvas.home}/truth.json") or {}
+    return row | canvas.row | measured
+
+
+def _moved(folder: Folder, canvas: Canvas, made: str, place: str) -> str:
+    """The file in its place, named by its content: readers of an earlier version keep theirs."""
+    path = folder.full(f"{canvas.home}/{made}")
+    with open(path, "rb") as file:
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+    ending = made.rpartition(".")[2]
+    name = f"{place}/{canvas.scene.name}-{sha[:12]}.{ending}"
+    os.makedirs(folder.full(place), exist_ok=True)
+    os.replace(path, folder.full(name))
+    return name
+
+
+MAKERS = {
+    "mask": _counts,
+    "labels": _labels,
+    "objects": _outline_objects,
+    "truth": _truth,
+    "overlay": _overlay,
+    "row": _row,
+}
+# The last file that each of them leaves behind.
+LEFT = {
+    "mask": "counts.json",
+    "labels": "labels.tif",
+    "objects": "objects.parquet",
+    "truth": "truth.json",
+    "overlay": "overlay.jpg",
+    "row": "row.json",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """A unit of rows: what `_row` left for each picture."""
+
+    parts: PartWriter
+    folder: Folder
+
+    def __call__(self, task: engine.Task) -> engine.Summary:
+        rows = (self._result(key, scene) for key, scene, _ in task.payload)
+        return self.parts.write(task, rows)
+
+    def _result(self, key: bytes, scene: Scene) -> dict[str, Any]:
+        home = f"{TILES}/{scene.key}"
+        row: dict[str, Any] = {"reason": scene.reason, "error": scene.error}
+        if not scene.reason:
+            row = json.loads(self.folder.get(f"{home}/row.json") or b"{}")
+        if row.get("reason"):
+            return work.failed(work.Loaded(key, None, {}), row["reason"], row["error"])
+        data = self.folder.get(f"{home}/overlay.jpg") or b""
+        header = codec.probe(data)
+        size = header.width, header.height, header.format
+        return work.picture_row(key, data, size, **row)

@@ -1,0 +1,253 @@
+"""`segment`: masks, objects and overlays of pictures of any size, tile by tile, as of the whole."""
+
+import functools
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from imgprep import hashing
+from imgprep.dataset import Dataset
+from imgprep.dataset.files import Folder
+from imgprep.failures import RunStopped
+from imgprep.io import rasters
+from imgprep.resume import fingerprint, stage
+from imgprep.resume.gather import Shape
+from imgprep.resume.parts import PartWriter, part_schema
+from imgprep.stages.segmentation import block, chain, headers, inputs, overlay, recipe
+from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS, Results
+from imgprep.stages.segmentation.headers import Scene
+from imgprep.stages.segmentation.passes import passes_of
+from imgprep.stages.segmentation.pieces import TILES
+from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.tiles import grid
+from imgprep.words import say
+
+COLUMNS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in OUTPUTS),
+        ("count", pa.int64()),  # objects
+        ("foreground", pa.float64()),  # share of the valid pixels
+        ("threshold", pa.float64()),
+        # What the threshold was chosen from, in 256 bins at most.
+        ("histogram", pa.list_(pa.int64())),
+        ("histogram_range", pa.list_(pa.float64())),
+        ("source_width", pa.int32()),
+        ("source_height", pa.int32()),
+        ("bands", pa.int32()),
+        ("dtype", pa.string()),
+        ("crs", pa.string()),
+        ("tiles", pa.int32()),
+        ("failed_tiles", pa.int32()),
+        ("failed_example", pa.string()),
+        *((name, pa.float64()) for name in MEASURES),
+    ]
+)
+PREVIEW_PX = 1024
+TOLD = 10  # pictures whose failed tiles are told one by one
+
+
+def segment(
+    source: str | Sequence[str] | dict[str, pa.Table],
+    out: str,
+    operator: Any = "otsu-tissue",
+    *,
+    tile_wh: Sequence[int] | None = None,
+    halo: int | None = None,
+    approximate: bool = False,
+    blend: str = "crop",
+    connectivity: int = 8,
+    min_area: int = 0,
+    fill_holes: bool = False,
+    objects: bool = True,
+    num_gpus: float = 0,
+    max_memory_mb: int | None = None,
+    max_disk_gb: float | None = None,
+    truth: str | Sequence[str] | None = None,
+    allow_hosts: Sequence[str] = (),
+    max_failed: float = 0.5,
+    dry_run: bool = False,
+) -> Dataset | None:
+    """Segment pictures that need not fit in memory into the dataset folder `out`: one row each.
+
+    source: a path or URI (s3:// az:// gs:// https://), a list of them, a folder of pictures, or
+        what `sources.read` gives. Strips, PNG, JPEG and pictures on servers are read once, into a
+        tiled copy that is removed at the end.
+    operator: see `help(imgprep.segmentation)`: a number, words ("otsu-tissue", "median 5"), a
+        function, a model, a list of steps.
+    tile_wh: (width, height) of the operator's tiles; None: 1024, or what a model is made for.
+    halo: pixels around a tile that it sees too; None: its radius.
+    approximate: accept an operator without a bound (watershed), or less halo than the radius.
+    blend: "crop" leaves the halo's answers out; "gaussian" and "hann" weigh probabilities
+        (float32) where tiles and their halos overlap: see imgprep.tiles.windows.
+    num_gpus: of each worker, on Ray.
+    connectivity: 4 or 8. min_area: objects of fewer pixels are left out, holes having been filled
+        first (fill_holes). objects: also label them.
+    max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed.
+    truth: rasters of the true objects' ids, one for each picture; the name of a column of the
+        tables; or of a folder "*_labels.png", which stands beside each picture. The columns iou,
+        dice, precision, recall, f1 and pq say then what `measures.evaluate` finds.
+    allow_hosts: hosts with private addresses that a URL may name, as in images.download.
+
+    Columns: mask, labels name files in `out`: cloud-optimised TIFFs with the picture's CRS and
+    transform (mask: 0, classes, nodata where the picture has none or a tile could not be read;
+    labels: the objects' ids, in raster order of their first pixels); and objects, geojson what
+    `polygons.write_objects` makes of the labels. `image` shows the mask on the picture in small.
+    Masks do not depend on tiles, engine or workers, unless that is approximate.
+    Memory: a block for each worker; and while objects are merged, ten numbers for each piece of
+    one in each block. Raises ValueError for a wrong option before any work, RunStopped where over
+    max_failed of rows or tiles fail.
+    """
+    steps = recipe.checked_recipe(
+        operator,
+        tile_wh=tile_wh,
+        halo=halo,
+        approximate=approximate,
+        blend=blend,
+        connectivity=connectivity,
+        min_area=min_area,
+        fill_holes=fill_holes,
+        objects=objects,
+    )
+    if isinstance(num_gpus, bool) or not isinstance(num_gpus, int | float) or num_gpus < 0:
+        raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
+    folder = Folder(out)
+    if folder.remote:
+        raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
+    operation, reusable = _operation(steps)
+    tables = inputs.tables_of(source, truth)
+    scenes = headers.scenes_of(tables, truth, hashing.digest(operation), allow_hosts)
+    _tell_small(scenes, steps.tile_wh)
+    options = {name: value for name, value in operation.items() if name != "stage"}
+    plan = stage.Stage(
+        name="segment",
+        options=options | {"operator": chain.operator_name(steps.operator)},
+        operation=operation,
+        rows=tables,
+        identities={split: [s.identity for s in some] for split, some in scenes.items()},
+        inputs={split: stage.Listed(some) for split, some in scenes.items()},
+        nbytes=dict.fromkeys(tables),
+        work=Results(PartWriter(folder, part_schema(COLUMNS)), folder),
+        shape=Shape(COLUMNS),
+        threads=True,
+        passes=passes_of(
+            steps,
+            folder,
+            num_gpus=num_gpus,
+            max_memory_mb=max_memory_mb,
+            max_disk_gb=max_disk_gb,
+        ),
+        reusable=reusable,
+    )
+    found = stage.build(plan, out, max_failed=max_failed, dry_run=dry_run)
+    if found is not None:
+        _tidy(folder, found)
+        _tell_failed(found, max_failed)
+    return found
+
+
+def preview(
+    source: str,
+    operator: Any = "otsu-tissue",
+    *,
+    window: Sequence[int] | None = None,
+    fill_holes: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Try the operator on a window (x, y, width, height) of the (first) picture.
+
+    None: 1024 x 1024 in the middle. Returns the window and its overlay, both (h, w, 3) uint8. What
+    an operator decides over the whole picture it decides here over the window alone, so the whole
+    may look different.
+    """
+    step = chain.operator_of(operator)
+    first = next(iter(inputs.tables_of(source).values()))["source"][0].as_py()
+    with rasters.open(first) as raster:
+        x, y, width, height = window or _middle(raster)
+        box = x, y, width, height
+        pixels = raster.read(box)
+        valid = raster.valid(box)
+    chosen = (_choice(step, pixels, valid),) if chain.is_two_pass(step) else ()
+    mask = step(pixels, *chosen)
+    if mask.dtype.kind == "f":
+        mask = mask >= 0.5
+    mask = mask.astype(np.int32)
+    if fill_holes:
+        from scipy import ndimage
+
+        mask[ndimage.binary_fill_holes(mask) & (mask == 0)] = 1
+    shown = overlay.rgb(pixels.astype(np.float32))
+    return shown, overlay.draw_mask(shown, mask, None if valid is None else ~valid)
+
+
+def _middle(raster: Any) -> tuple[int, int, int, int]:
+    width = min(PREVIEW_PX, raster.width)
+    height = min(PREVIEW_PX, raster.height)
+    return (raster.width - width) // 2, (raster.height - height) // 2, width, height
+
+
+def _choice(step: Any, pixels: np.ndarray, valid: np.ndarray | None) -> Any:
+    whole = 0, 0, pixels.shape[1], pixels.shape[0]
+    found = []
+    for cell in grid.cut(whole, (block.CELL, block.CELL)):
+        found.append(step.stats(pixels, grid.inside(cell, whole), valid))
+    return step.choose(functools.reduce(functools.partial(block.merged, step), found, None))
+
+
+def _operation(steps: Recipe) -> tuple[dict[str, Any], str]:
+    """All that changes a mask, to be hashed; and why results may not be reused, or ""."""
+    operation: dict[str, Any] = {
+        "stage": "segment",
+        "connectivity": steps.connectivity,
+        "min_area": steps.min_area,
+        "fill_holes": steps.fill_holes,
+        "objects": steps.objects,
+        "tile_wh": list(steps.tile_wh),
+        "halo": steps.halo,
+        "blend": steps.blend,
+    }
+    try:
+        operation["operator"] = fingerprint.function(steps.operator)
+    except fingerprint.Unhashable as e:
+        operation["operator"] = uuid.uuid4().hex
+        return operation, f"{chain.operator_name(steps.operator)} uses something that {e}"
+    return operation, ""
+
+
+def _tell_small(scenes: dict[str, list[Scene]], tile_wh: tuple[int, int]) -> None:
+    width, height = tile_wh
+    good = [scene for some in scenes.values() for scene in some if not scene.reason]
+    if good and all(scene.width <= width and scene.height <= height for scene in good):
+        told = f"no picture is larger than a tile of {width} x {height}"
+        say(f"{told}: each is done as a whole")
+
+
+def _tidy(folder: Folder, found: Dataset) -> None:
+    """Remove the pieces, and files of earlier versions that no row names."""
+    shutil.rmtree(folder.full(TILES), ignore_errors=True)
+    rows = pa.concat_tables([found.table(split, list(OUTPUTS)) for split in found.splits])
+    named = set()
+    for column in OUTPUTS:
+        named.update(rows[column].to_pylist())
+    ours = re.compile(r".+-[0-9a-f]{12}\.(tif|parquet|geojson)")
+    for place in set(OUTPUTS.values()):
+        for name in folder.list(place):
+            if ours.fullmatch(name) and f"{place}/{name}" not in named:
+                folder.delete(f"{place}/{name}")
+
+
+def _tell_failed(found: Dataset, max_failed: float) -> None:
+    columns = ["image_id", "tiles", "failed_tiles", "failed_example"]
+    rows = pa.concat_tables([found.table(split, columns) for split in found.splits])
+    bad = [row for row in rows.to_pylist() if row["failed_tiles"]]
+    for row in bad[:TOLD]:
+        share = f"{row['failed_tiles']:,} of {row['tiles']:,}"
+        what = f"{share} tiles failed and are nodata in the mask"
+        say(f"{row['image_id']}: {what}; {row['failed_example']}")
+    worst = max(bad, key=lambda row: row["failed_tiles"] / row["tiles"], default=None)
+    if worst and worst["failed_tiles"] > max_failed * worst["tiles"]:
+        what = f"more than max_failed={max_failed} of the tiles of {worst['image_id']} failed"
+        raise RunStopped(f"{what}, in {found.folder}")
