@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from imgprep import engine
 from imgprep.dataset.files import Folder
