@@ -81,9 +81,8 @@ def test_everything_imported_is_declared():
 
 
 def test_every_dependency_is_used():
-    # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`, the sample's photos (found as
-    # files).
-    silent = {"ipykernel", "ipywidgets", "jupyterlab", "scikit-learn"}
+    # Not imported by us: papermill's kernel, the widgets of tqdm's bars, `imgprep lab`.
+    silent = {"ipykernel", "ipywidgets", "jupyterlab"}
     used = {canonicalize_name(n) for m in imported("imgprep") for n in OWNERS.get(m, [])}
     assert {canonicalize_name(Requirement(r).name) for r in PROJECT["dependencies"]} - used == silent
 

@@ -12,6 +12,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 LINGER_S = 5
+PIECE_BYTES = 1 << 20
 
 
 class _Stop(BaseException):
@@ -25,6 +26,7 @@ class Admission:
     """ASGI: the budget of bytes in flight.
 
     max_bytes: of one body. in_flight_bytes: of all bodies together; one that declares no length counts as the largest.
+    streamed: (prefix of paths, bytes): bodies that are written away as they come, and their own limit.
     read_s: for a body, and its bytes over slowest_bytes_s more.
     """
 
@@ -34,6 +36,7 @@ class Admission:
         *,
         max_bytes: int = 20_000_000,
         in_flight_bytes: int = 256_000_000,
+        streamed: tuple[str, int] = ("", 0),
         read_s: float = 10,
         slowest_bytes_s: float = 20_000,
     ):
@@ -41,6 +44,7 @@ class Admission:
         self.max_bytes = max_bytes
         self.room = in_flight_bytes
         self.in_flight_bytes = in_flight_bytes
+        self.streamed = streamed
         self.read_s = read_s
         self.slowest_bytes_s = slowest_bytes_s
 
@@ -49,10 +53,15 @@ class Admission:
             await self.app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        asked = int(declared) if declared.isdigit() else self.max_bytes
-        if asked > self.max_bytes:
-            await refuse(send, self._too_large())
+        prefix, streamed_bytes = self.streamed
+        is_streamed = bool(prefix) and scope["path"].startswith(prefix)
+        most = streamed_bytes if is_streamed else self.max_bytes
+        length = int(declared) if declared.isdigit() else most
+        if length > most:
+            await refuse(send, _too_large(most))
             return
+        # What is written away as it comes holds one piece in memory, not its length.
+        asked = min(length, PIECE_BYTES) if is_streamed else length
         if asked > self.room:
             told = Refusal("busy", "too many uploads at once", retry_after_s=1)
             await refuse(send, told)
@@ -60,14 +69,16 @@ class Admission:
             return
         self.room -= asked
         try:
-            await self._admitted(scope, receive, send, asked)
+            await self._admitted(scope, receive, send, length, most)
         finally:
             self.room += asked
 
-    async def _admitted(self, scope: Message, receive: Receive, send: Send, asked: int) -> None:
+    async def _admitted(
+        self, scope: Message, receive: Receive, send: Send, length: int, most: int
+    ) -> None:
         """The app below, its body counted and timed."""
         now = asyncio.get_running_loop().time
-        until = now() + self.read_s + asked / self.slowest_bytes_s
+        until = now() + self.read_s + length / self.slowest_bytes_s
         seen = 0
         is_read = False
         has_begun = False
@@ -84,8 +95,8 @@ class Admission:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 is_read = not message.get("more_body", False)
-                if seen > self.max_bytes:
-                    raise _Stop(self._too_large())
+                if seen > most:
+                    raise _Stop(_too_large(most))
             return message
 
         async def told(message: Message) -> None:
@@ -99,8 +110,9 @@ class Admission:
             if not has_begun:
                 await refuse(send, stop.refusal)
 
-    def _too_large(self) -> Refusal:
-        return Refusal("too_large", f"at most {self.max_bytes:,} bytes")
+
+def _too_large(most: int) -> Refusal:
+    return Refusal("too_large", f"at most {most:,} bytes")
 
 
 async def _linger(receive: Receive) -> None:

@@ -1,8 +1,10 @@
 """`imgprep serve`: the command's options are the fields of `Settings`."""
 
 import argparse
+import asyncio
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +33,8 @@ def add_serve(commands: Any) -> None:
     serve.add_argument("--keys-env", metavar="NAME", help="the variable that holds such lines")
     serve.add_argument("--secrets-env", metavar="NAME", help="the variable with secrets that sign addresses")
     serve.add_argument("--rate", type=float, metavar="N", help="requests a second of one key")
+    serve.add_argument("--grpc-port", type=int, metavar="PORT", help="listen for gRPC too")
+    serve.add_argument("--upload-bytes", type=int, default=2_000_000_000, help="of an upload in pieces (2e9)")
     serve.add_argument("--keep-metadata", action="store_true", help="keep EXIF and GPS of what is uploaded")
     serve.add_argument("--open", dest="is_open", action="store_true", help="listen publicly without keys")
     serve.set_defaults(command=run_serve)
@@ -61,3 +65,51 @@ def function_at(place: str) -> Callable:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as e:
         raise ValueError(f"{place!r} cannot be had: {e}") from None
+
+
+def add_work(commands: Any) -> None:
+    """The command `work` for the parser of `imgprep`."""
+    work = commands.add_parser("work", help="do what the messages of a Kafka topic ask, until SIGTERM")
+    work.add_argument("topic", metavar="TOPIC", help="where messages come from")
+    work.add_argument("functions", nargs="*", metavar="MODULE:FUNCTION", help="your own functions")
+    work.add_argument("--broker", default="127.0.0.1:9092", metavar="HOST:PORT")
+    work.add_argument("--group", default="imgprep", help="workers of one group share the messages")
+    work.add_argument("--told", default="media.done", metavar="TOPIC", help="where outcomes are told")
+    work.add_argument("--dead", default="media.dead", metavar="TOPIC", help="where unreadable ones go")
+    work.add_argument("--source-root", dest="source_roots", action="append", default=[], metavar="URI",
+                      help="a folder or URI below which messages may name sources")  # fmt: skip
+    work.add_argument("--out", default="data/media", help="folder of records and results (data/media)")
+    work.add_argument("--records", metavar="ADDRESS", help="mongodb://host/db, or a SQLite file")
+    work.add_argument("--store", metavar="URI", help="s3://, az://, gs:// or a folder for the results")
+    work.add_argument("--workers", type=int, help="processes; one per core unless given")
+    work.add_argument("--timeout-s", type=float, default=20, help="for one picture (20)")
+    work.add_argument("--until-end", action="store_true", help="stop at the end of the topic")
+    work.set_defaults(command=run_work)
+
+
+def run_work(options: argparse.Namespace) -> None:
+    """Work until SIGTERM, Ctrl-C, or the end of the topic; the batch in work is finished."""
+    try:
+        from imgprep.serve import events
+        from imgprep.serve.service import Service, Settings
+    except ModuleNotFoundError as e:
+        packages = "fastapi prometheus-client confluent-kafka"
+        raise ValueError(f"`imgprep work` needs {e.name}: python -m pip install {packages}") from None
+    names = ("out", "records", "store", "workers", "timeout_s", "source_roots")
+    settings = Settings(**{name: getattr(options, name) for name in names})
+    service = Service(settings, [function_at(place) for place in options.functions])
+    service.start()
+    topics = events.Topics(options.topic, options.told, options.dead)
+    worker = events.Worker(service, options.broker, topics, options.group)
+
+    def stop(*given: Any) -> None:
+        worker.is_stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        counts = asyncio.run(worker.work(until_end=options.until_end))
+    finally:
+        worker.close()
+        service.close()
+    say(f"{counts.ok} done, {counts.failed} failed, {counts.letters} dead letters")

@@ -1,23 +1,26 @@
 """The REST door: an operation on a body, objects, what is made of them, health. FastAPI; the body is read once."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import JSONResponse
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.jobs import Jobs, read_steps
 from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
 from imgprep.serve.service import Service
+from imgprep.serve.uploads import Spool, add_uploads
 
 STRICT = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
 }
+GRPC_STOP_S = 20
 CACHED = "public, max-age=31536000, immutable"
 # In the order in which a client that accepts several gets them.
 ACCEPTED = {"image/avif": "AVIF", "image/webp": "WEBP", "image/png": "PNG", "image/jpeg": "JPEG"}
@@ -25,7 +28,26 @@ ACCEPTED = {"image/avif": "AVIF", "image/webp": "WEBP", "image/png": "PNG", "ima
 
 def build_app(service: Service) -> FastAPI:
     """The app of a service that has been started. Routes for every operation it knows."""
-    app = FastAPI(title="imgprep", version="1", docs_url="/docs", redoc_url=None)
+    jobs = Jobs(service)
+
+    @contextlib.asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        await jobs.resume()
+        door = None
+        if service.settings.grpc_port is not None:
+            from imgprep.serve.remote import serve_grpc  # grpcio is not everybody's
+
+            place = service.settings.host, service.settings.grpc_port
+            door, service.grpc_port = await serve_grpc(service, *place)
+        yield
+        if door is not None:
+            await door.stop(GRPC_STOP_S)
+        await jobs.close()
+
+    app = FastAPI(title="imgprep", version="1", docs_url="/docs", redoc_url=None, lifespan=life)
+    _add_jobs(app, service, jobs)
+    settings = service.settings
+    add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes))
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_no_such_path)
     _add_objects(app, service)
@@ -55,7 +77,7 @@ async def body_of(request: Request) -> bytes:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await request.body()
     async with request.form(max_files=1, max_fields=20) as form:
-        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        files = [value for value in form.values() if not isinstance(value, str)]
         if not files:
             raise Refusal("empty", "the form holds no file")
         return await files[0].read()
@@ -198,6 +220,33 @@ def ranged(result: Result, asked: str, name: str) -> Response:
         return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     return Response(result.body[start:stop], 206, headers, result.media_type)
+
+
+def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
+    @app.post("/v1/objects/{name}/steps", tags=["jobs"], status_code=202)
+    async def add_steps(request: Request, name: str) -> JSONResponse:
+        """Do steps in the background: `{"steps": ["denoise", {"fit": {"max_side": 800}}]}`. 202 and the job."""
+        service.access.allow(request.headers.get("authorization"), "write")
+        try:
+            asked = json.loads(await request.body())
+        except ValueError:
+            raise Refusal("wrong_option", "the body is no JSON") from None
+        steps = read_steps(service, asked.get("steps") if isinstance(asked, dict) else asked)
+        job, record = await jobs.add(name, steps)
+        headers = STRICT | {"Location": f"/v1/jobs/{job}"}
+        return JSONResponse({"id": job, **record}, 202, headers)
+
+    @app.get("/v1/jobs/{job}", tags=["jobs"])
+    async def get_job(request: Request, job: str) -> JSONResponse:
+        """How far a job is, and the outcome of each step."""
+        service.access.allow(request.headers.get("authorization"), "read")
+        return JSONResponse({"id": job, **await jobs.find(job)}, headers=STRICT)
+
+    @app.get("/v1/results/{job}", tags=["jobs"])
+    async def get_step_result(request: Request, job: str) -> Response:
+        """What a step made."""
+        service.access.allow(request.headers.get("authorization"), "read")
+        return answered(await service.objects.kept(job), ETag=f'"{job}"', **{"Cache-Control": CACHED})
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -140,9 +140,16 @@ class Album:
         self.cache.put(job, result)
         return result
 
+    async def kept(self, job: str) -> Result:
+        """A result that has been made. Refusal (missing_file) where there is none."""
+        found = await self._stored(job)
+        if found is None:
+            raise Refusal("missing_file", "there is no such result")
+        return found
+
     async def _stored(self, job: str) -> Result | None:
         known = await asyncio.to_thread(self.records.get, job)
-        if known is None or known["status"] != "ok":
+        if known is None or known["kind"] != "result":
             return None
         body = await asyncio.to_thread(self.store.get, result_place(job))
         return Result(body, known["media_type"])

@@ -19,7 +19,10 @@ def asgi(service: Service, *, is_quiet: bool = False) -> Callable:
     """All that stands before the app: the log outside, then who may come in."""
     settings = service.settings
     admission = Admission(
-        build_app(service), max_bytes=settings.max_bytes, in_flight_bytes=settings.in_flight_bytes
+        build_app(service),
+        max_bytes=settings.max_bytes,
+        in_flight_bytes=settings.in_flight_bytes,
+        streamed=("/v1/uploads/", settings.upload_bytes),
     )
     in_flight = lambda: admission.in_flight_bytes - admission.room  # noqa: E731
     service.metrics.watch("imgprep_bytes_in_flight", "Bytes of bodies being read", in_flight)

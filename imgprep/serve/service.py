@@ -25,6 +25,7 @@ class Settings:
     """How a service runs. Secrets are named by the variables that hold them.
 
     out: the folder of records and store, where those are not named. keys_file, keys_env: lines name:role:sha256.
+    upload_bytes: of an upload in pieces. source_roots: folders and URIs below which events may name sources.
     secrets_env: the variable with the secrets that sign addresses, newest first, separated by spaces.
     is_open: listen on a public address without keys.
     """
@@ -43,6 +44,9 @@ class Settings:
     keys_env: str | None = None
     secrets_env: str | None = None
     rate: float | None = None
+    upload_bytes: int = 2_000_000_000
+    source_roots: Sequence[str] = ()
+    grpc_port: int | None = None
     keep_metadata: bool = False
     is_open: bool = False
 
@@ -84,6 +88,7 @@ class Service:
         self.access = Access(keys, secrets=secrets, rate=settings.rate)
         self.metrics = Metrics()
         self.is_stopping = False
+        self.grpc_port = 0  # the one that was taken, while it listens
 
     def start(self) -> None:
         """Open records and store, start the workers: takes a second or two."""

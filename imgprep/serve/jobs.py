@@ -1,0 +1,116 @@
+"""Steps of an object as a job: begun by an answer of 202, done in the background, asked for by its id.
+
+A job's id is the hash of its steps and its object: to ask twice is to ask once. What a stopped server left is
+taken up again when it starts.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from imgprep.hashing import digest
+from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.operations import checked, job_id
+from imgprep.serve.records import all_records
+from imgprep.serve.service import Service
+
+Step = tuple[str, dict[str, Any]]
+
+
+def read_steps(service: Service, given: Any) -> list[Step]:
+    """`["denoise", {"fit": {"max_side": 800}}]` as names and checked options. Refusal where it is none."""
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        raise Refusal("wrong_option", 'steps is a list: ["denoise", {"fit": {"max_side": 800}}]')
+    found = []
+    for one in given:
+        if isinstance(one, str):
+            one = {one: {}}
+        if not isinstance(one, dict) or len(one) != 1:
+            raise Refusal("wrong_option", f"a step is a name, or one name with its options, not {one!r}")
+        ((name, options),) = one.items()
+        found.append((name, checked(service.operation(name), options or {})))
+    return found
+
+
+class Jobs:
+    """The jobs of a service, done one after another per object, several objects at once."""
+
+    def __init__(self, service: Service, *, at_once: int = 8):
+        self.service = service
+        self._turns = asyncio.Semaphore(at_once)
+        self._tasks: set[asyncio.Task] = set()
+
+    async def resume(self) -> None:
+        """Take up what was queued when the last server ended."""
+        records = await asyncio.to_thread(list, all_records(self.service.records, "job"))
+        for record in records:
+            if record["status"] == "queued":
+                self._start(record["id"], record)
+
+    async def add(self, name: str, steps: list[Step]) -> tuple[str, dict[str, Any]]:
+        """A job for an object: its id and its record. One that is there already stays."""
+        await self.service.objects.record(name)
+        job = digest("steps", steps, name)
+        known = await self._get(job)
+        if known is not None:
+            return job, known
+        outcomes = [{"op": op, "options": options, "status": "queued"} for op, options in steps]
+        record = {"kind": "job", "status": "queued", "object": name, "steps": outcomes}
+        await self._put(job, record)
+        self._start(job, record)
+        return job, record
+
+    async def find(self, job: str) -> dict[str, Any]:
+        """Refusal (missing_file) where there is none."""
+        known = await self._get(job)
+        if known is None or known["kind"] != "job":
+            raise Refusal("missing_file", "there is no such job")
+        return known
+
+    def _start(self, job: str, record: dict[str, Any]) -> None:
+        task = asyncio.create_task(self._do(job, record))
+        self._tasks.add(task)  # the loop itself holds no reference
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, job: str, record: dict[str, Any]) -> None:
+        """Every step that is not done; one that fails leaves the others."""
+        async with self._turns:
+            for step in record["steps"]:
+                if step["status"] == "queued":
+                    step |= await self._outcome(record["object"], step)
+                    await self._put(job, record)
+            failed = [s for s in record["steps"] if s["status"] == "failed"]
+            record["status"] = "failed" if failed else "ok"
+            await self._put(job, record)
+
+    async def _outcome(self, name: str, step: dict[str, Any]) -> dict[str, Any]:
+        """What comes of a step: status, reason, error, and where its result is."""
+        op, options = step["op"], step["options"]
+        result_id = job_id(op, options | {"format": "PNG", "quality": None}, name)
+
+        async def make(data: bytes) -> Result:
+            return await self.service.run(op, data, options, "PNG", None)
+
+        try:
+            result = await self.service.objects.result(name, result_id, make)
+        except Refusal as refusal:
+            return {"status": "failed", "reason": refusal.reason, "error": refusal.sentence}
+        return {
+            "status": "ok",
+            "reason": "",
+            "error": "",
+            "result": f"/v1/results/{result_id}",
+            "media_type": result.media_type,
+        }
+
+    async def close(self) -> None:
+        """Stop; what is not done is queued still."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _get(self, job: str) -> dict[str, Any] | None:
+        return await asyncio.to_thread(self.service.records.get, job)
+
+    async def _put(self, job: str, record: dict[str, Any]) -> None:
+        await asyncio.to_thread(self.service.records.put, job, record)

@@ -1,0 +1,140 @@
+"""Uploads that go on after a cut: the core of tus 1.0 (POST, HEAD, PATCH, DELETE) over a folder of pieces."""
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+
+from imgprep.serve.answers import Refusal
+from imgprep.serve.service import Service
+
+VERSION = "1.0.0"
+EXPIRES_S = 86_400
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One upload that has begun: its length, and a file with what has come."""
+
+    path: Path
+    length: int
+
+    @property
+    def offset(self) -> int:
+        return self.path.stat().st_size
+
+
+class Spool:
+    """The folder of uploads that are not whole. Names are ours; nothing of the client's gets into a path."""
+
+    def __init__(self, folder: str, *, max_bytes: int):
+        self.folder = Path(folder)
+        self.max_bytes = max_bytes
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, length: int) -> str:
+        """The name of a new upload. Refusal: too_large."""
+        if length > self.max_bytes:
+            raise Refusal("too_large", f"at most {self.max_bytes:,} bytes")
+        self.sweep()
+        name = uuid.uuid4().hex
+        (self.folder / name).write_bytes(b"")
+        (self.folder / f"{name}.json").write_text(json.dumps({"length": length}))
+        return name
+
+    def find(self, name: str) -> Upload:
+        """Refusal (missing_file) for one that is not there, any longer or at all."""
+        if name.isalnum():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                length = json.loads((self.folder / f"{name}.json").read_text())["length"]
+                return Upload(self.folder / name, length)
+        raise Refusal("missing_file", "there is no such upload: begin anew")
+
+    async def append(self, upload: Upload, offset: int, pieces: AsyncIterator[bytes]) -> int:
+        """Write what comes behind what is there, up to the length; the new offset. Kept also where it is cut."""
+        if offset != upload.offset:
+            raise Refusal("conflict", f"the upload stands at {upload.offset}, not at {offset}")
+        with open(upload.path, "ab") as file:
+            async for piece in pieces:
+                if file.tell() + len(piece) > upload.length:
+                    raise Refusal("too_large", f"more than the {upload.length} bytes that were announced")
+                await asyncio.to_thread(file.write, piece)
+        return upload.offset
+
+    def drop(self, name: str) -> None:
+        for path in (self.folder / name, self.folder / f"{name}.json"):
+            path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Take away what nobody has gone on with for a day."""
+        for path in self.folder.glob("*.json"):
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(path.with_suffix("")).st_mtime > EXPIRES_S:
+                    self.drop(path.stem)
+
+
+def add_uploads(app: FastAPI, service: Service, spool: Spool) -> None:
+    """The routes of tus below /v1/uploads. A whole upload becomes an object, told by the header `Object-Id`."""
+    own = {"Tus-Resumable": VERSION}
+
+    def allow(request: Request) -> None:
+        service.access.allow(request.headers.get("authorization"), "write")
+
+    @app.options("/v1/uploads", tags=["uploads"])
+    async def tus_options() -> Response:
+        """What is supported."""
+        extensions = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination,expiration"}
+        return Response(status_code=204, headers=own | extensions | {"Tus-Max-Size": str(spool.max_bytes)})
+
+    @app.post("/v1/uploads", tags=["uploads"])
+    async def begin_upload(request: Request) -> Response:
+        """Begin an upload of `Upload-Length` bytes; its address is in Location."""
+        allow(request)
+        length = request.headers.get("upload-length", "")
+        if not length.isdigit():
+            raise Refusal("wrong_option", "Upload-Length: the number of bytes that will come")
+        name = spool.begin(int(length))
+        return Response(status_code=201, headers=own | {"Location": f"/v1/uploads/{name}"})
+
+    @app.head("/v1/uploads/{name}", tags=["uploads"])
+    async def upload_offset(request: Request, name: str) -> Response:
+        """How much has come."""
+        allow(request)
+        upload = spool.find(name)
+        known = {"Upload-Offset": str(upload.offset), "Upload-Length": str(upload.length)}
+        return Response(headers=own | known | {"Cache-Control": "no-store"})
+
+    @app.patch("/v1/uploads/{name}", tags=["uploads"])
+    async def go_on(request: Request, name: str) -> Response:
+        """More bytes, from `Upload-Offset` on."""
+        allow(request)
+        upload = spool.find(name)
+        offset = request.headers.get("upload-offset", "")
+        if request.headers.get("content-type") != "application/offset+octet-stream":
+            raise Refusal("wrong_option", "Content-Type: application/offset+octet-stream")
+        if not offset.isdigit():
+            raise Refusal("wrong_option", "Upload-Offset: where these bytes begin")
+        reached = await spool.append(upload, int(offset), request.stream())
+        headers = own | {"Upload-Offset": str(reached)}
+        if reached == upload.length:
+            try:
+                data = await asyncio.to_thread(upload.path.read_bytes)
+                headers["Object-Id"], _, _ = await service.objects.put(data)
+            finally:
+                spool.drop(name)
+        return Response(status_code=204, headers=headers)
+
+    @app.delete("/v1/uploads/{name}", tags=["uploads"])
+    async def give_up(request: Request, name: str) -> Response:
+        """Forget an upload."""
+        allow(request)
+        spool.find(name)
+        spool.drop(name)
+        return Response(status_code=204, headers=own)
