@@ -17,49 +17,76 @@ from imgprep.picture import codec, geometry
 from imgprep.project import project_root
 from imgprep.words import bytes_text
 
-LABELS = ("label", "class", "class_name", "category", "entity_name")
+USUAL_LABELS = ("label", "class", "class_name", "category", "entity_name")
 URL = re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s'\"<>]+", re.I)
 WORD = r"[^\s/'\"<>,:;]+"
-# Folders of a path may have spaces in their names, but an option (-p name=) that follows a path does not belong to it.
-LOCAL_PATH = re.compile(rf"(?<![\w.:/])(?:/{WORD}(?: (?!-|{WORD}=){WORD})*(?=/))+/(?:{WORD})?|\b[A-Za-z]:\\[^\s'\"<>]+")
+# Folders of a path may have spaces in their names, but an option (-p name=) that follows a path is
+# none of it.
+LOCAL_PATH = re.compile(
+    rf"(?<![\w.:/])(?:/{WORD}(?: (?!-|{WORD}=){WORD})*(?=/))+/(?:{WORD})?|\b[A-Za-z]:\\[^\s'\"<>]+"
+)
+MADE = {"copied": ", as it was", "stripped": ", metadata removed"}  # by `outcome` of a size
 
 
 def thumbnail(picture: bytes | np.ndarray | None, px: int) -> str:
-    """A picture as a `data:` URI (WebP), never enlarged; "" where there is none or it does not decode.
+    """A picture as a `data:` URI (WebP), never enlarged; "" where there is none or it does not
+    decode.
 
     picture: encoded bytes, or (H, W, 3) or (H, W) uint8. px: the longest side at most.
     """
     if picture is None:
         return ""
-    try:
-        image = codec.decode(picture, min_wh=(2 * px, 2 * px)) if isinstance(picture, bytes) else picture
-    except codec.DecodeError:
-        return ""
-    image = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-    image = geometry.fit(image, (px, px)) if max(image.shape[:2]) > px else image
-    return "data:image/webp;base64," + base64.b64encode(codec.encode(image, "WEBP", quality=75)).decode()
+    image = picture
+    if isinstance(image, bytes):
+        try:
+            image = codec.decode(image, min_wh=(2 * px, 2 * px))
+        except codec.DecodeError:
+            return ""
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    if max(image.shape[:2]) > px:
+        image = geometry.fit(image, (px, px))
+    data = codec.encode(image, "WEBP", quality=75)
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
 
 
 def every_row(ds: Dataset, split: str | None = None) -> tuple[pa.Table, pd.DataFrame]:
-    """All rows of one split or of all, in order, and where each stands: its `split`, its number there as `row`."""
-    tables = {s: ds.table(s) for s in ([split] if split else ds.splits)}
-    places = [pd.DataFrame({"split": s, "row": range(table.num_rows)}) for s, table in tables.items()]
-    return pa.concat_tables(tables.values()), pd.concat(places, ignore_index=True)
+    """All rows of one split or of all, in order, and where each stands: its `split`, its number
+    there as `row`.
+    """
+    tables = []
+    places = []
+    for name in [split] if split else ds.splits:
+        table = ds.table(name)
+        tables.append(table)
+        place = {"split": name, "row": range(table.num_rows)}
+        places.append(pd.DataFrame(place))
+    return pa.concat_tables(tables), pd.concat(places, ignore_index=True)
 
 
 def label_column(table: pa.Table) -> str | None:
-    """The user's column that looks like a label: 2 to 50 words that repeat. A usual name wins, then fewest words."""
+    """The user's column that looks like a label: 2 to 50 words that repeat. A usual name wins, then
+    fewest words.
+    """
+    if "variant" in table.column_names:
+        # A picture's sizes repeat all its words.
+        is_original = pc.equal(table["variant"], "original")
+        table = table.filter(pc.fill_null(is_original, False))
     found = {}
-    if "variant" in table.column_names:  # a picture's sizes repeat all its words
-        table = table.filter(pc.fill_null(pc.equal(table["variant"], "original"), False))
-    for name in table.column_names[1 : table.column_names.index("source")]:  # image_id, the user's own, source
+    own = table.column_names[1 : table.column_names.index("source")]  # behind image_id
+    for name in own:
         kind = table.schema.field(name).type
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if text or (name in LABELS and pa.types.is_integer(kind)):
-            words = set(table[name].unique().to_pylist()) - {None, ""}
-            if 2 <= len(words) <= min(50, table.num_rows / 2):
-                found[name] = len(words)
-    return next((name for name in LABELS if name in found), min(found, key=found.get, default=None))
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        is_class = name in USUAL_LABELS and pa.types.is_integer(kind)
+        if not is_text and not is_class:
+            continue
+        words = set(table[name].unique().to_pylist()) - {None, ""}
+        if 2 <= len(words) <= min(50, table.num_rows / 2):
+            found[name] = len(words)
+    for name in USUAL_LABELS:
+        if name in found:
+            return name
+    return min(found, key=lambda name: found[name], default=None)
 
 
 def spread(n: int, most: int) -> list[int]:
@@ -68,17 +95,24 @@ def spread(n: int, most: int) -> list[int]:
     >>> spread(10, 3), spread(2, 5)
     ([0, 3, 6], [0, 1])
     """
-    return list(range(n)) if n <= most else [i * n // most for i in range(most)]
+    if n <= most:
+        return list(range(n))
+    return [i * n // most for i in range(most)]
 
 
 def caption(value: Any, most: int) -> str:
-    """A cell as it may be shown: `public`, one line, at most `most` characters; the middle is left out.
+    """A cell as it may be shown: `public`, one line, at most `most` characters; the middle is left
+    out.
 
     >>> caption("https://images.example.com/a/b/c/cat.jpg", 21)
     'https://im…/c/cat.jpg'
     """
     text = " ".join(public("" if value is None else value).split())
-    return text if len(text) <= most else text[: (most - 1) // 2] + "…" + text[-(most // 2) :]
+    if len(text) <= most:
+        return text
+    start = text[: (most - 1) // 2]
+    end = text[-(most // 2) :]
+    return f"{start}…{end}"
 
 
 def size_text(row: dict[str, Any]) -> str:
@@ -87,9 +121,12 @@ def size_text(row: dict[str, Any]) -> str:
     >>> size_text({"width": 2048, "height": 1365, "format": "JPEG", "quality": 88, "nbytes": 812_000})
     '2,048 × 1,365 · JPEG, quality 88 · 812 KB'
     """
-    made = {"copied": ", as it was", "stripped": ", metadata removed"}.get(row.get("outcome", ""), "")
-    made = f", quality {row['quality']}" if row.get("quality") else made
-    return f"{row['width']:,} × {row['height']:,} · {row['format']}{made} · {bytes_text(row['nbytes'])}"
+    made = MADE.get(row.get("outcome", ""), "")
+    if row.get("quality"):
+        made = f", quality {row['quality']}"
+    size = f"{row['width']:,} × {row['height']:,}"
+    nbytes = bytes_text(row["nbytes"])
+    return f"{size} · {row['format']}{made} · {nbytes}"
 
 
 def meaning(word: str) -> str:
@@ -98,20 +135,26 @@ def meaning(word: str) -> str:
     >>> meaning("http_404")
     'the server answered 404 Not Found'
     """
-    phrases = {f"http_{status.value}": f" {status.phrase}" for status in HTTPStatus}
-    return REASONS.get(word) or f"the server answered {word.removeprefix('http_')}{phrases.get(word, '')}"
+    if word in REASONS:
+        return REASONS[word]
+    number = word.removeprefix("http_")
+    phrases = {str(status.value): f" {status.phrase}" for status in HTTPStatus}
+    return f"the server answered {number}{phrases.get(number, '')}"
 
 
 def public(value: Any) -> str:
-    """What may leave this machine: URLs without secrets, paths in the project from its root, others by name only.
+    """What may leave this machine: URLs without secrets, paths in the project from its root, others
+    by name only.
 
     >>> public("cannot read /srv/my photos/cat.jpg")
     'cannot read …/cat.jpg'
     """
-
-    def shown(path: re.Match) -> str:
-        inside = path[0].removeprefix(f"{project_root()}/")
-        return inside if inside != path[0] else "…/" + re.split(r"[/\\]", path[0].rstrip("/\\"))[-1]
-
     text = URL.sub(lambda url: redact(url[0].removeprefix("file://")), str(value))
-    return LOCAL_PATH.sub(shown, text)
+    return LOCAL_PATH.sub(_public_path, text)
+
+
+def _public_path(path: re.Match[str]) -> str:
+    root = f"{project_root()}/"
+    if path[0].startswith(root):
+        return path[0].removeprefix(root)
+    return "…/" + re.split(r"[/\\]", path[0].rstrip("/\\"))[-1]

@@ -16,7 +16,7 @@ from browser import Page
 from made import table
 
 import imgprep
-from imgprep.display import findings, report
+from imgprep.display import charts, findings, likeness, report
 from imgprep.picture import codec, geometry
 from imgprep.stages import images, variants
 
@@ -181,8 +181,8 @@ def test_changed_parameters_are_marked_and_secrets_are_not_shown(page):
 
 
 def test_histograms_hold_every_picture_once(products):
-    rows = findings.rows(products[0], "kind")
-    for chart in findings.histograms(rows[rows.status == "ok"], ["train", "test"]):
+    rows = findings.all_rows(products[0], "kind")
+    for chart in charts.of_sizes(rows[rows.status == "ok"], ["train", "test"]):
         assert {split: sum(counts) for split, counts in chart["counts"].items()} == {"train": 21, "test": 11}
 
 
@@ -190,7 +190,7 @@ def test_pictures_that_share_only_their_layout_are_no_look_alikes():
     ok = pd.DataFrame({"sha256": ["a", "b", "c"], "split": ["train", "test", "test"]})
     looks = np.linalg.qr(np.random.default_rng(0).normal(size=(256, 2)))[0].T.astype(np.float32)
     measured = ok.assign(hash=[7, 7, 7], look=[looks[0], looks[1], looks[0]])  # all three hashes are equal
-    groups = findings.duplicates(ok, measured)["groups"]
+    groups = likeness.duplicates(ok, measured)["groups"]
     assert [(g["shas"], g["leak"]) for g in groups] == [(["a", "c"], True)]
 
 
@@ -221,6 +221,67 @@ def test_the_sizes_of_a_picture_are_shown_beside_one_another_and_are_no_duplicat
     assert facts["label"] == "", "the name of a file is no label because it stands in three rows"
 
 
+@pytest.fixture(scope="module")
+def dealt(tmp_path_factory):
+    """A dataset of one split, and of two that its rows were dealt out to: one picture is in both, one row is gone."""
+    home = tmp_path_factory.mktemp("dealt")
+    png = [codec.encode(scene(n)) for n in range(20)]
+    files = [(f"a{n}.png", png[n]) for n in range(20)] + [("again.png", png[3]), ("gone.png", None)]
+    (raw, _) = pipeline(home, {"whole": files}, kind={"whole": ["mug", "jar"] * 11})
+    rows = raw.table("whole")
+    tables = {"train": rows.slice(0, 15), "test": rows.slice(15, 6)}
+    return [raw, images.copy(raw, tables, str(home / "split"))]
+
+
+def test_rows_that_were_dealt_out_are_no_loss_and_all_splits_are_shown(dealt, tmp_path):
+    page = written(tmp_path / "r.html", dealt)
+    funnel = {f["split"]: [(s["name"], s["rows"], s["ok"]) for s in f["steps"]] for f in page.facts["funnel"]}
+    assert funnel == {
+        "all splits": [("rows", 22, 22), ("raw", 22, 21), ("split", 21, 21)],
+        "train": [("rows", 15, 15), ("split", 15, 15)],
+        "test": [("rows", 6, 6), ("split", 6, 6)],
+    }
+    assert page.facts["splits"] == [{"name": "train", "rows": 15}, {"name": "test", "rows": 6}]
+    assert {c["name"]: c["counts"] for c in page.facts["classes"]} == {"mug": [8, 3], "jar": [7, 3]}
+    assert [g["splits"] for g in page.facts["duplicates"]["groups"]] == [["train", "test"]]
+    assert "1 picture in more than one split" in page.text("hero")
+    words = [a["aria-label"].removeprefix("Enlarge ").split(", ")[1] for a in page.all("button")]
+    assert {*words} == {"train", "test"}
+    assert page.text("gallery").count("raw 96 × 72 · ") == len(words), "each beside what it was"
+
+
+def test_rows_that_changed_places_between_the_same_splits_are_no_loss(dealt, tmp_path):
+    split = dealt[1]
+    train, test = split.table("train"), split.table("test")
+    tables = {"train": test, "test": train}
+    swapped = images.copy(split, tables, str(tmp_path / "swapped"))
+    page = written(tmp_path / "r.html", [split, swapped])
+    funnel = {f["split"]: [s["ok"] for s in f["steps"]] for f in page.facts["funnel"]}
+    assert funnel == {"all splits": [21, 21, 21], "train": [6, 6], "test": [15, 15]}
+
+
+def test_the_commonest_error_stands_in_its_own_words(tmp_path):
+    def fail(image):
+        raise KeyError("x" if image.mean() < 128 else "y")
+
+    (tmp_path / "in").mkdir()
+    for n in range(7):
+        flat = np.full((8, 8, 3), 250 if n > 4 else n, np.uint8)
+        (tmp_path / "in" / f"{n}.png").write_bytes(codec.encode(flat))
+    made = images.transform(str(tmp_path / "in"), str(tmp_path / "out"), fail, max_failed=1.0)
+    page = written(tmp_path / "r.html", [made])
+    (reason,) = page.facts["reasons"]
+    assert (reason["word"], reason["rows"], reason["times"]) == ("error", 7, 5)
+    assert "KeyError: 'x'” on 5 of 7" in page.text("outcome")
+
+
+def test_what_differs_from_row_to_row_is_the_same_error():
+    rows = pd.DataFrame({"error": [f"cannot read /in/{n}.png: no" for n in range(1000, 1003)] + ["other", ""]})
+    rows["source"] = [f"/in/{n}.png" for n in range(1000, 1005)]
+    rows["image_id"] = "abcd"
+    assert findings.commonest_error(rows) == ("cannot read …: no", 3)
+
+
 def test_no_dataset_or_a_folder_that_is_none_is_the_users_mistake(tmp_path):
     with pytest.raises(ValueError, match="at least one dataset"):
         report.write(tmp_path / "r.html", [], title="x")
@@ -229,10 +290,10 @@ def test_no_dataset_or_a_folder_that_is_none_is_the_users_mistake(tmp_path):
 
 
 def test_of_many_pictures_an_even_sample_is_compared_and_the_page_says_so(products, tmp_path, monkeypatch):
-    monkeypatch.setattr(findings, "SAMPLE", 5)
-    monkeypatch.setattr(findings, "RUN", 2)
-    rows = findings.rows(products[0], None)
-    measured = findings.measure(products[0], rows[rows.status == "ok"])
+    monkeypatch.setattr(likeness, "SAMPLE", 5)
+    monkeypatch.setattr(likeness, "RUN_LENGTH", 2)
+    rows = findings.all_rows(products[0], None)
+    measured = likeness.measured_rows(products[0], rows[rows.status == "ok"])
     assert 0 < len(measured) <= 5 and measured.index[-1] > 10
     text = written(tmp_path / "r.html", products).text("duplicates")
     assert "4 compared, an evenly placed sample of 31 different ones" in text

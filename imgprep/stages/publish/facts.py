@@ -12,7 +12,7 @@ from datasets import ClassLabel, Features
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.display.pictures import LABELS, meaning, public
+from imgprep.display.pictures import USUAL_LABELS, meaning, public
 from imgprep.stages.publish.checks import Findings
 from imgprep.stages.publish.shards import Rules, groups
 from imgprep.words import bytes_text
@@ -28,7 +28,7 @@ def count(
     """The facts that templates/card.md shows. files: those to publish; their config `metadata` is what is read."""
     folder, first = Folder(ds.folder), next(iter(schemas))
     schema = schemas["metadata"]
-    label = rules.class_column or next((n for n in LABELS if n in schema.names), None)
+    label = rules.class_column or next((n for n in USUAL_LABELS if n in schema.names), None)
     classes: dict[str, Counter] = {s: Counter() for s in ds.splits}
     hosts, formats, sizes = Counter(), Counter(), {"width": [], "height": [], "nbytes": []}
     names = ["status", "source", "format", *sizes, *([label] if label else [])]
