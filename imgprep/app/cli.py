@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from imgprep import __version__
 from imgprep.app import commands
-from imgprep.serve.commands import add_serve, add_work
+from imgprep.serve.commands import add_backup, add_serve, add_work
 
 EPILOG = """\
 examples:
@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _add_publish(found)
     add_serve(found)
     add_work(found)
+    add_backup(found)
     lab = found.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
     lab.add_argument("options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899")
     lab.set_defaults(command=commands.open_lab)

@@ -113,3 +113,35 @@ def run_work(options: argparse.Namespace) -> None:
         worker.close()
         service.close()
     say(f"{counts.ok} done, {counts.failed} failed, {counts.letters} dead letters")
+
+
+def add_backup(commands: Any) -> None:
+    """The commands `backup` and `restore` for the parser of `imgprep`."""
+    for name, told in (("backup", "copy a service into a folder"), ("restore", "put a backup into a service")):
+        one = commands.add_parser(name, help=told)
+        one.add_argument("folder", metavar="FOLDER", help="of the backup")
+        one.add_argument("--out", default="data/media", help="folder of the service (data/media)")
+        one.add_argument("--records", metavar="ADDRESS", help="mongodb://host/db, or a SQLite file")
+        one.add_argument("--store", metavar="URI", help="s3://, az://, gs:// or a folder")
+        one.set_defaults(command=run_backup if name == "backup" else run_restore)
+
+
+def run_backup(options: argparse.Namespace) -> None:
+    from imgprep.io.stores import Store
+    from imgprep.serve.backup import back_up
+    from imgprep.serve.records import open_records
+
+    records = open_records(options.records or f"{options.out}/media.db")
+    counts = back_up(Store(options.store or f"{options.out}/store"), records, options.folder)
+    gone = f", {counts['gone']} deleted meanwhile" if counts["gone"] else ""
+    say(f"{counts['records']:,} records, {counts['objects']:,} objects ({counts['copied']:,} new{gone})")
+
+
+def run_restore(options: argparse.Namespace) -> None:
+    from imgprep.io.stores import Store
+    from imgprep.serve.backup import restore
+    from imgprep.serve.records import open_records
+
+    records = open_records(options.records or f"{options.out}/media.db")
+    counts = restore(options.folder, Store(options.store or f"{options.out}/store"), records)
+    say(f"{counts['records']:,} records and {counts['objects']:,} objects are back")

@@ -1,0 +1,26 @@
+"""What was uploaded, as a table: serving and curating are one loop."""
+
+import pyarrow as pa
+
+from imgprep.io.stores import Store
+from imgprep.serve.objects import place_of
+from imgprep.serve.records import Records, all_records
+
+
+def table(store: Store, records: Records) -> dict[str, pa.Table]:
+    """What `sources.read` would give for all objects of a service: {"train": image_id, columns, source}.
+
+    `images.transform(album.table(store, records), "data/uploads", …)` makes a dataset folder of it.
+    """
+    rows = list(all_records(records, "object"))
+    columns = {
+        "image_id": [row["id"] for row in rows],
+        "uploaded_at": [row.get("at") for row in rows],
+        "source": [address(store, row["id"]) for row in rows],
+    }
+    return {"train": pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})}
+
+
+def address(store: Store, name: str) -> str:
+    """The URI or path of an object in its store."""
+    return f"{store.uri.rstrip('/')}/{place_of(name)}"

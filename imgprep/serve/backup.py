@@ -1,0 +1,101 @@
+"""Backup and restore of a service: objects by name, records as Parquet, every hash looked at, a manifest last.
+
+It reads a service that runs: the records first, then what they name, which is never changed, only deleted.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imgprep.io.stores import Store
+from imgprep.serve.objects import OBJECT_TYPES, UNKNOWN_TYPE, place_of, result_place
+from imgprep.serve.records import Records, all_records
+
+MANIFEST = "manifest.json"
+KINDS_KEPT = ("object", "result", "job", "event")
+RECORDS = "records.parquet"
+
+
+def places(record: dict[str, Any]) -> list[str]:
+    """Where the bytes of a record lie in the store."""
+    if record["kind"] == "object":
+        return [place_of(record["id"])]
+    if record["kind"] == "result":
+        return [result_place(record["id"])]
+    return [record["place"]] if "place" in record else []
+
+
+def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
+    """Copy what is new into a folder: {"records", "objects", "copied", "gone"}.
+
+    A second backup into the same folder copies what has come since. gone: deleted while it ran.
+    Raises ValueError where a copy's hash is not that of a backup before: the store is damaged.
+    """
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
+    known = _read_manifest(home)
+    rows = [r for kind in KINDS_KEPT for r in all_records(records, kind)]
+    hashes: dict[str, str] = {}
+    counts = {"records": len(rows), "objects": 0, "copied": 0, "gone": 0}
+    for place in [p for row in rows for p in places(row)]:
+        target = home / place
+        if place in known and target.is_file():
+            hashes[place] = known[place]
+        else:
+            try:
+                data = store.get(place)
+            except (FileNotFoundError, ValueError):
+                counts["gone"] += 1
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_whole(target, data)
+            hashes[place] = hashlib.sha256(data).hexdigest()
+            counts["copied"] += 1
+        counts["objects"] += 1
+    table = pa.table({"id": [r["id"] for r in rows], "record": [json.dumps(r) for r in rows]})
+    pq.write_table(table, home / RECORDS)
+    _write_whole(home / MANIFEST, json.dumps({"sha256": hashes}).encode())
+    return counts
+
+
+def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
+    """Put a backup into a store and records, every hash looked at: {"records", "objects"}.
+
+    Raises ValueError for a folder without a manifest (its backup was not finished), and for a damaged file.
+    """
+    home = Path(folder)
+    known = _read_manifest(home)
+    if not (home / MANIFEST).is_file():
+        raise ValueError(f"{folder} has no {MANIFEST}: it is no finished backup")
+    rows = [json.loads(text) for text in pq.read_table(home / RECORDS)["record"].to_pylist()]
+    types = {place: _media_type(row) for row in rows for place in places(row)}
+    for place, sha256 in known.items():
+        data = (home / place).read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError(f"{home / place} is damaged: its hash is not that of the backup")
+        store.put(place, data, content_type=types.get(place, UNKNOWN_TYPE))
+    # Records last: what is known is there.
+    for row in rows:
+        name = row.pop("id")
+        records.put(name, row)
+    return {"records": len(rows), "objects": len(known)}
+
+
+def _media_type(row: dict[str, Any]) -> str:
+    return row.get("media_type") or OBJECT_TYPES.get(row.get("format", ""), UNKNOWN_TYPE)
+
+
+def _read_manifest(home: Path) -> dict[str, str]:
+    path = home / MANIFEST
+    return json.loads(path.read_text("utf-8"))["sha256"] if path.is_file() else {}
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """A file that exists is whole."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,70 @@
+"""Everything comes back, every hash is looked at, and what was uploaded is a dataset one call later."""
+
+import hashlib
+
+import httpx
+import pytest
+from made import picture
+
+import imgprep
+from imgprep.io.stores import Store
+from imgprep.picture import codec
+from imgprep.serve import album, server
+from imgprep.serve.backup import back_up, restore
+from imgprep.serve.records import all_records, open_records
+from imgprep.stages import images
+
+PICTURES = [codec.encode(picture(n)) for n in range(4)]
+
+
+@pytest.fixture
+def media(tmp_path):
+    """A service's folder with four objects and four results."""
+    with server.start(out=str(tmp_path / "media"), workers=1) as here, httpx.Client(base_url=here.url) as client:
+        for data in PICTURES:
+            name = client.put("/v1/objects", content=data).json()["id"]
+            assert client.get(f"/v1/objects/{name}/fit?max_side=8").status_code == 200
+    return tmp_path / "media"
+
+
+def opened(folder):
+    return Store(f"{folder}/store"), open_records(f"{folder}/media.db")
+
+
+def known(records):
+    return {r["id"]: r for kind in ("object", "result") for r in all_records(records, kind)}
+
+
+def test_what_was_deleted_comes_back_byte_for_byte(media, tmp_path):
+    store, records = opened(media)
+    before = known(records)
+    assert back_up(store, records, str(tmp_path / "copy")) == {"records": 8, "objects": 8, "copied": 8, "gone": 0}
+    assert back_up(store, records, str(tmp_path / "copy"))["copied"] == 0
+    other, others = opened(tmp_path / "new")
+    assert restore(str(tmp_path / "copy"), other, others) == {"records": 8, "objects": 8}
+    assert known(others) == before
+    for data in PICTURES:
+        name = hashlib.sha256(data).hexdigest()
+        assert other.get(f"objects/{name[:2]}/{name}") == store.get(f"objects/{name[:2]}/{name}")
+
+
+def test_a_backup_that_is_not_whole_or_is_damaged_is_refused(media, tmp_path):
+    store, records = opened(media)
+    back_up(store, records, str(tmp_path / "copy"))
+    one = next((tmp_path / "copy" / "objects").glob("*/*"))
+    one.write_bytes(b"x" + one.read_bytes()[1:])
+    with pytest.raises(ValueError, match="damaged"):
+        restore(str(tmp_path / "copy"), *opened(tmp_path / "new"))
+    (tmp_path / "copy" / "manifest.json").unlink()
+    with pytest.raises(ValueError, match="no finished backup"):
+        restore(str(tmp_path / "copy"), *opened(tmp_path / "new"))
+
+
+def test_what_was_uploaded_is_a_dataset_one_call_later(media, tmp_path):
+    store, records = opened(media)
+    with imgprep.session("local", workers=0):
+        found = images.transform(album.table(store, records), str(tmp_path / "out"), lambda image: image)
+    assert found.counts()["ok"] == 4
+    assert set(found.table("train", ["image_id"])["image_id"].to_pylist()) == {
+        hashlib.sha256(data).hexdigest() for data in PICTURES
+    }
