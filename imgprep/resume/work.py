@@ -76,7 +76,7 @@ class Urls:
     def of(options: dict[str, Any]) -> "Urls":
         checked = fetch.Fetcher(**options)  # a wrong option is told now, not by a worker
         checked.close()
-        return Urls(tuple(sorted(options.items())), checked.max_bytes, 1 / max(1, engine.workers()))
+        return Urls(tuple(sorted(options.items())), checked.options.max_bytes, 1 / max(1, engine.workers()))
 
     def __call__(self, payload: list, totals: dict[str, int]) -> Iterator[Loaded]:
         rows = [Loaded(key, None, columns, etag=etag) for key, (_, columns), etag in payload]

@@ -16,7 +16,7 @@ from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.io import uris
-from imgprep.io.web import fetch
+from imgprep.io.web.options import Options
 from imgprep.picture import codec, geometry
 from imgprep.resume import fingerprint, pins, stage, work
 from imgprep.resume.gather import Shape
@@ -52,7 +52,7 @@ def download(
     status "placeholder" and a reason; it is not in the dataset's default config.
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     retry_failed: try the failures of earlier runs again. refresh: ask the servers (by ETag) for newer versions.
-    fetch_options: of `fetch.Fetcher`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent … With
+    fetch_options: of `io.web.options.Options`: attempts, per_host, timeout_s, max_bytes, allow_hosts, user_agent … With
         opt_out=False the column `opt_out` keeps the header of an owner who opted out, of rows that are fetched then.
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over max_failed fails.
     """
@@ -67,7 +67,7 @@ def download(
         fit = functools.partial(geometry.fit_pad, size_wh=size_wh, fill=255)
         version = pins.stage_version(geometry.fit_pad, geometry.fit_pad.version)
         operation |= {"size_wh": list(size_wh), "version": version}
-    fetching = [n for n in inspect.signature(fetch.Fetcher).parameters if n != "share"]
+    fetching = [n for n in inspect.signature(Options).parameters if n != "share"]
     fingerprint.check_known("download", fetch_options, fetching)
     check_tables(tables)
     extra = pa.schema([("opt_out", pa.string())] if fetch_options.get("opt_out") is False else [])

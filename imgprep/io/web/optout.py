@@ -1,10 +1,11 @@
-"""What the owners of pictures say about their use: X-Robots-Tag (robots.txt is read by Protego)."""
+"""What the owners of pictures say about their use: X-Robots-Tag (for robots.txt see `robots`)."""
 
 import re
 from collections.abc import Sequence
 
-OPT_OUT = {"noai", "noimageai", "noindex", "noimageindex", "none"}  # none is short for noindex, nofollow
-VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}  # name: value, not agent: rule
+OPT_OUT = {"noai", "noimageai", "noindex", "noimageindex", "none"}  # none: noindex, nofollow
+# These are "name: value", not "agent: rule".
+VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
 
 
 def robots_tag(values: Sequence[str], agent: str) -> str:
@@ -12,8 +13,10 @@ def robots_tag(values: Sequence[str], agent: str) -> str:
 
     "otherbot: noai, noindex" speaks to otherbot only, up to the end of that value.
 
-    >>> robots_tag(["all", "otherbot: noai", "Imgprep: noai"], "imgprep"), robots_tag(["otherbot: noai"], "imgprep")
-    ('Imgprep: noai', '')
+    >>> robots_tag(["all", "otherbot: noai", "Imgprep: noai"], "imgprep")
+    'Imgprep: noai'
+    >>> robots_tag(["otherbot: noai"], "imgprep")
+    ''
     """
     for value in values:
         to = "*"
@@ -23,7 +26,8 @@ def robots_tag(values: Sequence[str], agent: str) -> str:
                 rule = name
             elif name.strip() in VALUED:
                 continue
-            elif re.fullmatch(r"[\w.*-]+", name.strip()):  # the rest of a date, "25 jun 2026 15:00:00", is no agent
+            # The rest of a date, "25 jun 2026 15:00:00", is no agent.
+            elif re.fullmatch(r"[\w.*-]+", name.strip()):
                 to = name.strip()
             if to in ("*", agent) and rule.strip() in OPT_OUT:
                 return value

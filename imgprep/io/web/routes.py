@@ -5,34 +5,38 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Iterable
+import urllib.request
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from typing import Any
 
 import certifi
 
 from imgprep.io.web.addresses import Url, is_public
 
+BUNDLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 LOOKUPS = ThreadPoolExecutor(4, "imgprep-dns")
 
 
 class Routes:
-    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as they are now, and the private hosts that are allowed."""
+    """The proxies that the environment names now, and the private hosts that are allowed."""
 
     def __init__(self, allow_hosts: Iterable[str]):
         if isinstance(allow_hosts, str):
-            raise ValueError(f"allow_hosts is a list of hosts, not the text {allow_hosts!r}: write [{allow_hosts!r}]")
-        self._proxies = getproxies_environment()
+            what = f"allow_hosts is a list of hosts, not the text {allow_hosts!r}"
+            raise ValueError(f"{what}: write [{allow_hosts!r}]")
+        self._proxies = urllib.request.getproxies_environment()  # type: ignore[attr-defined]
         self._names: set[str] = set()
-        self._networks = []
+        self._networks: list[Any] = []
         for entry in allow_hosts:
             text = str(entry).strip("[]").lower()
             with suppress(ValueError):
                 self._networks.append(ipaddress.ip_network(text, strict=False))
                 continue
             if not isinstance(entry, str) or not re.fullmatch(r"[a-z0-9_.-]+", text):
-                raise ValueError(f"allow_hosts: {entry!r} is no host; write a name, an address or a network")
+                fix = "write a name, an address or a network"
+                raise ValueError(f"allow_hosts: {entry!r} is no host; {fix}")
             self._names.add(text)
 
     def may_connect(self, url: Url, ip: str) -> bool:
@@ -51,14 +55,16 @@ class Routes:
     def proxy(self, url: Url) -> str:
         """The proxy for this URL, or "". This machine itself is never asked through one (as in Go)."""
         is_here = re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host)
-        if is_here or proxy_bypass_environment(url.site, self._proxies):
+        passes_by = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+        if is_here or passes_by(url.site, self._proxies):
             return ""
         return self._proxies.get(url.scheme) or self._proxies.get("all") or ""
 
     def addresses(self, url: Url, proxy: str) -> list[str] | None:
-        """What to check before a request: an address in the URL; behind a proxy a name's, too. None: not known yet.
+        """What to check before a request: an address in the URL; behind a proxy a name's, too.
 
-        Without a proxy a name's addresses are checked when curl connects. A proxy looks the name up once more, itself.
+        None: not known yet. Without a proxy a name's addresses are checked when curl connects.
+        A proxy looks the name up once more, itself.
         """
         if url.is_address:
             return [url.host]
@@ -81,23 +87,38 @@ def _resolve(name: str) -> list[str]:
         return []
 
 
+def blocked(url: Url, addresses: Sequence[str]) -> tuple[str, str]:
+    """The reason and the sentence for a host that may not be asked."""
+    address = min(addresses)  # the order in which they are tried is chance
+    who = address if url.is_address else f"{url.host} has the address {address}, which"
+    return "blocked_address", f"{who} is not public; name it in allow_hosts if it may be asked"
+
+
 def ca_bundle() -> str:
-    """The file of trusted certificates: SSL_CERT_FILE, CURL_CA_BUNDLE or REQUESTS_CA_BUNDLE, else certifi's."""
-    for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
-        if path := os.environ.get(name):
-            if not os.path.isfile(path):
-                raise ValueError(f"{name}={path} in the environment is no file: name a CA bundle, or unset it")
-            return path
+    """The file of trusted certificates that the environment names (BUNDLES), else certifi's."""
+    for name in BUNDLES:
+        path = os.environ.get(name)
+        if not path:
+            continue
+        if not os.path.isfile(path):
+            fix = "name a CA bundle, or unset it"
+            raise ValueError(f"{name}={path} in the environment is no file: {fix}")
+        return path
     return certifi.where()
 
 
 def authorization(variable: str | None) -> str:
-    """The value of the environment variable of this name, "" for None. It stays out of every message."""
+    """The value of the environment variable of this name, "" for None.
+
+    It stays out of every message.
+    """
     if variable is None:
         return ""
     if not isinstance(variable, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
-        raise ValueError("authorization_env is the name of an environment variable, not the value itself")
+        what = "the name of an environment variable, not the value itself"
+        raise ValueError(f"authorization_env is {what}")
     value = os.environ.get(variable, "")
     if not re.fullmatch(r"[ -~]+", value):
-        raise ValueError(f"authorization_env: set {variable} in the environment to one line, like 'Bearer …'")
+        fix = f"set {variable} in the environment to one line, like 'Bearer …'"
+        raise ValueError(f"authorization_env: {fix}")
     return value

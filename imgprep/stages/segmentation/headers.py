@@ -13,9 +13,9 @@ import pyarrow as pa
 from imgprep import hashing
 from imgprep.io import rasters, uris
 from imgprep.io.uris import SourceError
-from imgprep.io.web import addresses, transfer
+from imgprep.io.web import addresses
 from imgprep.io.web.addresses import redact
-from imgprep.io.web.routes import Routes
+from imgprep.io.web.routes import Routes, blocked
 from imgprep.words import line
 
 OVERVIEW_PX = 1024  # the longer side of an overlay, at most
@@ -90,7 +90,7 @@ def _header(operation: str, known_truth: str, routes: Routes, scene: Scene) -> S
         url = addresses.parse(source)
         private = routes.blocked(url)
         if private:
-            raise SourceError(*transfer.blocked(url, private))
+            raise SourceError(*blocked(url, private))
     with rasters.open(source) as raster:
         content = raster.identity
         is_gdals = isinstance(raster, rasters.Raster)

@@ -17,7 +17,7 @@ from hostile_server import HostileServer, make_certificate, picture
 
 import imgprep
 from imgprep.failures import REASONS
-from imgprep.io.web import politeness, transfer
+from imgprep.io.web import politeness, room, transfer
 from imgprep.io.web.fetch import Fetcher
 
 ROOT = Path(__file__).parents[3]
@@ -409,7 +409,7 @@ def test_a_share_of_per_host_is_at_least_one(server):
     reasons(urls, per_host=8, share=0.25)
     assert server.most_at_once == 2
     with Fetcher(per_host=8, share=0.01) as fetcher:
-        assert fetcher.per_host == 1
+        assert fetcher.options.at_once == 1
 
 
 def test_connections_outlive_a_fetch(server):
@@ -521,18 +521,17 @@ def test_without_a_robots_txt_all_is_allowed_and_with_a_broken_one_nothing(serve
 
 
 def test_bodies_under_way_hold_a_bounded_number_of_bytes(server, monkeypatch):
-    monkeypatch.setattr(transfer, "HELD_BYTES", 100_000)
-    monkeypatch.setattr("imgprep.io.web.fetch.HELD_BYTES", 100_000)
+    monkeypatch.setattr(room, "HELD_BYTES", 100_000)
     most = 0
     with Fetcher(allow_hosts=LOOPBACK, max_bytes=400_000) as fetcher:
         urls = [f"{server.url}/{kind}/{n}" for n in range(10) for kind in ("ok", "endless", "chunked")]
         for index, response in fetcher.fetch(urls):
-            most = max(most, fetcher.held_bytes)
+            most = max(most, fetcher.room.held_bytes)
             if index % 3 != 1:
                 assert response.body == picture(str(index // 3))
             else:
                 assert response.reason == "too_large"
-        assert fetcher.held_bytes == 0
+        assert fetcher.room.held_bytes == 0
     assert most <= 100_000 + 400_000
 
 

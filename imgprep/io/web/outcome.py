@@ -1,0 +1,89 @@
+"""What came of one request: its answer, or the reason why there is none, and whether it may pass."""
+
+from http.client import responses
+
+import pycurl
+
+from imgprep.io.web.journey import Response
+from imgprep.io.web.routes import blocked
+from imgprep.io.web.transfer import Transfer
+
+CURL = {
+    pycurl.E_COULDNT_RESOLVE_HOST: ("dns", "the name {host} has no address"),
+    pycurl.E_COULDNT_CONNECT: ("refused", "{host} accepts no connection"),
+    pycurl.E_OPERATION_TIMEDOUT: (
+        "timeout",
+        "{host} accepts no connection within connect_timeout_s={connect_s:g}",
+    ),
+    pycurl.E_FILESIZE_EXCEEDED: ("too_large", "the body is larger than max_bytes={limit}"),
+    pycurl.E_PARTIAL_FILE: ("truncated", "the body ended before all of it had come"),
+    pycurl.E_BAD_CONTENT_ENCODING: (
+        "corrupt",
+        "the body's Content-Encoding cannot be decoded",
+    ),
+    pycurl.E_PEER_FAILED_VERIFICATION: (
+        "tls",
+        "the certificate of {host} is not valid here; see SSL_CERT_FILE",
+    ),
+    pycurl.E_SSL_CACERT_BADFILE: (
+        "tls",
+        "the CA bundle that the environment names cannot be read",
+    ),
+}
+BROKEN = ("reset", "{host} broke the answer off, or did not speak HTTP")
+TRANSIENT = {"reset", "truncated", "timeout", "too_slow", "dns", "http_408", "http_425"}  # and 5xx
+
+
+def response(transfer: Transfer, code: int, text: str) -> Response:
+    """The outcome of a request that has ended. code, text: what curl says; 0 and "" where all came."""
+    status = transfer.status
+    url = transfer.journey.url
+    found = Response(http_status=status, opt_out=transfer.opt_out)
+    if transfer.verdict:
+        found.reason, found.error = transfer.verdict
+    elif status == 407 and transfer.proxy:
+        found.reason = "proxy"
+        found.error = "the proxy asks for a user and password"
+    elif status == 304 and transfer.journey.etag:
+        found.not_modified = True
+        found.etag = transfer.header("etag") or transfer.journey.etag
+    elif status is not None and not transfer.keep:
+        found.reason = f"http_{status}"
+        found.error = f"{url.host} answers {status} {responses.get(status, '')}".rstrip()
+    elif code == 0:
+        found.body = b"".join(transfer.chunks)
+        found.etag = transfer.header("etag")
+    else:
+        found.reason, found.error = _failure(transfer, code, text)
+    return found
+
+
+def location(transfer: Transfer, found: Response) -> str:
+    """Where the answer redirects to, or ""."""
+    if transfer.verdict or found.not_modified:
+        return ""
+    return transfer.curl.getinfo(pycurl.REDIRECT_URL) or ""
+
+
+def may_pass(transfer: Transfer, found: Response) -> bool:
+    """Whether another attempt may have another outcome."""
+    status = transfer.status or transfer.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+    is_5xx = 500 <= status <= 599 and not transfer.verdict
+    return is_5xx or found.reason in TRANSIENT
+
+
+def _failure(transfer: Transfer, code: int, text: str) -> tuple[str, str]:
+    url = transfer.journey.url
+    no_way = (pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT)
+    if transfer.proxy and (code in no_way or "CONNECT" in text):
+        status = transfer.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        said = f"the proxy answers {status}" if status else "the proxy cannot be reached"
+        return "proxy", said
+    if code == pycurl.E_COULDNT_CONNECT and transfer.blocked and not transfer.opened:
+        return blocked(url, transfer.blocked)
+    is_handshake = code == pycurl.E_SSL_CONNECT_ERROR and "eof" not in text
+    if is_handshake and not transfer.curl.getinfo(pycurl.OS_ERRNO):
+        return "tls", f"{url.host} and this machine agree on no TLS connection"
+    reason, sentence = CURL.get(code, BROKEN)
+    connect_s = transfer.means.options.connect_timeout_s
+    return reason, sentence.format(host=url.host, limit=transfer.limit, connect_s=connect_s)
