@@ -113,7 +113,7 @@ def test_a_picture_without_tiles_is_copied_once_and_the_copy_removed(files, tmp_
     (mask,), made = files.values(), []
     (tmp_path / "a.png").write_bytes(codec.encode(PICTURE))
     copy = rasters.copy
-    monkeypatch.setattr(rasters, "WHOLE_PX", 10_000)
+    monkeypatch.setattr(rasters.tiled, "WHOLE_PX", 10_000)
     monkeypatch.setattr(rasters, "copy", lambda *paths: made.append(paths) or copy(*paths))
     ds = pairs.write({str(tmp_path / "a.png"): mask}, str(tmp_path / "out"), tile=50, block=2, margin=20)
     assert len(made) == 1 and not (tmp_path / "out" / ".imgprep" / "tiles").exists()

@@ -1,4 +1,4 @@
-"""Slides of microscopes (SVS, NDPI, MRXS …) by openslide, read window by window as `rasters.Raster` is."""
+"""Slides of microscopes (SVS, NDPI, MRXS …) by openslide, read by windows as `raster.Raster` is."""
 
 import os
 from typing import Any
@@ -6,51 +6,82 @@ from typing import Any
 import numpy as np
 import openslide
 
-from imgprep.io import rasters, uris
+from imgprep.io import uris
+from imgprep.io.rasters.raster import Raster, Window, checked_window
 from imgprep.io.uris import SourceError
 
+# What openslide calls the numbers of a scan, and what we do.
+MAGNIFICATION = {
+    "mpp_x": "openslide.mpp-x",
+    "mpp_y": "openslide.mpp-y",
+    "objective": "openslide.objective-power",
+    "vendor": "openslide.vendor",
+}
 
-def open(uri: str) -> Any:  # noqa: A001 - reads as slides.open(uri)
-    """A slide by its path. openslide reads local files only: a slide at a URL is GDAL's, where GDAL can."""
-    if uris.scheme(uri) != "path" or not os.path.exists(uri) or openslide.OpenSlide.detect_format(uri) is None:
-        return rasters.Raster(uri)
+
+def open_slide(uri: str) -> Raster:
+    """A slide by its path.
+
+    openslide reads local files only: a slide at a URL is GDAL's, where GDAL can.
+    """
+    is_file = uris.scheme(uri) == "path" and os.path.exists(uri)
+    if not is_file or openslide.OpenSlide.detect_format(uri) is None:
+        return Raster(uri)
     return Slide(uri)
 
 
-class Slide(rasters.Raster):
-    """One slide, open: RGB, uint8, transparent pixels white. magnification: {"mpp_x", "mpp_y", "objective", "vendor"}.
+class Slide(Raster):
+    """One slide, open: RGB, uint8, transparent pixels white.
 
-    mpp: micrometres per pixel of level 0; a value that the scanner did not write is missing.
+    magnification: {"mpp_x", "mpp_y", "objective", "vendor"}. mpp: micrometres per pixel of level 0;
+    a value that the scanner did not write is missing.
     """
 
     def __init__(self, uri: str):
-        self.uri, self.bands, self.dtype, self.crs, self.transform, self.nodata = uri, 3, "uint8", "", None, None
+        self.uri = uri
+        self.bands = 3
+        self.dtype = "uint8"
+        self.crs = ""
+        self.transform = None
+        self.nodata = None
         try:
             self._slide = openslide.OpenSlide(uri)
         except openslide.OpenSlideError as e:
             raise SourceError("corrupt", f"{uri!r} cannot be read: {e}") from None
         self.width, self.height = self._slide.dimensions
-        self.levels, said = list(self._slide.level_dimensions), self._slide.properties
-        self.blocks = tuple(int(said.get(f"openslide.level[0].tile-{side}", 256)) for side in ("width", "height"))
-        names = {"mpp_x": "mpp-x", "mpp_y": "mpp-y", "objective": "objective-power", "vendor": "vendor"}
-        self.magnification = {k: said[f"openslide.{n}"] for k, n in names.items() if f"openslide.{n}" in said}
+        self.levels = list(self._slide.level_dimensions)
+        said = self._slide.properties
+        tile_w, tile_h = (said.get(f"openslide.level[0].tile-{s}", 256) for s in ("width", "height"))
+        self.blocks = int(tile_w), int(tile_h)
+        self.magnification = {k: said[name] for k, name in MAGNIFICATION.items() if name in said}
         self.driver = f"openslide {self.magnification.get('vendor', '')}".strip()
 
-    def read(self, window: tuple[int, int, int, int] | None = None, level: int = 0) -> np.ndarray:
-        """(h, w, 3) uint8 of the window (x, y, w, h) in pixels of that level; all of it without one."""
-        x, y, w, h = rasters._inside(window, *self.levels[level])
+    def read(self, window: Window | None = None, level: int = 0) -> np.ndarray:
+        """(h, w, 3) uint8 of the window (x, y, w, h) in pixels of that level."""
+        x, y, w, h = checked_window(window, *self.levels[level])
         scale = self._slide.level_downsamples[level]
+        place = round(x * scale), round(y * scale)
         try:
-            rgba = np.asarray(self._slide.read_region((round(x * scale), round(y * scale)), level, (w, h)))
+            rgba = np.asarray(self._slide.read_region(place, level, (w, h)))
         except openslide.OpenSlideError as e:  # it gives no other answer after this one
-            raise SourceError("corrupt", f"pixels {x}, {y} to {x + w}, {y + h} cannot be read: {e}") from None
-        alpha = rgba[..., 3:].astype(np.uint16)
-        if (alpha == 255).all():
-            return rgba[..., :3].copy()
-        return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+            at = f"pixels {x}, {y} to {x + w}, {y + h}"
+            raise SourceError("corrupt", f"{at} cannot be read: {e}") from None
+        return _on_white(rgba)
 
-    def valid(self, window: tuple[int, int, int, int]) -> None:
+    def valid(self, window: Window) -> None:
         return None
 
     def close(self) -> None:
         self._slide.close()
+
+    @property
+    def dataset(self) -> Any:
+        raise ValueError(f"{self.uri!r} is openslide's, not GDAL's")
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
+    alpha = rgba[..., 3:].astype(np.uint16)
+    if (alpha == 255).all():
+        return rgba[..., :3].copy()
+    blended = rgba[..., :3] * alpha + 255 * (255 - alpha)
+    return ((blended + 127) // 255).astype(np.uint8)

@@ -134,7 +134,7 @@ def test_identity_follows_the_content(tmp_path):
 
 @pytest.mark.parametrize("name", ["strips.tif", "a.png", "a.jpg", "palette.tif", "nodata.tif", "rgba.png"])
 def test_what_is_not_tiled_is_converted_once(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(rasters, "WHOLE_PX", 300_000)
+    monkeypatch.setattr(rasters.tiled, "WHOLE_PX", 300_000)
     image = noise(700, 600, 3)
     path = str(tmp_path / name)
     if name.endswith(".tif"):

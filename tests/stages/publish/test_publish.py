@@ -24,8 +24,9 @@ from imgprep.stages import publish as publishing
 pytestmark = pytest.mark.store
 PUBLISH = """
 import json, sys
-from imgprep import hub, publish
-hub.PAUSE_S, hub.BATCH_BYTES, hub.FEW = 0.01, 30_000, int(sys.argv[3])
+from imgprep import publish
+from imgprep.io.hub import repo, sending
+repo.PAUSE_S, sending.BATCH_BYTES, sending.FEW = 0.01, 30_000, int(sys.argv[3])
 for line in sys.stdin:  # of options, each time
     result = publish.publish(sys.argv[1], sys.argv[2], licence="cc0-1.0", **json.loads(line))
     print(json.dumps(vars(result)), flush=True)
@@ -160,8 +161,10 @@ COMMAND = "import sys; from imgprep.app.cli import main; sys.exit(main(sys.argv[
 ERRORS = """
 import json, os, sys, urllib.request
 import huggingface_hub as hf
-from imgprep import RunStopped, hub, publish
-hub.PAUSE_S = 0.01
+from imgprep import RunStopped, publish
+from imgprep.io import hub
+from imgprep.io.hub import repo, sending
+repo.PAUSE_S = 0.01
 out, address = sys.argv[1], os.environ["HF_ENDPOINT"]
 
 def server(what, **given):
@@ -200,10 +203,10 @@ tell("passing", "alice/e")
 publish._Plan._loaded_back = publish._Plan._opens = lambda *a: ""  # it did; a second each
 fail("/commit/main", times=1, drop=True, late=True)
 tell("lost", "alice/lost", tag="v1")
-hub.FEW = 5
+sending.FEW = 5
 fail("/merge", times=1, drop=True, late=True)
 tell("lost merge", "alice/merged")
-hub.FEW = 100
+sending.FEW = 100
 fail("/preupload/", times=1, status=500)
 tell("announced", "alice/f")
 os.environ["HF_HUB_DISABLE_XET"] = "1"

@@ -1,0 +1,74 @@
+"""Rasters that cannot be read by windows cheaply are copied once, streamed, into a tiled TIFF."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgprep.io import uris
+from imgprep.io.rasters.marks import filesystem
+from imgprep.io.rasters.raster import Raster
+from imgprep.io.rasters.settings import gdal
+
+WHOLE_PX = 2048 * 2048  # what has fewer pixels may as well be decoded whole
+TILE = 512
+TIFF: dict[str, Any] = {
+    "driver": "GTiff",
+    "TILED": "YES",
+    "BLOCKXSIZE": TILE,
+    "BLOCKYSIZE": TILE,
+    "BIGTIFF": "IF_SAFER",
+    "COMPRESS": "ZSTD",
+    "ZSTD_LEVEL": 1,
+}
+
+
+def needs_copy(raster: Raster) -> bool:
+    """Would tiles of it be decoded again and again?
+
+    So with strips, PNG and JPEG of more than WHOLE_PX pixels.
+    """
+    block_w, block_h = raster.blocks
+    is_tiled = block_w < raster.width and block_w * block_h <= WHOLE_PX
+    return not is_tiled and raster.width * raster.height > WHOLE_PX
+
+
+def copy(uri: str, target: str) -> None:
+    """Write a file beside `target` and rename it: a local, tiled TIFF of the same pixels.
+
+    A URL or an object is downloaded, in one request; what has strips is converted, streamed.
+    Memory: a row of tiles.
+    """
+    part = f"{target}.{os.getpid()}.part"
+    made = f"{target}.{os.getpid()}.tif"
+    try:
+        if uris.scheme(uri) != "path":
+            fs, path = filesystem(uri)
+            fs.get_file(path, part)
+            uri = part
+        with Raster(uri) as raster:
+            if needs_copy(raster):
+                _convert(raster, made)
+                os.replace(made, part)
+        os.replace(part, target)
+    finally:
+        for left in (part, made):
+            Path(left).unlink(missing_ok=True)
+
+
+def _convert(raster: Raster, target: str) -> None:
+    dataset = raster.dataset
+    dtype = dataset.dtypes[0]
+    # By whole rows of tiles: narrower pieces would decode the strips, or a PNG from its top, again
+    # and again.
+    swath = raster.width * TILE * dataset.count * np.dtype(dtype).itemsize
+    with gdal(GDAL_SWATH_SIZE=swath) as rasterio:
+        rasterio.shutil.copy(dataset, target, **TIFF, PREDICTOR=_predictor(dtype))
+
+
+def _predictor(dtype: str) -> int:
+    """TIFF's number for what neighbours are told by: 3 for floats, 2 for integers, 1 for nothing."""
+    if dtype.startswith("float"):
+        return 3
+    return 2 if dtype in ("uint8", "uint16", "int16", "uint32", "int32") else 1

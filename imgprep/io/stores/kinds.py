@@ -1,0 +1,113 @@
+"""What differs between the services: names, credentials, clients."""
+
+import functools
+import os
+import warnings
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import fsspec
+from obstore import store as clients
+
+AZURE = "AZURE_STORAGE_CONNECTION_STRING"
+# A network that is gone is told within a minute; a large picture on a slow line has its time.
+CLIENT = {"connect_timeout": "10s", "timeout": "300s"}
+RETRIES: dict[str, Any] = {"max_retries": 6, "retry_timeout": timedelta(seconds=40)}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A service. `name`, `allowed`: what it takes for a name beside 3 to 63 characters, and in words.
+
+    variable: what it reads in the environment. extra: ours, with fsspec's client for it.
+    """
+
+    client: Any
+    name: str
+    allowed: str
+    variable: str
+    extra: str
+
+
+KINDS = {
+    "az": Kind(
+        clients.AzureStore,
+        r"[a-z0-9]+(-[a-z0-9]+)*",
+        "lower-case letters, digits and single -",
+        AZURE,
+        "azure",
+    ),
+    "s3": Kind(
+        clients.S3Store,
+        r"(?!xn--|.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]*[a-z0-9]",
+        "lower-case letters, digits, ., -",
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "s3",
+    ),
+    "gs": Kind(
+        clients.GCSStore,
+        r"(?!goog)[a-z0-9][a-z0-9._-]*[a-z0-9]",
+        "lower-case letters, digits, ., -, _",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "gcs",
+    ),
+}
+
+memory = functools.cache(lambda container: clients.MemoryStore())
+
+
+def open_client(kind: str, container: str, secret: str) -> Any:
+    """obstore's client. secret: a connection string (az), KEY_ID:SECRET (s3), a file's path (gs)."""
+    if kind == "memory":
+        return memory(container)
+    if kind == "file":
+        return clients.LocalStore(container, mkdir=True)
+    given = credentials(kind, secret)
+    endpoint = given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
+    options = {**CLIENT, "allow_http": endpoint.startswith("http://")}
+    open_it = KINDS[kind].client
+    return open_it(container, client_options=options, retry_config=RETRIES, **given)
+
+
+def credentials(kind: str, secret: str) -> dict[str, str]:
+    """What the client is told beside what it reads in the environment by itself."""
+    if kind == "az":
+        return _azure(secret)
+    if not secret:
+        return {}
+    if kind == "gs":
+        return {"service_account": secret}
+    names = ("access_key_id", "secret_access_key")
+    return dict(zip(names, secret.split(":", 1), strict=False))
+
+
+def _azure(secret: str) -> dict[str, str]:
+    """The parts of a connection string."""
+    said = dict(part.split("=", 1) for part in secret.split(";") if "=" in part)
+    account = said.get("AccountName") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    host = f"{account}.blob.{said.get('EndpointSuffix', 'core.windows.net')}"
+    endpoint = said.get("BlobEndpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT")
+    endpoint = endpoint or f"https://{host}"
+    account = account or endpoint.partition("://")[2].partition(".")[0]
+    found = {"account_name": account, "endpoint": endpoint.rstrip("/")}
+    for ours, theirs in {"account_key": "AccountKey", "sas_key": "SharedAccessSignature"}.items():
+        if theirs in said:
+            found[ours] = said[theirs]
+    return found
+
+
+def create_container(kind: str, container: str, secret: str) -> None:
+    """By fsspec, which obstore lacks; what the services create is private.
+
+    Raises ImportError without the client for it, and whatever that raises.
+    """
+    options: dict[str, Any] = {}
+    if kind == "az":
+        options = {"connection_string": secret} if secret else {"anon": False}
+    elif kind == "gs":
+        options = {"token": secret or None}
+    elif secret:
+        options = dict(zip(("key", "secret"), secret.split(":", 1), strict=False))
+    with warnings.catch_warnings(action="ignore"):
+        fsspec.filesystem(kind, skip_instance_cache=True, **options).mkdir(container)
