@@ -1,8 +1,7 @@
-"""A dataset repository on the Hugging Face Hub: who may write there, what stands in it, commits that
-are whole or not at all.
+"""A dataset repository on the Hugging Face Hub: who may write there, and what stands in it.
 
-Every failure is one sentence: ValueError for what the user can mend, RunStopped for what time or the
-Hub mends. `repo` asks, `sending` puts files in, `faults` are the sentences.
+Every failure is one sentence: ValueError for what the user can mend, RunStopped for what time or
+the Hub mends. `repo` asks, `sending` puts files in, `faults` are the sentences.
 """
 
 from imgprep.io.hub.repo import Repo

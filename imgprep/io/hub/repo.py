@@ -65,7 +65,8 @@ class Repo:
             what = f"the token of {self.user} may only read"
             raise ValueError(f"{what}: make one that may write to {owner}")
         if owner not in owners:
-            raise ValueError(f"{self.user} cannot write to {owner}: name it {' or '.join(owners)}/…")
+            own = " or ".join(owners)
+            raise ValueError(f"{self.user} cannot write to {owner}: name it {own}/…")
         if access.get("role") == "fineGrained" and not _writable(access) & {owner, self.id}:
             what = f"the token of {self.user} may not write to {self.id}"
             raise ValueError(f"{what}: give it write access there")
@@ -77,9 +78,12 @@ class Repo:
             where = {"repo_type": "dataset", "revision": head, "recursive": True}
             # The tree is asked for page by page, so it is read inside the call that is repeated.
             tree = self.ask(lambda: list(self.api.list_repo_tree(self.id, **where)))
-            files = [f for f in tree if isinstance(f, hf.hf_api.RepoFile)]
-            hashes = [f.lfs.sha256 if f.lfs else f.blob_id for f in files]
-            return head, {f.path: (h, f.size) for f, h in zip(files, hashes, strict=True)}
+            found: dict[str, tuple[str, int]] = {}
+            for file in tree:
+                if isinstance(file, hf.hf_api.RepoFile):
+                    mark = file.lfs.sha256 if file.lfs else file.blob_id
+                    found[file.path] = (mark, file.size)
+            return head, found
         return None
 
     def there(self, revision: str = "main") -> There:
@@ -119,7 +123,7 @@ class Repo:
         self.ask(self.api.create_tag, self.id, tag=name, **how)
 
     def send(self, files: list[File], stale: list[str], *, head: str, message: str) -> str:
-        """Put these files in and take the stale ones out, in one visible step from commit `head`."""
+        """Put files in and take the stale ones out, in one visible step from commit `head`."""
         return sending.send(self, files, stale, head, message)
 
     def ask(self, call: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -58,7 +58,8 @@ def _send_many(
     if gone:
         _commit(repo, gone, revision, at, message)
     _, there = repo.there(revision)
-    if any((f.sha256, f.bytes) != there.get(f.name) for f in files):
+    wrong = [f for f in files if (f.sha256, f.bytes) != there.get(f.name)]
+    if wrong:
         what = f"what stands in {repo.url}/discussions/{number} is not what was sent"
         raise RunStopped(f"{what}: {faults.AGAIN}")
     if repo.there()[0] != head:
@@ -79,7 +80,8 @@ def _pull_request(repo: "Repo", head: str, message: str) -> tuple[int, str]:
     """Number and revision of the one that a killed run began on this commit, or of a new one."""
     api = repo.api
     mine: Any = {"discussion_type": "pull_request", "repo_type": "dataset", "author": repo.user}
-    for one in repo.ask(lambda: list(api.get_repo_discussions(repo.id, **mine))):
+    begun = repo.ask(lambda: list(api.get_repo_discussions(repo.id, **mine)))
+    for one in begun:
         if one.title != message or one.status not in ("draft", "open"):
             continue
         revision = f"refs/pr/{one.num}"

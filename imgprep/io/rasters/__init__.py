@@ -1,4 +1,4 @@
-"""Pictures that do not fit in memory, read window by window: GDAL's formats, and slides by openslide.
+"""Pictures that do not fit in memory, read by windows: GDAL's formats, and openslide's slides.
 
 `raster` opens them, `tiled` copies what cannot be read by windows, `mosaic` puts parts together,
 `marks` tells versions apart, `settings` is GDAL as we use it.

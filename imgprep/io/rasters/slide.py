@@ -51,7 +51,8 @@ class Slide(Raster):
         self.width, self.height = self._slide.dimensions
         self.levels = list(self._slide.level_dimensions)
         said = self._slide.properties
-        tile_w, tile_h = (said.get(f"openslide.level[0].tile-{s}", 256) for s in ("width", "height"))
+        tile_w = said.get("openslide.level[0].tile-width", 256)
+        tile_h = said.get("openslide.level[0].tile-height", 256)
         self.blocks = int(tile_w), int(tile_h)
         self.magnification = {k: said[name] for k, name in MAGNIFICATION.items() if name in said}
         self.driver = f"openslide {self.magnification.get('vendor', '')}".strip()

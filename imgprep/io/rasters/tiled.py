@@ -68,7 +68,7 @@ def _convert(raster: Raster, target: str) -> None:
 
 
 def _predictor(dtype: str) -> int:
-    """TIFF's number for what neighbours are told by: 3 for floats, 2 for integers, 1 for nothing."""
+    """TIFF's number for how a pixel is told by its neighbour: 3 floats, 2 integers, 1 not."""
     if dtype.startswith("float"):
         return 3
     return 2 if dtype in ("uint8", "uint16", "int16", "uint32", "int32") else 1

@@ -40,7 +40,7 @@ class StoreError(Told, ValueError):
 
 
 def told(method: Callable) -> Callable:
-    """A service's error as one sentence. Its own text may hold a signature: nothing of it is passed on.
+    """A service's error as one sentence. Nothing of its text is passed on: it may hold a signature.
 
     For methods of an object that has `uri` and `variable`, the one that holds its credentials.
     """
@@ -49,7 +49,8 @@ def told(method: Callable) -> Callable:
     def run(self: Any, *args: Any, **options: Any) -> Any:
         try:
             return method(self, *args, **options)
-        except (exceptions.BaseError, OSError) as e:  # of obstore, and of the GET without credentials
+        # OSError: of the GET without credentials.
+        except (exceptions.BaseError, OSError) as e:
             sentence = _meaning(e).format(self.uri, self.variable)
         raise (RunStopped if "answer" in sentence else StoreError)(sentence)
 

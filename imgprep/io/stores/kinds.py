@@ -18,8 +18,9 @@ RETRIES: dict[str, Any] = {"max_retries": 6, "retry_timeout": timedelta(seconds=
 
 @dataclass(frozen=True)
 class Kind:
-    """A service. `name`, `allowed`: what it takes for a name beside 3 to 63 characters, and in words.
+    """A service.
 
+    name, allowed: what it takes for a name beside 3 to 63 characters, as a pattern and in words.
     variable: what it reads in the environment. extra: ours, with fsspec's client for it.
     """
 
@@ -58,7 +59,7 @@ memory = functools.cache(lambda container: clients.MemoryStore())
 
 
 def open_client(kind: str, container: str, secret: str) -> Any:
-    """obstore's client. secret: a connection string (az), KEY_ID:SECRET (s3), a file's path (gs)."""
+    """obstore's client. secret: a connection string (az), KEY_ID:SECRET (s3), a path (gs)."""
     if kind == "memory":
         return memory(container)
     if kind == "file":

@@ -33,8 +33,8 @@ class Store:
     credentials_env: the NAME of a variable that holds a connection string (az), KEY_ID:SECRET (s3)
     or the path of a service account's file (gs). Without it the usual variables are read, then the
     machine's own identity is used.
-    ValueError for a name that the service refuses; the methods raise StoreError, or RunStopped where
-    nothing answers.
+    ValueError for a name that the service refuses; the methods raise StoreError, or RunStopped
+    where nothing answers.
     """
 
     def __init__(self, uri: str, credentials_env: str | None = None):
@@ -213,8 +213,8 @@ def _parts(uri: str) -> tuple[str, str, str]:
     if kind == "file":
         return kind, os.path.abspath(os.path.expanduser(rest)), ""
     if kind not in (*kinds.KINDS, "memory") or ODD.search(rest):
-        what = "a store is az://container/prefix, s3://bucket/prefix, gs://bucket/prefix"
-        raise ValueError(f"{what} or a folder, in plain letters, without a key or a signature in it")
+        what = "a store is az://container/prefix, s3://bucket/prefix, gs://bucket/prefix or"
+        raise ValueError(f"{what} a folder, in plain letters, without a key or a signature in it")
     container, _, prefix = rest.rstrip("/").partition("/")
     return kind, container, prefix
 

@@ -32,7 +32,8 @@ class Fetcher(AbstractContextManager):
     Keeps connections, DNS, TLS sessions and what it learned of each host until `close`. The
     environment gives the proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and the CA bundle
     (SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE).
-    Raises ValueError for options that make no sense. For one thread at a time. No cookies, no HTTP/2.
+    Raises ValueError for options that make no sense. For one thread at a time. No cookies, no
+    HTTP/2.
     """
 
     def __init__(self, **options: Any):

@@ -1,4 +1,4 @@
-"""The options of a download, checked once: how hard hosts are asked, how long is waited, what is kept."""
+"""The options of a download, checked once: how hard hosts are asked, how long, how much is kept."""
 
 import math
 import re

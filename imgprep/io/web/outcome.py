@@ -1,4 +1,4 @@
-"""What came of one request: its answer, or the reason why there is none, and whether it may pass."""
+"""What came of one request: its answer, or why there is none, and whether that may pass."""
 
 from http.client import responses
 
@@ -35,7 +35,7 @@ TRANSIENT = {"reset", "truncated", "timeout", "too_slow", "dns", "http_408", "ht
 
 
 def response(transfer: Transfer, code: int, text: str) -> Response:
-    """The outcome of a request that has ended. code, text: what curl says; 0 and "" where all came."""
+    """The outcome of a request that has ended. code, text: what curl says, 0 and "" if well."""
     status = transfer.status
     url = transfer.journey.url
     found = Response(http_status=status, opt_out=transfer.opt_out)

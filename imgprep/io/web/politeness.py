@@ -1,10 +1,10 @@
-"""How hard a host may be asked: how many requests at once, how many a second, when it is left alone.
+"""How hard a host may be asked: how many requests at once, how many a second, when none.
 
 Bookkeeping only: no sockets and no clock of its own; `now` is always given, in seconds of one
 steady clock. A host that never refuses is never slowed down: it gets `at_once` requests at once, as
-fast as it answers. One that answers 429 teaches two numbers, as a link teaches them to TCP: how many
-at once (halved, then rising by additions; Chiu and Jain 1989) and how many a second (nine tenths of
-what it bore in the last second, then rising slowly at first, later faster).
+fast as it answers. One that answers 429 teaches two numbers, as a link teaches them to TCP: how
+many at once (halved, then rising by additions; Chiu and Jain 1989) and how many a second (nine
+tenths of what it bore in the last second, then rising slowly at first, later faster).
 """
 
 import heapq
@@ -48,7 +48,7 @@ def backoff_s(failures: float) -> float:
 
 
 class Host:
-    """What one worker knows of one host. at_once: its share of the requests that may be open there."""
+    """What one worker knows of one host. at_once: its share of the requests open there."""
 
     def __init__(self, at_once: int):
         self.at_once = at_once
@@ -132,7 +132,7 @@ class Host:
 
 
 class Queue:
-    """Rows that wait for their hosts. The hosts take turns, and one that waits holds up no other."""
+    """Rows that wait for their hosts. Hosts take turns, and one that waits holds up no other."""
 
     def __init__(self) -> None:
         self._rows: dict[Host, deque] = {}  # in the order of their turns

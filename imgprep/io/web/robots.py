@@ -1,4 +1,4 @@
-"""robots.txt of each site: asked for once, waited for, obeyed (RFC 9309; Protego reads the rules)."""
+"""robots.txt of each site: asked for once, waited for, obeyed (RFC 9309; Protego reads it)."""
 
 from protego import Protego
 

@@ -1,4 +1,4 @@
-"""What the requests of one Fetcher share: room for their bodies, and a clock for their deadlines."""
+"""What the requests of one Fetcher share: room for their bodies, a clock for their deadlines."""
 
 import math
 import time

@@ -53,7 +53,7 @@ class Routes:
         return [ip for ip in found if not self.may_connect(url, ip)]
 
     def proxy(self, url: Url) -> str:
-        """The proxy for this URL, or "". This machine itself is never asked through one (as in Go)."""
+        """The proxy for this URL, or "". This machine is never asked through one (as in Go)."""
         is_here = re.fullmatch(r"(.+\.)?localhost|::1|127\.[0-9.]+", url.host)
         passes_by = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
         if is_here or passes_by(url.site, self._proxies):

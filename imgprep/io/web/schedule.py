@@ -18,7 +18,7 @@ SILENT = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, s
 
 
 class Schedule:
-    """URLs on their way, the hosts they wait for, and the outcomes that nobody has taken yet (`done`)."""
+    """URLs on their way, the hosts they wait for, and the outcomes nobody has taken yet."""
 
     def __init__(self, options: Options, routes: Routes):
         self.options = options

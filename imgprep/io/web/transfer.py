@@ -154,7 +154,8 @@ class Transfer:
             sent_s = self.curl.getinfo(pycurl.PRETRANSFER_TIME)
             if sent_s and spent_s - sent_s > options.first_byte_timeout_s:
                 within = f"first_byte_timeout_s={options.first_byte_timeout_s:g}"
-                self.verdict = ("timeout", f"{self.journey.url.host} did not answer within {within}")
+                host = self.journey.url.host
+                self.verdict = ("timeout", f"{host} did not answer within {within}")
         elif self.means.room.clock_s() - self.window_at > SPEED_WINDOW_S:
             self._check_speed()
         return self.verdict is not None

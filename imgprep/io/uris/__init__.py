@@ -1,0 +1,42 @@
+"""What a row's source says, and the bytes behind it where that is no http URL.
+
+`places` reads sources, `bodies` gives the bytes of paths and objects, `hf_rows` those of rows of
+Hugging Face datasets.
+"""
+
+from imgprep.io.uris.bodies import read_bytes
+from imgprep.io.uris.hf_rows import hf_rows, open_splits
+from imgprep.io.uris.places import (
+    OUTSIDE,
+    RAW_PATH,
+    SCHEME,
+    STORES,
+    SourceError,
+    identity,
+    inside,
+    locate,
+    path_of,
+    printable,
+    scheme,
+    source_of,
+    without_secrets,
+)
+
+__all__ = [
+    "OUTSIDE",
+    "RAW_PATH",
+    "SCHEME",
+    "STORES",
+    "SourceError",
+    "hf_rows",
+    "identity",
+    "inside",
+    "locate",
+    "open_splits",
+    "path_of",
+    "printable",
+    "read_bytes",
+    "scheme",
+    "source_of",
+    "without_secrets",
+]

@@ -1,0 +1,58 @@
+"""The bytes behind a source: of a path, an object, a row of a dataset."""
+
+import fsspec
+
+from imgprep.io.uris.hf_rows import picture_of
+from imgprep.io.uris.places import OUTSIDE, STORES, SourceError, path_of, scheme
+from imgprep.io.web.addresses import redact
+from imgprep.words import line
+
+NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+def read_bytes(uri: str, *, max_bytes: int) -> bytes:
+    """The bytes of a path, an object (s3:// az:// gs:// …) or a row of a Hugging Face dataset.
+
+    No http, no file://. Raises SourceError with .reason missing_file, no_permission, too_large,
+    unsupported_scheme, empty or error.
+    """
+    shown = redact(uri)
+    try:
+        data = _read(uri, shown, max_bytes)
+    except SourceError:
+        raise
+    except NOT_THERE as e:
+        raise SourceError("missing_file", f"there is no {shown!r}") from e
+    except PermissionError as e:
+        raise SourceError("no_permission", f"{shown!r} may not be read") from e
+    except Exception as e:  # every store has errors of its own
+        reason = "no_permission" if "Credential" in type(e).__name__ else "error"
+        # Its text may repeat the source, secrets and all.
+        address = uri.partition("://")[2] or uri
+        said = line(e).replace(address, shown.partition("://")[2] or uri)
+        what = f"{shown!r} cannot be read: {type(e).__name__}: {said}"
+        raise SourceError(reason, what) from e
+    if len(data) > max_bytes:
+        raise SourceError("too_large", f"{shown!r} has more than {max_bytes:,} bytes")
+    return data
+
+
+def _read(uri: str, shown: str, max_bytes: int) -> bytes:
+    """At most max_bytes + 1: a huge object is not read to find that it is huge."""
+    if uri.startswith(OUTSIDE):
+        path = uri.removeprefix(OUTSIDE)
+        raise SourceError("no_permission", f"{path!r} is outside the folder that root names")
+    kind = scheme(uri)
+    if kind == "path":
+        with open(path_of(uri), "rb") as file:
+            return file.read(max_bytes + 1)
+    if kind == "store":
+        fs, path = fsspec.core.url_to_fs(uri)
+        return fs.cat_file(path, start=0, end=max_bytes + 1)
+    if kind == "hf":
+        image = picture_of(uri)
+        if image["bytes"] is not None:
+            return image["bytes"]
+        return read_bytes(image["path"], max_bytes=max_bytes)
+    what = f"{shown!r} is neither a path nor one of {', '.join(STORES)}"
+    raise SourceError("unsupported_scheme", what)
