@@ -185,7 +185,7 @@ def test_a_parquet_file_that_was_written_again_is_not_mistaken_for_the_old_one(p
     before = sources.read({"x": where})["x"]["source"][0].as_py()
     pictures.select(range(2)).to_parquet(where)
     assert sources.read({"x": where})["x"]["source"][0].as_py() != before
-    uris._hf_column.cache_clear()
+    uris.dataset_rows._column.cache_clear()
     with pytest.raises(uris.SourceError, match="was written again"):
         uris.read_bytes(before, max_bytes=99_999)
 

@@ -1,11 +1,11 @@
 """What a row's source says, and the bytes behind it where that is no http URL.
 
-`places` reads sources, `bodies` gives the bytes of paths and objects, `hf_rows` those of rows of
+`places` reads sources, `bodies` gives the bytes of paths and objects, `dataset_rows` those of rows of
 Hugging Face datasets.
 """
 
 from imgprep.io.uris.bodies import read_bytes
-from imgprep.io.uris.hf_rows import hf_rows, open_splits
+from imgprep.io.uris.dataset_rows import hf_rows, open_splits
 from imgprep.io.uris.places import (
     OUTSIDE,
     RAW_PATH,

@@ -2,7 +2,7 @@
 
 import fsspec
 
-from imgprep.io.uris.hf_rows import picture_of
+from imgprep.io.uris.dataset_rows import picture_of
 from imgprep.io.uris.places import OUTSIDE, STORES, SourceError, path_of, scheme
 from imgprep.io.web.addresses import redact
 from imgprep.words import line
