@@ -222,7 +222,7 @@ def _put_card(out: str, paths: dict[str, str], schema: pa.Schema | None = None) 
     from huggingface_hub import DatasetCardData
 
     data_files = [{"split": split, "path": path} for split, path in paths.items()]
-    info = {}
+    info: dict[str, Any] = {}
     if schema is not None:
         info["dataset_info"] = {"features": Features.from_arrow_schema(schema)._to_yaml_list()}
     meta = DatasetCardData(configs=[{"config_name": "default", "data_files": data_files}], **info)

@@ -67,7 +67,7 @@ def write(
     files.write(state.watched(Path(folder), lines()))
     if not dry_run:
         RequestFiles(Path(folder), "requeue").clear()
-    return Requests(files.files, files.lines, files.bytes, tokens)
+    return Requests(files.files, files.lines, files.nbytes, tokens)
 
 
 def is_of(row: dict[str, Any], variant: str) -> bool:

@@ -76,7 +76,7 @@ class RequestFiles:
     dry_run: bool = False
     files: int = field(default=0, init=False)
     lines: int = field(default=0, init=False)
-    bytes: int = field(default=0, init=False)
+    nbytes: int = field(default=0, init=False)
     _lines: int = field(default=0, init=False)  # of the last file
     _bytes: int = field(default=0, init=False)
 
@@ -109,7 +109,7 @@ class RequestFiles:
             self.files += 1
             self._lines = self._bytes = 0
         self.lines += 1
-        self.bytes += size
+        self.nbytes += size
         self._lines += 1
         self._bytes += size
         if not self.dry_run:

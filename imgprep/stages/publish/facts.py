@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,87 +15,145 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display.pictures import USUAL_LABELS, meaning, public
 from imgprep.stages.publish.checks import Findings
-from imgprep.stages.publish.shards import Rules, groups
+from imgprep.stages.publish.rewriting import Rules
+from imgprep.stages.publish.shards import groups
 from imgprep.words import bytes_text
 
-SHOWN = 20  # classes and hosts that are listed
+LISTED = 20  # classes and hosts that are listed
+MOST_CLASSES = 1000  # a column with more values is no column of classes
 OPTED_OUT = ("opted_out", "robots")
+MEASURED = ("width", "height", "nbytes")
 LICENCE = re.compile(r"licen[cs]e\w*|rights", re.I)
 
 
-def count(
+@dataclass
+class Tally:
+    """Counts over the rows. label: the column of classes, if there is one."""
+
+    label: str | None
+    hosts: Counter = field(default_factory=Counter)
+    formats: Counter = field(default_factory=Counter)
+    sizes: dict[str, list[np.ndarray]] = field(default_factory=lambda: {n: [] for n in MEASURED})
+    classes: dict[str, Counter] = field(default_factory=dict)  # of each split
+
+    def columns(self, schema: pa.Schema) -> list[str]:
+        """What of the rows has to be read."""
+        wanted = {"status", "source", "format", *MEASURED, self.label}
+        return [name for name in schema.names if name in wanted]
+
+    def add(self, table: pa.Table, split: str) -> None:
+        if "source" in table.column_names:
+            self.hosts.update(map(_host, table["source"].to_pylist()))
+        ok = table.filter(pc.equal(table["status"], "ok"))
+        self.formats.update(ok["format"].to_pylist())
+        for name, values in self.sizes.items():
+            values.append(ok[name].to_numpy().astype(np.int64))
+        if self.label:
+            counts = ok[self.label].value_counts()
+            for one in counts.to_pylist():
+                self.classes[split][one["values"]] += one["counts"]
+
+    def spreads(self) -> list[tuple[str, str, str, str]]:
+        """What the sizes of ok pictures are; [] where there is none."""
+        found = []
+        for name, parts in self.sizes.items():
+            values = np.concatenate([np.empty(0, np.int64), *parts])
+            if len(values):
+                found.append(_spread(name, values))
+        return found
+
+
+def count_facts(
     ds: Dataset, files: list[dict], schemas: dict[str, pa.Schema], rules: Rules, found: Findings
 ) -> dict[str, Any]:
-    """The facts that templates/card.md shows. files: those to publish; their config `metadata` is what is read."""
-    folder, first = Folder(ds.folder), next(iter(schemas))
+    """The facts that templates/card.md shows. files: those to publish; their config `metadata` is
+    what is read."""
+    folder = Folder(ds.folder)
+    first = next(iter(schemas))
     schema = schemas["metadata"]
     label = rules.class_column or next((n for n in USUAL_LABELS if n in schema.names), None)
-    classes: dict[str, Counter] = {s: Counter() for s in ds.splits}
-    hosts, formats, sizes = Counter(), Counter(), {"width": [], "height": [], "nbytes": []}
-    names = ["status", "source", "format", *sizes, *([label] if label else [])]
-    for file in [f for f in files if f["config"] == "metadata"]:
-        for table in groups(folder, file["at"], [n for n in names if n in schema.names]):
-            if "source" in schema.names:
-                hosts.update(map(_host, table["source"].to_pylist()))
-            ok = table.filter(pc.equal(table["status"], "ok"))
-            formats.update(ok["format"].to_pylist())
-            for name, values in sizes.items():
-                values.append(ok[name].to_numpy().astype(np.int64))
-            if label:
-                counts = ok[label].value_counts()
-                classes[file["split"]].update(dict(zip(counts.field("values").to_pylist(),
-                                                       counts.field("counts").to_pylist(), strict=True)))  # fmt: skip
+    tally = Tally(label, classes={split: Counter() for split in ds.splits})
+    for file in files:
+        if file["config"] == "metadata":
+            for table in groups(folder, file["at"], tally.columns(schema)):
+                tally.add(table, file["split"])
     counts = ds.counts()
+    reasons = counts["reasons"]
+    logs = [run["made_with"] for run in ds.runs() if run.get("made_with")]
+    kind = Features.from_arrow_schema(schema).get(label)
     return {
         "pictures": sum(f["rows"] for f in files if f["config"] == first),
         "bytes": bytes_text(sum(f["bytes"] for f in files)),
         "label": label,
-        "class_count": len(getattr(Features.from_arrow_schema(schema).get(label), "names", ())),
-        "classes": _classes(schema, label, classes, ds.splits) if label else {},
-        "sizes": [_spread(n, np.concatenate(v)) for n, v in sizes.items() if v and sum(map(len, v))],
-        "formats": dict(formats.most_common()),
-        "reasons": [(word, n, meaning(word)) for word, n in counts["reasons"].items()],
-        "opted_out": sum(counts["reasons"].get(word, 0) for word in OPTED_OUT),
-        "hosts": hosts.most_common(SHOWN),
+        "class_count": len(getattr(kind, "names", ())),
+        "classes": _class_lines(kind, tally.classes, ds.splits) if label else {},
+        "sizes": tally.spreads(),
+        "formats": dict(tally.formats.most_common()),
+        "reasons": [(word, n, meaning(word)) for word, n in reasons.items()],
+        "opted_out": sum(reasons.get(word, 0) for word in OPTED_OUT),
+        "hosts": tally.hosts.most_common(LISTED),
         "licence_column": next((n for n in schema.names if LICENCE.fullmatch(n)), None),
         "duplicates": found.duplicates,
         "gps": found.gps,
         "keep_gps": rules.keep_gps,
         "placeholders": counts["placeholder"] if rules.keep_placeholders else 0,
-        "steps": _public([*ds.info.get("earlier", []), {k: ds.info[k] for k in ("stage", "options")}]),
-        "made": next((run["made_with"] for run in reversed(ds.runs()) if run.get("made_with")), {}),
+        "steps": _steps(ds),
+        "made": logs[-1] if logs else {},
     }
 
 
-def _public(value: Any) -> Any:
-    """The options of a stage without what is nobody's business: passwords, and where this machine keeps its files."""
+def _steps(ds: Dataset) -> Any:
+    """The stages that made it, with their options."""
+    last = {key: ds.info[key] for key in ("stage", "options")}
+    return _shown([*ds.info.get("earlier", []), last])
+
+
+def _shown(value: Any) -> Any:
+    """Options without what is nobody's business: passwords, and where this machine keeps its
+    files."""
     if isinstance(value, dict):
-        return {k: _public(v) for k, v in value.items()}
+        return {key: _shown(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_public(v) for v in value]
+        return [_shown(one) for one in value]
     return public(value) if isinstance(value, str) else value
 
 
 def _host(source: str | None) -> str:
     if not source:
         return "not recorded"
-    parts = urlsplit(source) if re.match(r"\w[\w+.-]*://", source) else None
-    return (parts.hostname or parts.scheme) if parts else "files"
+    if not re.match(r"\w[\w+.-]*://", source):
+        return "files"
+    parts = urlsplit(source)
+    return parts.hostname or parts.scheme
 
 
-def _classes(schema: pa.Schema, label: str, counts: dict[str, Counter], splits: list[str]) -> dict[str, Any]:
-    """{"splits", "lines": [(class, rows per split)], "more": how many classes are not listed}, the commonest first."""
-    kind = Features.from_arrow_schema(schema)[label]
+def _class_lines(
+    kind: Any,
+    counts: dict[str, Counter],
+    splits: list[str],
+) -> dict[str, Any]:
+    """{"splits", "lines": [(class, rows per split)], "more": how many classes are not listed}, the
+    commonest first."""
     total = sum(counts.values(), Counter())
-    if not 2 <= len(total) <= 1000:
+    if not 2 <= len(total) <= MOST_CLASSES:
         return {}
-    words = {v: kind.int2str(v) if isinstance(kind, ClassLabel) and v is not None and v >= 0 else v for v in total}
-    shown = sorted(total, key=lambda v: (-total[v], str(words[v])))
-    lines = [("(none)" if words[v] is None else words[v], [counts[s][v] for s in splits]) for v in shown[:SHOWN]]
-    return {"splits": splits, "lines": lines, "more": len(shown) - len(lines)}
+    words = {value: _class_word(kind, value) for value in total}
+    order = sorted(total, key=lambda value: (-total[value], str(words[value])))
+    lines = []
+    for value in order[:LISTED]:
+        word = "(none)" if words[value] is None else words[value]
+        lines.append((word, [counts[split][value] for split in splits]))
+    return {"splits": splits, "lines": lines, "more": len(order) - len(lines)}
+
+
+def _class_word(kind: Any, value: Any) -> Any:
+    is_numbered = isinstance(kind, ClassLabel) and value is not None and value >= 0
+    return kind.int2str(value) if is_numbered else value
 
 
 def _spread(name: str, values: np.ndarray) -> tuple[str, str, str, str]:
     """(what, least, median, most)"""
-    text = bytes_text if name == "nbytes" else "{:,.0f} px".format
-    return ("file size" if name == "nbytes" else name, *(text(float(v)) for v in np.percentile(values, [0, 50, 100])))
+    least, median, most = (float(value) for value in np.percentile(values, [0, 50, 100]))
+    if name == "nbytes":
+        return "file size", bytes_text(least), bytes_text(median), bytes_text(most)
+    return name, f"{least:,.0f} px", f"{median:,.0f} px", f"{most:,.0f} px"

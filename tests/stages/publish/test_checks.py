@@ -19,6 +19,7 @@ from imgprep import dataset
 from imgprep.picture import codec
 from imgprep.stages import images, publish, upload, variants
 from imgprep.stages.publish import checks
+from imgprep.stages.publish.plan import Plan
 
 TOKEN = "hf_" + "Ab1" * 12  # in pieces, for those who look for tokens in sources
 HIDDEN = {
@@ -52,7 +53,7 @@ def plain(tmp_path_factory):
 @pytest.fixture
 def unopened(monkeypatch):
     """Without `datasets` opening the folder beforehand, a second each time; other tests are about that."""
-    monkeypatch.setattr(publish._Plan, "_opens", lambda plan: True)
+    monkeypatch.setattr(Plan, "opens", lambda plan: True)
 
 
 def examine(out: str, drop: tuple[str, ...] = ()) -> checks.Findings:

@@ -164,6 +164,8 @@ import huggingface_hub as hf
 from imgprep import RunStopped, publish
 from imgprep.io import hub
 from imgprep.io.hub import repo, sending
+from imgprep.stages.publish import plan
+from imgprep.stages.publish import sending as publishing
 repo.PAUSE_S = 0.01
 out, address = sys.argv[1], os.environ["HF_ENDPOINT"]
 
@@ -200,7 +202,7 @@ fail("/api/datasets/alice/e", "GET", drop=True)
 tell("cut", "alice/e")
 fail("/commit/main", times=2, status=503)
 tell("passing", "alice/e")
-publish._Plan._loaded_back = publish._Plan._opens = lambda *a: ""  # it did; a second each
+publishing.loaded_back = plan.Plan.opens = lambda *a: ""  # it did; a second each
 fail("/commit/main", times=1, drop=True, late=True)
 tell("lost", "alice/lost", tag="v1")
 sending.FEW = 5
