@@ -21,20 +21,24 @@ MOST_TICKS = 5
 CUT = "#e6196e"  # seen on any photograph's grey, in light and dark
 
 
-def of_sizes(ok: pd.DataFrame, splits: list[str], bins: int = BINS) -> list[dict[str, Any]]:
+def of_sizes(
+    ok: pd.DataFrame, splits: list[str], *, has_files: bool = True
+) -> list[dict[str, Any]]:
     """The histograms of width, height, their ratio and the files' bytes, a path for each split.
 
-    ok: rows with width, height, nbytes and split. Heights are shares of the split.
+    ok: rows with of_width, of_height, nbytes and split. Heights are shares of the split.
+    has_files: False where the bytes are only those of overviews.
     """
     if ok.empty:
         return []
     scales: list[tuple[str, pd.Series, Callable[[float], str]]] = [
-        ("Width, px", ok.width, "{:,.0f}".format),
-        ("Height, px", ok.height, "{:,.0f}".format),
-        ("Width : height", ok.width / ok.height, "{:.3g}".format),
-        ("File size", ok.nbytes, bytes_text),
+        ("Width, px", ok.of_width, "{:,.0f}".format),
+        ("Height, px", ok.of_height, "{:,.0f}".format),
+        ("Width : height", ok.of_width / ok.of_height, "{:.3g}".format),
     ]
-    return [_chart(title, values, ok.split, splits, text, bins) for title, values, text in scales]
+    if has_files:
+        scales.append(("File size", ok.nbytes, bytes_text))
+    return [_chart(title, values, ok.split, splits, text) for title, values, text in scales]
 
 
 def _chart(
@@ -43,13 +47,12 @@ def _chart(
     split: pd.Series,
     splits: list[str],
     text: Callable[[float], str],
-    bins: int,
 ) -> dict[str, Any]:
     values = column.to_numpy(float)
     low, high = values.min(), values.max()
     is_wide = high / low > WIDE
     bend = np.log if is_wide else np.asarray
-    edges = np.histogram_bin_edges(bend(values), bins)
+    edges = np.histogram_bin_edges(bend(values), BINS)
     counts = [np.histogram(bend(values[split == one]), edges)[0] for one in splits]
     shares = [some / max(some.sum(), 1) for some in counts]
     start, end = edges[0], edges[-1]
@@ -61,7 +64,7 @@ def _chart(
         "median": text(float(np.median(values))),
         "low": text(low),
         "high": text(high),
-        "bins": bins,
+        "bins": BINS,
         "edges": (np.exp(edges) if is_wide else edges).round(4).tolist(),
         "ticks": marks,
         "paths": [heights_path(share, float(np.max(shares))) for share in shares],

@@ -22,6 +22,7 @@ ROW_COLUMNS = [
     "image_id", "source", "width", "height", "format", "nbytes", "sha256", "status", "reason", "error",
 ]  # fmt: skip
 RUN_FACTS = ["started", "engine", "workers", "seconds", "computed", "reused", "attempts", "bytes"]
+MEASURES = [("IoU", "iou"), ("F1", "f1"), ("PQ", "pq")]
 EXAMPLES = 5  # of each reason
 VALUES = 20  # lines of a tally
 
@@ -36,12 +37,16 @@ def all_rows(ds: Dataset, label: str | None) -> pd.DataFrame:
 
     label: text, of the column of that name. home, row: where each stands. split: as home, until
     `funnel.deal_as` says otherwise. parent: of a child. is_size: it is a further size of a picture
-    that has a row of its own.
+    that has a row of its own. of_width, of_height: of the picture that the row is about; of a mask
+    only a small overview is kept.
     """
     table, places = every_row(ds)
     frame: pd.DataFrame = table.select(ROW_COLUMNS).to_pandas()
     frame = frame.fillna({"source": "", "format": ""})
     frame["label"] = ["" if cell is None else str(cell) for cell in _cells(table, label)]
+    for side in ("width", "height"):
+        whole = pd.Series(_cells(table, f"source_{side}"), dtype=float)
+        frame[f"of_{side}"] = whole.fillna(frame[side])
     frame["parent"] = _cells(table, "parent_id")
     frame["is_size"] = [size not in (None, ds.configs[0]) for size in _cells(table, "variant")]
     frame["split"] = places["split"]
@@ -76,6 +81,9 @@ def outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
 def _reason_facts(word: str, n: int, rows: pd.DataFrame) -> dict[str, Any]:
     examples = rows.head(EXAMPLES)[["split", "image_id", "source", "error"]]
     said, times = commonest_error(rows)
+    if word != "error" and "…" in said:
+        # "there is no '…'" says no more than the reason.
+        said, times = "", 0
     return {
         "word": word,
         "meaning": meaning(word),
@@ -142,7 +150,7 @@ def masks(ds: Dataset) -> list[dict[str, Any]]:
     histogram.
     """
     table, _ = every_row(ds)
-    if not {"mask", "histogram", "failed_tiles"} <= set(table.column_names):
+    if not is_masks(table):
         return []
     wanted = (
         "image_id", "count", "foreground", "threshold", "tiles", "failed_tiles", "f1", "pq", "iou",
@@ -154,6 +162,33 @@ def masks(ds: Dataset) -> list[dict[str, Any]]:
             line["size"] = row["source_width"], row["source_height"]
             lines.append({**line, "path": "", **charts.of_threshold(row)})
     return lines
+
+
+def is_masks(table: pa.Table) -> bool:
+    """Is this a table of what `segmentation.segment` made?"""
+    return {"mask", "histogram", "failed_tiles"} <= set(table.column_names)
+
+
+def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the masks say together, as {"text", "is_bad"}: objects, foreground, measures, failures."""
+    if not masks:
+        return []
+    frame = pd.DataFrame(masks)
+    pictures = f"{len(masks):,} picture" + "s" * (len(masks) > 1)
+    found = [f"{frame.foreground.mean():.1%} foreground in {pictures}"]
+    if frame["count"].notna().any():
+        found.insert(0, f"{int(frame['count'].sum()):,} objects")
+    notes = [{"text": ", ".join(found), "is_bad": False}]
+    measures = [
+        f"{name} {frame[key].median():.3f}" for name, key in MEASURES if frame[key].notna().any()
+    ]
+    if measures:
+        text = f"Against the truth, the median of the pictures: {', '.join(measures)}"
+        notes.append({"text": text, "is_bad": False})
+    if failed := int(frame.failed_tiles.sum()):
+        text = f"{failed:,} of {int(frame.tiles.sum()):,} tiles failed: their part of the mask is empty"
+        notes.append({"text": text, "is_bad": True})
+    return notes
 
 
 def tally(values: pd.Series, split: pd.Series, splits: list[str]) -> list[dict[str, Any]]:

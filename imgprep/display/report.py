@@ -72,17 +72,21 @@ def _facts(seen: report_pictures.Seen) -> dict[str, Any]:
     """What the datasets say, in the words and numbers of the page."""
     stages, ok, splits = seen.stages, seen.ok, seen.splits
     masks = [mask for stage in stages for mask in findings.masks(stage)]
+    # The pictures of a mask are overviews that we made: their format says nothing.
+    is_overview = findings.is_masks(stages[0].table(stages[0].splits[0]))
     classes = findings.tally(ok.label, ok.split, splits) if seen.label else []
     return {
         "splits": [{"name": split, "rows": int((ok.split == split).sum())} for split in splits],
         **findings.outcome(stages, seen.last),
         "label": seen.label or "",
         "classes": classes,
-        "formats": findings.tally(ok.format, ok.split, splits),
-        "histograms": charts.of_sizes(ok, splits),
+        "is_overview": is_overview,
+        "formats": [] if is_overview else findings.tally(ok.format, ok.split, splits),
+        "histograms": charts.of_sizes(ok, splits, has_files=not is_overview),
         "duplicates": likeness.duplicates(ok, seen.measured),
         "variants": findings.variant_sizes(stages[-1]),
         "masks": masks,
+        "masks_in_words": findings.masks_in_words(masks),
         "published": findings.published(stages),
     }
 

@@ -14,6 +14,7 @@ from imgprep.display.pictures import caption, every_row, size_text, spread, thum
 from imgprep.words import bytes_text
 
 GALLERY, CLUSTERS, OVERLAYS, VARIANTS, OUTLIERS = 90, 6, 4, 3, 6  # so many at most
+FEW = 8  # pictures
 MOST_LABELS = 12  # in the gallery, the commonest
 SMALL_PX, LARGE_PX, OVERLAY_PX, VARIANT_PX = 160, 400, 640, 256
 READ = 16  # pictures at once: originals may be large
@@ -147,9 +148,14 @@ def _tile(row: Any) -> dict[str, Any]:
 
 
 def _size(row: Any, suffix: str = "") -> str:
-    names = ("width", "height", "format", "nbytes")
-    width, height, kind, nbytes = (getattr(row, name + suffix) for name in names)
-    return f"{width:,.0f} × {height:,.0f} · {kind} · {bytes_text(nbytes)}"
+    names = ("width", "height", "of_width", "of_height", "format", "nbytes")
+    width, height, of_width, of_height, kind, nbytes = (
+        getattr(row, name + suffix) for name in names
+    )
+    size = f"{of_width:,.0f} × {of_height:,.0f}"
+    if (width, height) != (of_width, of_height):
+        return f"{size}, here {width:,.0f} × {height:,.0f}"
+    return f"{size} · {kind} · {bytes_text(nbytes)}"
 
 
 def _overlays(stages: list[Dataset], most: int) -> list[dict[str, str]]:
@@ -212,7 +218,8 @@ def _cluster_pictures(
 def _outliers(ds: Dataset, measured: pd.DataFrame, most: int) -> list[dict[str, Any]]:
     """The ends of the scales: so many pictures of each, and never more than a tenth of all."""
     n = min(most, -(-len(measured) // 10))
-    if not n:
+    # Of a few pictures every one would be an odd one.
+    if not n or len(measured) < FEW:
         return []
     kinds = []
     for title, column, unit, text, upper in SCALES:

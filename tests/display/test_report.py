@@ -18,7 +18,7 @@ from made import table
 import imgprep
 from imgprep.display import charts, findings, likeness, report
 from imgprep.picture import codec, geometry
-from imgprep.stages import images, variants
+from imgprep.stages import images, segmentation, variants
 
 KINDS = ["mug", "jar", "box"]
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>{{ 7 * 7 }}"
@@ -273,6 +273,30 @@ def test_the_commonest_error_stands_in_its_own_words(tmp_path):
     (reason,) = page.facts["reasons"]
     assert (reason["word"], reason["rows"], reason["times"]) == ("error", 7, 5)
     assert "KeyError: 'x'” on 5 of 7" in page.text("outcome")
+
+
+def test_a_report_of_masks_says_what_it_shows(tmp_path):
+    spots = np.full((90, 120, 3), 220, np.uint8)
+    spots[10:20, 10:30] = spots[50:60, 80:90] = 30
+    for n in range(2):
+        (tmp_path / f"{n}.png").write_bytes(codec.encode(spots))
+    made = segmentation.segment([str(tmp_path / f"{n}.png") for n in range(2)], str(tmp_path / "out"), ["otsu"])
+    page = written(tmp_path / "r.html", [made])
+    assert "4 objects, 2.8% foreground in 2 pictures." in page.text("hero")
+    assert page.text("gallery").startswith("Gallery Each picture as a whole, small, with its mask on it.")
+    assert page.text("sizes").startswith("Sizes Of the pictures that were segmented (out)")
+    assert [h["name"] for h in page.facts["histograms"]] == ["Width, px", "Height, px", "Width : height"]
+    assert page.facts["formats"] == [] and "outliers" not in [a["id"] for a in page.all("section")]
+
+
+def test_masks_in_words_say_what_is_missing():
+    mask = {"foreground": 0.5, "count": None, "iou": 0.5, "f1": None, "pq": None, "tiles": 4, "failed_tiles": 0}
+    assert [n["text"] for n in findings.masks_in_words([mask])] == [
+        "50.0% foreground in 1 picture", "Against the truth, the median of the pictures: IoU 0.500",
+    ]  # fmt: skip
+    (_, bad) = findings.masks_in_words([{**mask, "iou": None, "failed_tiles": 1}])
+    assert bad == {"text": "1 of 4 tiles failed: their part of the mask is empty", "is_bad": True}
+    assert findings.masks_in_words([]) == []
 
 
 def test_what_differs_from_row_to_row_is_the_same_error():
