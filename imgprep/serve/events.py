@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.objects import ID, result_place
 from imgprep.serve.operations import MEDIA_TYPES, checked, job_id
 from imgprep.serve.records import FINISHED
-from imgprep.serve.service import Service
+from imgprep.serve.service import Service, Settings
 
 BATCH = 50
 TRIES = 3  # of a message that ends the whole worker
@@ -38,6 +39,9 @@ class Topics:
     source: str = "media.in"
     told: str = "media.done"
     dead: str = "media.dead"
+
+
+TOPICS = Topics()
 
 
 @dataclass
@@ -271,10 +275,24 @@ class Worker:
         return await asyncio.to_thread(getattr(self.service.records, what), *given)
 
 
-def catch_up(service: Service, broker: str, topics: Topics = Topics(), group: str = "imgprep") -> Counts:
-    """Work until the end of the topic, in a notebook or a batch job; what was done, with a row per message."""
+def catch_up(
+    service: Service | Settings, broker: str, topics: Topics = TOPICS, group: str = "imgprep"
+) -> Counts:
+    """Work until the end of the topic, in a notebook or a batch job; what was done, with a row per message.
+
+    service: one that has been started, or settings of one for the time of this call.
+    """
+    if isinstance(service, Settings):
+        own = Service(service)
+        own.start()
+        try:
+            return catch_up(own, broker, topics, group)
+        finally:
+            own.close()
     worker = Worker(service, broker, topics, group)
     try:
-        return asyncio.run(worker.work(until_end=True))
+        # A notebook's own thread has a loop already.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: asyncio.run(worker.work(until_end=True))).result()
     finally:
         worker.close()

@@ -91,7 +91,8 @@ def main() -> None:
         us = psutil.Process()
         children = us.children(recursive=True)
         memory = sum(p.memory_full_info().pss for p in children) / (1 << 20)
-        print(f"workers' memory {memory:.0f} MiB; fit through the service over the pure function: {fitted / alone:.2f}x")
+        print(f"workers' memory {memory:.0f} MiB")
+        print(f"fit through the service over the pure function: {fitted / alone:.2f}x")
 
 
 if __name__ == "__main__":
