@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from numpy import ndarray
+
 from imgprep.tiles.windows import Box
 
 
@@ -67,3 +69,9 @@ def inside(box: Box, outer: Box) -> tuple[slice, slice]:
     x = box[0] - outer[0]
     y = box[1] - outer[1]
     return slice(y, y + box[3]), slice(x, x + box[2])
+
+
+def crop(image: ndarray, box: Box) -> ndarray:
+    """The pixels of a box, a view: a box that leaves the picture has fewer."""
+    x, y, w, h = box
+    return image[y : y + h, x : x + w]

@@ -163,9 +163,9 @@ def test_a_model_travels_by_name_and_comes_with_the_hash_of_its_file(tmp_path):
     model(WIDE)
     assert len(pickle.dumps(model)) < 2000
     assert np.array_equal(pickle.loads(pickle.dumps(model))(WIDE), model(WIDE))
-    before = model.spec["digest"]
+    before = model.spec.digest
     conv(tmp_path / "m.onnx", kernel=KERNEL + 1)
-    assert models.Semantic(path, activation="none").spec["digest"] != before
+    assert models.Semantic(path, activation="none").spec.digest != before
 
 
 def test_a_stage_computes_again_when_the_model_was_trained_again(tmp_path, capsys):
@@ -211,10 +211,8 @@ def test_wrong_models_are_told_before_any_work(tmp_path):
 
 
 def test_a_missing_extra_is_told_with_what_to_install(tmp_path, monkeypatch):
-    path, find = conv(tmp_path / "m.onnx"), models.nets.importlib.util.find_spec
-    monkeypatch.setattr(
-        models.nets.importlib.util, "find_spec", lambda n: None if n in ("onnxruntime", "torch") else find(n)
-    )
+    path, find = conv(tmp_path / "m.onnx"), importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n in ("onnxruntime", "torch") else find(n))
     for model, extra in ((path, "onnx"), (str(tmp_path), "models")):
         with pytest.raises(ValueError, match=rf"needs `pip install imgprep\[{extra}\]`"):
             models.Semantic(model)
@@ -283,7 +281,7 @@ def test_a_transformers_model_is_what_transformers_says(segformer):
     import transformers
 
     model = models.Semantic(segformer)
-    assert model.window == (64, 64) and model.spec["bands"] == 3
+    assert model.window == (64, 64) and model.spec.bands == 3
     tile = WIDE[20:84, 30:94]
     net = transformers.SegformerForSemanticSegmentation.from_pretrained(segformer).eval()
     pixels = torch.from_numpy(((tile / 255 - [0.3, 0.4, 0.5]) / [0.229, 0.224, 0.225]).astype(np.float32))
@@ -310,7 +308,7 @@ def test_a_name_of_the_hub_stands_for_one_commit(segformer):
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit)
     model = models.Semantic("someone/net")
-    assert model.spec["revision"] == model.spec["digest"] == commit
+    assert model.spec.revision == model.spec.digest == commit
     assert np.array_equal(model(WIDE), models.Semantic(segformer)(WIDE))
 
 
