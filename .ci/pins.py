@@ -11,7 +11,7 @@ from imgprep.resume import pins
 def main() -> None:
     table = pins.pinned()
     for name, entry in table.items():
-        operator = pins.resolve(name)
+        operator = pins.operator_named(name)
         version = getattr(operator, "version", None) or entry["version"]
         table[name] = {"version": version, "code": pins.code_of(operator)}
     lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(table.items())]

@@ -100,7 +100,7 @@ MOVED = {
     "tiling": "stages.segmentation.block",
     "transfer": "io.web.transfer",
     "uris": "io.uris",
-    "work": "resume.work",
+    "work": "resume.make",
 }
 
 GONE = {

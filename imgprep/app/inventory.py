@@ -14,7 +14,8 @@ import pyarrow as pa
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import PRIVATE, STARTED, TMP, Folder
 from imgprep.project import project_root, short
-from imgprep.resume.parts import PARTS, Located
+from imgprep.resume.located import Located
+from imgprep.resume.parts import PARTS
 from imgprep.words import bytes_text, line
 
 # The name of a run's folder under reports/; sorts by time.

@@ -13,20 +13,38 @@ import jinja2
 import pyarrow as pa
 import yaml
 
-from imgprep.dataset import count, words
+from imgprep.dataset.counts import count, words
 from imgprep.words import bytes_text
 
 BEGIN = "<!-- imgprep writes from here anew each time: write above -->"
 END = "<!-- to here: or below -->"
 TITLE = "# Image dataset"
-OURS = ("configs", "dataset_info", "size_categories")  # keys of the YAML that follow from the data
-ORDER = ["license", "pretty_name", "task_categories", "tags", "size_categories", "configs", "dataset_info"]
-SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
+DERIVED = ("configs", "dataset_info", "size_categories")  # keys of the YAML that follow from the data
+ORDER = [
+    "license",
+    "pretty_name",
+    "task_categories",
+    "tags",
+    "size_categories",
+    "configs",
+    "dataset_info",
+]
+CATEGORIES = (
+    "n<1K",
+    "1K<n<10K",
+    "10K<n<100K",
+    "100K<n<1M",
+    "1M<n<10M",
+    "10M<n<100M",
+    "100M<n<1B",
+    "n>1B",
+)
+Files = list[dict[str, Any]]
 
 
 def write(
     info: dict[str, Any],
-    files: list[dict],
+    files: Files,
     schemas: dict[str, pa.Schema],
     *,
     before: str = "",
@@ -42,32 +60,81 @@ def write(
     hold whatever stood there. title: the heading of a new card. facts: what `facts.count` found; without, the card
     counts outcomes only.
     """
-    configs, infos = [], []
+    configs: list[dict[str, Any]] = []
+    infos: list[dict[str, Any]] = []
     for config, schema in schemas.items():
-        splits = {s: [f for f in files if f["config"] == config and f["split"] == s] for s in info["splits"]}
-        splits = {s: found for s, found in splits.items() if sum(f["rows"] for f in found)}
-        if splits:  # `datasets` cannot load a config without rows, so the card does not offer one
-            configs.append(_config(config, splits) | ({} if configs else {"default": True}))
-            infos.append(_info(config, splits, schema))
+        splits = _files_of(config, info["splits"], files)
+        if not splits:  # `datasets` cannot load a config without rows, so the card does not offer one
+            continue
+        is_first = not configs
+        configs.append(_config(config, splits) | ({"default": True} if is_first else {}))
+        infos.append(_info(config, splits, schema))
     above, below = own_text(before)
-    meta = {**(keys or {}), **_own(before), **(given or {})}
-    meta |= {"configs": configs, "dataset_info": infos} if configs else {}
-    template = _template("card.md" if facts else "outcome.md")
-    data = [{"config": one["config_name"], "splits": {s["name"]: s["num_examples"] for s in one["splits"]},
-             "bytes": bytes_text(sum(s["num_bytes"] for s in one["splits"]))} for one in infos]  # fmt: skip
-    counts = [{"split": split} | count(files, split) for split in info["splits"]]
-    body = template.render(info=info, counts=counts, data=data, **(facts or {}))
+    meta = {**(keys or {}), **_own_keys_only(before), **(given or {})}
+    if configs:
+        meta |= {"configs": configs, "dataset_info": infos}
+    body = _template("card.md" if facts else "outcome.md").render(
+        info=info,
+        counts=[{"split": split} | count(files, split) for split in info["splits"]],
+        data=[_shown(one) for one in infos],
+        **(facts or {}),
+    )
     return _joined(meta, above or title, body.strip(), below)
+
+
+def _files_of(config: str, splits: list[str], files: Files) -> dict[str, Files]:
+    """The files of a config by split; none of a split without rows."""
+    found: dict[str, Files] = {}
+    for split in splits:
+        mine = [f for f in files if f["config"] == config and f["split"] == split]
+        if sum(f["rows"] for f in mine):
+            found[split] = mine
+    return found
+
+
+def _config(name: str, splits: dict[str, Files]) -> dict[str, Any]:
+    paths = {split: [f["file"] for f in files] for split, files in splits.items()}
+    data_files = [{"split": split, "path": path} for split, path in paths.items()]
+    return {"config_name": name, "data_files": data_files}
+
+
+def _info(name: str, splits: dict[str, Files], schema: pa.Schema) -> dict[str, Any]:
+    from datasets import Features
+
+    sizes = []
+    for split, files in splits.items():
+        nbytes = sum(f["bytes"] for f in files)
+        rows = sum(f["rows"] for f in files)
+        sizes.append({"name": split, "num_bytes": nbytes, "num_examples": rows})
+    features = Features.from_arrow_schema(schema)._to_yaml_list()
+    return {"config_name": name, "features": features, "splits": sizes}
+
+
+def _shown(info: dict[str, Any]) -> dict[str, Any]:
+    """A config as the templates show it."""
+    nbytes = sum(split["num_bytes"] for split in info["splits"])
+    return {
+        "config": info["config_name"],
+        "splits": {split["name"]: split["num_examples"] for split in info["splits"]},
+        "bytes": bytes_text(nbytes),
+    }
 
 
 def keys(repo_id: str, licence: str | None, facts: dict[str, Any]) -> dict[str, Any]:
     """The YAML that a published card begins with; a person's own keys come before these."""
     column = facts["licence_column"]
-    named = {"license": licence} if licence else {"license": "other", "license_name": f"see-column-{column}"}
+    found: dict[str, Any] = {}
+    if licence:
+        found["license"] = licence
+    elif column:
+        found |= {"license": "other", "license_name": f"see-column-{column}"}
     name = repo_id.split("/")[-1].replace("-", " ").replace("_", " ")
-    tasks = {"task_categories": ["image-classification"]} if facts["class_count"] else {}
-    tags = {"tags": ["image", "imgprep"], "size_categories": [size_category(facts["pictures"])]}
-    return (named if licence or column else {}) | {"pretty_name": name[:1].upper() + name[1:], **tasks, **tags}
+    found["pretty_name"] = name[:1].upper() + name[1:]
+    if facts["class_count"]:
+        found["task_categories"] = ["image-classification"]
+    found["tags"] = ["image", "imgprep"]
+    found["size_categories"] = [size_category(facts["pictures"])]
+    return found
 
 
 def latest(ours: str, theirs: str, last: str) -> str:
@@ -75,19 +142,23 @@ def latest(ours: str, theirs: str, last: str) -> str:
 
     last: what was published last, after which both said the same. ValueError when both were edited since.
     """
-    mine, hub, before = ((own_text(text), _own(text)) for text in (ours, theirs, last))
-    if theirs and mine in (before, (("", ""), {})):  # nothing at all: the folder's card was made anew
+    mine, hub, before = ((own_text(text), _own_keys_only(text)) for text in (ours, theirs, last))
+    nothing: tuple[Any, Any] = ("", ""), {}
+    if theirs and mine in (before, nothing):  # nothing at all: the folder's card was made anew
         return theirs
     if not theirs or hub in (before, mine):
         return ours
-    raise ValueError("README.md and the card on the Hub were both edited: put the words of one into the other first")
+    told = "README.md and the card on the Hub were both edited"
+    raise ValueError(f"{told}: put the words of one into the other first")
 
 
 def adopt(text: str, words: str) -> str:
     """The card `text` with what a person wrote in the card `words`."""
-    (above, below), (head, _, rest) = own_text(words), text.partition(BEGIN)
-    keys = {k: v for k, v in own_keys(head).items() if k in OURS}
-    return _joined(_own(words) | keys, above or TITLE, rest.partition(END)[0].strip(), below)
+    above, below = own_text(words)
+    head, _, rest = text.partition(BEGIN)
+    derived = {k: v for k, v in own_keys(head).items() if k in DERIVED}
+    ours = rest.partition(END)[0].strip()
+    return _joined(_own_keys_only(words) | derived, above or TITLE, ours, below)
 
 
 def is_ours(text: str) -> bool:
@@ -102,8 +173,9 @@ def own_text(text: str) -> tuple[str, str]:
     ('# Cats', 'Write to me.')
     """
     body = re.sub(r"\A---\n.*?^---$", "", text, count=1, flags=re.S | re.M)
-    above, _, rest = body.partition(BEGIN)
-    above, below = above.strip(), rest.partition(END)[2].strip()
+    head, _, rest = body.partition(BEGIN)
+    above = head.strip()
+    below = rest.partition(END)[2].strip()
     return "" if above == TITLE else above, below
 
 
@@ -113,12 +185,14 @@ def own_keys(text: str) -> dict[str, Any]:
     try:
         keys = yaml.safe_load(found[1]) if found else {}
     except yaml.YAMLError as e:
-        raise ValueError(f"the YAML at the head of README.md cannot be read: {' '.join(str(e).split())}") from None
+        why = " ".join(str(e).split())
+        raise ValueError(f"the YAML at the head of README.md cannot be read: {why}") from None
     return keys if isinstance(keys, dict) else {}
 
 
-def _own(text: str) -> dict[str, Any]:
-    return {k: v for k, v in own_keys(text).items() if k not in OURS}
+def _own_keys_only(text: str) -> dict[str, Any]:
+    """Those of the keys that a person gave, or publishing did."""
+    return {k: v for k, v in own_keys(text).items() if k not in DERIVED}
 
 
 def size_category(rows: int) -> str:
@@ -127,7 +201,7 @@ def size_category(rows: int) -> str:
     >>> size_category(999), size_category(1000), size_category(2_000_000)
     ('n<1K', '1K<n<10K', '1M<n<10M')
     """
-    return SIZES[sum(rows >= 10**n for n in range(3, 10))]
+    return CATEGORIES[sum(rows >= 10**n for n in range(3, 10))]
 
 
 def cell(value: Any) -> str:
@@ -140,23 +214,12 @@ def cell(value: Any) -> str:
     return re.sub(r"([\\`*_{}\[\]|~!])", r"\\\1", text)
 
 
-def _splits(rows: dict[str, int]) -> str:
+def _rows_by_split(rows: dict[str, int]) -> str:
     return ", ".join(f"{split} {n:,}" for split, n in rows.items())
 
 
-def _config(name: str, splits: dict[str, list[dict]]) -> dict[str, Any]:
-    data_files = [{"split": s, "path": [f["file"] for f in found]} for s, found in splits.items()]
-    return {"config_name": name, "data_files": data_files}
-
-
-def _info(name: str, splits: dict[str, list[dict]], schema: pa.Schema) -> dict[str, Any]:
-    from datasets import Features
-
-    sizes = [
-        {"name": s, "num_bytes": sum(f["bytes"] for f in found), "num_examples": sum(f["rows"] for f in found)}
-        for s, found in splits.items()
-    ]
-    return {"config_name": name, "features": Features.from_arrow_schema(schema)._to_yaml_list(), "splits": sizes}
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:
@@ -168,12 +231,18 @@ def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:
 
 
 def _template(name: str) -> jinja2.Template:
+    # Not autoescape: Markdown is no HTML; `cell` is for what comes out of the data.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgprep.dataset"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )  # not autoescape: Markdown is no HTML; `cell` is for what comes out of the data
-    made = {"num": "{:,}".format, "cell": cell, "words": words, "splits": _splits}
-    environment.filters.update(made, pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False))
+    )
+    environment.filters.update(
+        num="{:,}".format,
+        cell=cell,
+        words=words,
+        splits=_rows_by_split,
+        pretty=_pretty,
+    )
     return environment.get_template(name)

@@ -4,10 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
-import socket
 import tempfile
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +13,6 @@ from typing import Any, BinaryIO
 PRIVATE = ".imgprep"
 TMP = f"{PRIVATE}/tmp"
 STARTED = f"{PRIVATE}/started"
-LEASE = f"{PRIVATE}/lock"
-LEASE_S = 120.0
 
 
 class Folder:
@@ -26,18 +21,23 @@ class Folder:
     Pickles as its path. Does not create anything until something is written.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         text = os.fspath(path)
         self.remote = "://" in text and not text.startswith("file://")
-        self.path = text.rstrip("/") if self.remote else os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
+        if self.remote:
+            self.path = text.rstrip("/")
+        else:
+            self.path = os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Folder, (self.path,)
 
-    def _fs(self) -> Any:
+    def filesystem(self) -> tuple[Any, str]:
+        """fsspec's file system of a store, and this folder's place in it."""
         import fsspec  # only where a store is used
 
-        return fsspec.core.url_to_fs(self.path, use_listings_cache=False)
+        fs, root = fsspec.core.url_to_fs(self.path, use_listings_cache=False)
+        return fs, str(root)
 
     def full(self, name: str) -> str:
         return f"{self.path}/{name}" if self.remote else os.path.join(self.path, *name.split("/"))
@@ -46,16 +46,17 @@ class Folder:
         """What pyarrow.parquet opens: a local path, or a seekable file of the store."""
         if not self.remote:
             return self.full(name)
-        fs, root = self._fs()
-        return fs.open(f"{root}/{name}", "rb")
+        fs, root = self.filesystem()
+        found: BinaryIO = fs.open(f"{root}/{name}", "rb")
+        return found
 
     def get(self, name: str) -> bytes | None:
         """The bytes of a file; None when there is none."""
         try:
             if not self.remote:
                 return Path(self.full(name)).read_bytes()
-            fs, root = self._fs()
-            return fs.cat_file(f"{root}/{name}")
+            fs, root = self.filesystem()
+            return bytes(fs.cat_file(f"{root}/{name}"))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -64,8 +65,8 @@ class Folder:
         try:
             if not self.remote:
                 return os.path.getsize(self.full(name))
-            fs, root = self._fs()
-            return fs.info(f"{root}/{name}")["size"]
+            fs, root = self.filesystem()
+            return int(fs.info(f"{root}/{name}")["size"])
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -74,15 +75,16 @@ class Folder:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if not self.remote:
                 return sorted(e.name for e in os.scandir(self.full(prefix)) if e.is_file())
-            fs, root = self._fs()
+            fs, root = self.filesystem()
             return sorted(p.rsplit("/", 1)[-1] for p in fs.ls(f"{root}/{prefix}", detail=False))
         return []
 
     def delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             if not self.remote:
-                return os.unlink(self.full(name))
-            fs, root = self._fs()
+                os.unlink(self.full(name))
+                return
+            fs, root = self.filesystem()
             fs.rm_file(f"{root}/{name}")
 
     def put(self, name: str, data: bytes) -> None:
@@ -109,7 +111,7 @@ class Folder:
             sink.close()
             sink.name = name(sink.sha256)
             if self.remote:
-                fs, root = self._fs()
+                fs, root = self.filesystem()
                 fs.put_file(path, f"{root}/{sink.name}")
                 os.unlink(path)
             else:
@@ -162,63 +164,3 @@ class Sink(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-class Lease:
-    """The right to work in a folder on a store: an object there, renewed while its run lives.
-
-    A run that died leaves it behind. It is taken over when it was not renewed for LEASE_S, at once where the process
-    was one of this machine. A store without conditional PUTs lets everyone in.
-    """
-
-    def __init__(self, folder: Folder):
-        self._folder, self._over, self._renewed = folder, threading.Event(), 0
-        self._mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
-
-    def acquire(self, *, wait: bool = True) -> bool:
-        """True when it is ours; False while another run has it and we are not to wait."""
-        seen, since = None, time.monotonic()
-        while not self._put(mode="create"):
-            there = self._folder.get(LEASE)
-            if there != seen:
-                seen, since = there, time.monotonic()
-            if there and (self._is_dead(there) or time.monotonic() - since > LEASE_S):
-                if self._folder.get(LEASE) == there:
-                    self._remove()
-            elif not wait:
-                return False
-            else:
-                time.sleep(1)
-        threading.Thread(target=self._renew, daemon=True).start()
-        return True
-
-    def release(self) -> None:
-        self._over.set()
-        with contextlib.suppress(Exception):  # where the store is away, it ends by itself
-            self._remove()
-
-    def _put(self, mode: str) -> bool:
-        fs, root = self._folder._fs()
-        try:
-            fs.pipe_file(f"{root}/{LEASE}", f"{self._mine} {self._renewed}".encode(), mode=mode)
-        except FileExistsError:
-            return False
-        return True
-
-    def _remove(self) -> None:
-        fs, root = self._folder._fs()
-        with contextlib.suppress(FileNotFoundError):
-            fs.rm_file(f"{root}/{LEASE}")
-
-    def _renew(self) -> None:
-        while not self._over.wait(LEASE_S / 4):
-            self._renewed += 1
-            with contextlib.suppress(Exception):  # a store that is away for a moment
-                self._put(mode="overwrite")
-
-    @staticmethod
-    def _is_dead(there: bytes) -> bool:
-        import psutil
-
-        host, pid = (there.decode("utf-8", "replace").split() + ["", ""])[:2]
-        return host == socket.gethostname() and pid.isdecimal() and not psutil.pid_exists(int(pid))

@@ -1,7 +1,6 @@
 """What a result depends on, as a hash: so that an edited function recomputes, and an upgrade does not."""
 
 import contextlib
-import difflib
 import dis
 import functools
 import importlib
@@ -12,6 +11,7 @@ import json
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from imgprep import CONTENTS
@@ -19,12 +19,15 @@ from imgprep.engine.modules import installed
 from imgprep.hashing import digest
 from imgprep.resume.pins import edits
 
+HAS_DOCSTRING = 0x4000000  # a flag of code objects, from Python 3.13 on
+Seen = dict[Any, tuple[int, Any]]
+
 
 class Unhashable(ValueError):
     """Something the function uses cannot be hashed, so its results are never reused."""
 
 
-def function(fn: Callable) -> str:
+def function(fn: Callable[..., Any]) -> str:
     """Hash of a function, method, class or object: its code, closure, defaults, and the globals and helpers it uses.
 
     Comments, docstrings and line numbers do not count. What comes from an installed distribution counts by name and
@@ -34,31 +37,24 @@ def function(fn: Callable) -> str:
     return digest(_describe(fn, {}))
 
 
-def _describe(value: Any, seen: dict[Any, Any], attributes: frozenset[str] = frozenset()) -> Any:
+def _describe(value: Any, seen: Seen, attributes: frozenset[str] = frozenset()) -> Any:
     """The value as plain lists and text. attributes: what the code that uses a module takes from it."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
-    if isinstance(value, tuple) and type(value) is tuple:
+    if type(value) is tuple:
         return ["tuple", *(_describe(v, seen) for v in value)]
     if isinstance(value, set | frozenset):
         return ["set", *sorted(json.dumps(_describe(v, dict(seen))) for v in value)]
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) and installed(value.__module__):
-        version = getattr(value, "version", None) or _version(value.__module__)
-        module, name = _public(value.__module__), value.__qualname__
-        return ["operator", module, name, version, *edits(value, f"{module}.{name}", version)]
+    is_code = isinstance(value, type | types.FunctionType | types.BuiltinFunctionType)
+    if is_code and installed(value.__module__):
+        return _operator(value)
     # The object is kept, or the next one could get its id. Of a module each user sees another part.
     mark = (id(value), attributes if isinstance(value, types.ModuleType) else None)
     if mark in seen:
         return ["seen", seen[mark][0]]
     seen[mark] = len(seen), value
     if isinstance(value, types.ModuleType):
-        name, version = value.__name__, _version(value.__name__)
-        if installed(name) and name.partition(".")[0] != "imgprep":
-            return ["module", name, version]
-        # The names of imgprep itself are imported when they are used.
-        there = vars(value).keys() | (CONTENTS if name == "imgprep" else {})
-        used = sorted(attributes & there)
-        return ["module", _public(name), *([n, _describe(getattr(value, n), seen, attributes)] for n in used)]
+        return _module(value, seen, attributes)
     if isinstance(value, types.FunctionType):
         return ["function", _code(value.__code__), *_used(value, seen)]
     if isinstance(value, type):
@@ -68,12 +64,26 @@ def _describe(value: Any, seen: dict[Any, Any], attributes: frozenset[str] = fro
         return ["list", *(_describe(v, seen) for v in value)]
     if type(value) in (dict, types.MappingProxyType):
         return ["dict", *([_describe(k, seen), _describe(v, seen)] for k, v in value.items())]
-    for kind, parts in _PARTS.items():
-        if isinstance(value, kind):
-            return [kind.__name__, *(_describe(getattr(value, part), seen) for part in parts)]
-    if callable(getattr(value, "__wrapped__", None)):  # functools.lru_cache and its like
-        return ["wrapped", _describe(type(value), seen), _describe(value.__wrapped__, seen)]
-    return _object(value, seen)
+    return _of_parts(value, seen)
+
+
+def _operator(value: Any) -> list[Any]:
+    """What comes with Python, a distribution or imgprep: its name and version."""
+    version = getattr(value, "version", None) or _version(value.__module__)
+    module, name = _public(value.__module__), value.__qualname__
+    return ["operator", module, name, version, *edits(value, f"{module}.{name}", version)]
+
+
+def _module(value: types.ModuleType, seen: Seen, attributes: frozenset[str]) -> list[Any]:
+    """A module of the user's, or ours: those of its names that are used."""
+    name = value.__name__
+    if installed(name) and name.partition(".")[0] != "imgprep":
+        return ["module", name, _version(name)]
+    # The names of imgprep itself are imported when they are used.
+    there = vars(value).keys() | (CONTENTS if name == "imgprep" else {})
+    used = sorted(attributes & there)
+    members = [[n, _describe(getattr(value, n), seen, attributes)] for n in used]
+    return ["module", _public(name), *members]
 
 
 def _public(module: str) -> str:
@@ -102,11 +112,23 @@ PUBLIC = {place: name for name, place in CONTENTS.items()} | {
     "tiles.windows": "blending",
 }
 
-
-_IGNORED = {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__firstlineno__", "__annotations__"}
-_IGNORED |= {"__static_attributes__", "__annotate_func__", "__annotate__", "__annotations_cache__", "_abc_impl"}
-_IGNORED |= {"__dataclass_fields__", "__dataclass_params__"}  # they stand in the generated __init__ too
-_PARTS = {
+_IGNORED = {
+    "__dict__",
+    "__weakref__",
+    "__doc__",
+    "__module__",
+    "__qualname__",
+    "__firstlineno__",
+    "__annotations__",
+    "__static_attributes__",
+    "__annotate_func__",
+    "__annotate__",
+    "__annotations_cache__",
+    "_abc_impl",
+    "__dataclass_fields__",  # they stand in the generated __init__ too
+    "__dataclass_params__",
+}
+_PARTS: dict[type, tuple[str, ...]] = {
     functools.partial: ("func", "args", "keywords"),
     functools.cached_property: ("func",),
     types.MethodType: ("__func__", "__self__"),
@@ -117,68 +139,107 @@ _PARTS = {
 }
 
 
-def _object(value: Any, seen: dict[Any, Any]) -> Any:
+def _of_parts(value: Any, seen: Seen) -> Any:
+    """A partial, a method and their like by what they hold; else an object."""
+    for kind, parts in _PARTS.items():
+        if isinstance(value, kind):
+            return [kind.__name__, *(_describe(getattr(value, part), seen) for part in parts)]
+    wrapped = getattr(value, "__wrapped__", None)
+    if callable(wrapped):  # functools.lru_cache and its like
+        return ["wrapped", _describe(type(value), seen), _describe(wrapped, seen)]
+    return _object(value, seen)
+
+
+def _object(value: Any, seen: Seen) -> Any:
     """An object by its class and state, where that is how it pickles; else as `datasets` hashes it."""
-    kind = type(value)
-    own = not installed(kind.__module__)
-    if own or (kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__):
-        try:
-            _, args, *state = value.__reduce_ex__(4)
-        except Exception:  # it does not pickle; `datasets` may know it all the same
-            return _hash(value)
-        state = [list(s) if isinstance(s, Iterator) else s for s in state]
-        return ["object", _describe(kind, seen), _describe(args, seen), _describe(state, seen)]
-    return _hash(value)
+    kind: Any = type(value)
+    plain: Any = object
+    is_plain = (kind.__reduce_ex__, kind.__reduce__) == (plain.__reduce_ex__, plain.__reduce__)
+    if installed(kind.__module__) and not is_plain:
+        return _hash(value)
+    try:
+        _, args, *state = value.__reduce_ex__(4)
+    except Exception:  # it does not pickle; `datasets` may know it all the same
+        return _hash(value)
+    state = [list(s) if isinstance(s, Iterator) else s for s in state]
+    return ["object", _describe(kind, seen), _describe(args, seen), _describe(state, seen)]
 
 
-def _used(fn: types.FunctionType, seen: dict[Any, Any]) -> list[Any]:
+def _used(fn: types.FunctionType, seen: Seen) -> list[Any]:
     """Defaults, attributes, closure, and the globals and modules that the code (and the code inside it) uses."""
-    names, attributes, imported = _names(fn.__code__)
-    cells = []
-    for cell in fn.__closure__ or ():
-        try:
-            cells.append(cell.cell_contents)
-        except ValueError:  # a variable that is assigned later
-            cells.append(None)
-    taken = {n: fn.__globals__[n] for n in sorted(names) if n in fn.__globals__}
-    for name in sorted(imported):  # inside the function
+    names = _names(fn.__code__)
+    used = [_held(cell) for cell in fn.__closure__ or ()]
+    for name in sorted(names.read & fn.__globals__.keys()):
+        used += [name, fn.__globals__[name]]
+    for name in sorted(names.imported):  # inside the function
         with contextlib.suppress(Exception):
-            taken[f"import {name}"] = importlib.import_module(name)
-    attributes = frozenset(attributes)
+            module = importlib.import_module(name)
+            used += [f"import {name}", module]
+    attributes = frozenset(names.attributes)
     own = [fn.__defaults__, fn.__kwdefaults__, vars(fn)]
-    used = [*cells, *(v for pair in taken.items() for v in pair)]
     return [*(_describe(v, seen) for v in own), *(_describe(v, seen, attributes) for v in used)]
 
 
-def _names(code: types.CodeType) -> tuple[set[str], set[str], set[str]]:
-    """The globals that the code reads, the attributes it takes of anything, the modules it imports."""
-    names, attributes, imported = set(), set(), set()
+def _held(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that is assigned later
+        return None
+
+
+@dataclass
+class _Names:
+    """The globals that some code reads, the attributes it takes of anything, the modules it imports."""
+
+    read: set[str] = field(default_factory=set)
+    attributes: set[str] = field(default_factory=set)
+    imported: set[str] = field(default_factory=set)
+
+
+def _names(code: types.CodeType) -> _Names:
+    """Those of the code and the code inside it."""
+    found = _Names()
     for step in dis.get_instructions(code):
         if step.opname.startswith("LOAD_") and ("GLOBAL" in step.opname or "NAME" in step.opname):
-            names.add(step.argval)
+            found.read.add(step.argval)
         elif step.opname == "IMPORT_NAME":
-            imported.add(step.argval)
-            attributes.update(step.argval.split("."))
+            found.imported.add(step.argval)
+            found.attributes.update(step.argval.split("."))
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM", "LOAD_SUPER_ATTR"):
-            attributes.add(step.argval)
+            found.attributes.add(step.argval)
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            for mine, more in zip((names, attributes, imported), _names(inner), strict=True):
-                mine |= more
-    return names, attributes, imported
+            more = _names(inner)
+            found.read |= more.read
+            found.attributes |= more.attributes
+            found.imported |= more.imported
+    return found
 
 
-def _code(code: types.CodeType) -> list:
-    has_doc = code.co_flags & 0x4000000 if sys.version_info >= (3, 13) else not code.co_name.startswith("<")
+def _code(code: types.CodeType) -> list[Any]:
+    """A code object without its docstring, names of files and numbers of lines."""
+    if sys.version_info >= (3, 13):
+        has_doc = bool(code.co_flags & HAS_DOCSTRING)
+    else:
+        has_doc = not code.co_name.startswith("<")
     consts = [None, *code.co_consts[1:]] if has_doc else code.co_consts
-    consts = [
-        _code(c) if isinstance(c, types.CodeType) else repr(sorted(c, key=repr) if isinstance(c, frozenset) else c)
-        for c in consts
-    ]
     version = sys.version_info[:2]  # bytecode differs between minor versions of Python
-    takes = [code.co_argcount, code.co_kwonlyargcount, code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)]
-    body = [code.co_code.hex(), code.co_exceptiontable.hex(), consts, list(code.co_names), list(code.co_varnames)]
-    return [version, takes, *body]
+    flags = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return [
+        version,
+        [code.co_argcount, code.co_kwonlyargcount, flags],
+        code.co_code.hex(),
+        code.co_exceptiontable.hex(),
+        [_const(c) for c in consts],
+        list(code.co_names),
+        list(code.co_varnames),
+    ]
+
+
+def _const(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return _code(value)
+    return repr(sorted(value, key=repr)) if isinstance(value, frozenset) else repr(value)
 
 
 def _version(module: str) -> str:
@@ -192,7 +253,7 @@ def _version(module: str) -> str:
 
 
 @functools.cache
-def _distributions() -> dict:
+def _distributions() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
 
 
@@ -202,40 +263,6 @@ def _hash(value: Any) -> str:
     if isinstance(value, io.IOBase):  # dill would take its name and position for it
         raise Unhashable(f"{type(value).__name__} cannot be hashed (an open file)")
     try:
-        return Hasher.hash(value)
+        return str(Hasher.hash(value))
     except Exception as e:
         raise Unhashable(f"{type(value).__name__} cannot be hashed ({type(e).__name__})") from None
-
-
-def check_options(fn: Callable, options: dict[str, Any], columns: list[str]) -> list[str]:
-    """Which named columns a function asks for; ValueError when an option is not one of its parameters."""
-    try:
-        call = fn.__call__ if isinstance(fn, type) else fn
-        parameters = list(inspect.signature(call).parameters.values())[isinstance(fn, type) :]  # without self
-    except (TypeError, ValueError):  # a builtin without a signature: Python will say
-        return []
-    where = getattr(fn, "__name__", type(fn).__name__)
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if not positional and not any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        raise ValueError(f"{where} takes no picture: its first parameter is the image")
-    first, known = (positional[0].name if positional else ""), {p.name for p in parameters}
-    if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-        check_known(where, options, sorted(known - {first}))
-    asked = []
-    for p in parameters[1:]:
-        if p.name in options or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-            continue
-        if p.name in columns:
-            asked.append(p.name)
-        elif p.default is p.empty:
-            raise ValueError(f"{where} needs {p.name!r}: it is neither an option given nor a column of this dataset")
-    return asked
-
-
-def check_known(where: str, options: dict[str, Any], known: list[str]) -> None:
-    """ValueError when one of the options is none of these."""
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{where} has no option {option!r}; it has: {', '.join(known)}{hint}")

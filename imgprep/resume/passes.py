@@ -40,7 +40,7 @@ class Pass:
 
 
 def run_passes(
-    passes: Sequence[Pass], given: list, folder: Folder, *, stage: str, run_id: str
+    passes: Sequence[Pass], given: list[Any], folder: Folder, *, stage: str, run_id: str
 ) -> Any:
     """Do the passes, one after the other; `given` is the first state. Returns the last one."""
     state: Any = given

@@ -19,6 +19,7 @@ from typing import Any
 import imgprep
 from imgprep.hashing import digest
 
+Operator = Callable[..., Any]
 PINS = Path(__file__).with_name("pins.json")
 # The folders whose code makes pixels and masks. The others carry them; what they do is tested byte by byte.
 COMPUTING = ("imgprep.picture.", "imgprep.tiles.", "imgprep.models", "imgprep.stages.")
@@ -33,10 +34,11 @@ def in_checkout() -> bool:
 @functools.cache
 def pinned() -> dict[str, dict[str, Any]]:
     """Public name of an operator -> {"version", "code"}."""
-    return json.loads(PINS.read_text("utf-8"))
+    pins: dict[str, dict[str, Any]] = json.loads(PINS.read_text("utf-8"))
+    return pins
 
 
-def edits(operator: Callable, name: str, version: Any) -> list[str]:
+def edits(operator: Operator, name: str, version: Any) -> list[str]:
     """What a key has to hold besides name and version: the hash of the code where that is not the pinned one."""
     if not in_checkout() or not (operator.__module__ or "").startswith(COMPUTING):
         return []
@@ -44,14 +46,15 @@ def edits(operator: Callable, name: str, version: Any) -> list[str]:
     return [] if pinned().get(name) == {"version": version, "code": code} else [code]
 
 
-def stage_version(operator: Callable, version: int) -> Any:
+def stage_version(operator: Operator, version: int) -> Any:
     """A stage's own version, and in a checkout with edits also the hash of the code."""
-    more = edits(operator, f"imgprep.{operator.__module__.rpartition('.')[2]}.{operator.__qualname__}", version)
+    home = operator.__module__.rpartition(".")[2]
+    more = edits(operator, f"imgprep.{home}.{operator.__qualname__}", version)
     return [version, *more] if more else version
 
 
 @functools.cache
-def code_of(operator: Callable) -> str:
+def code_of(operator: Operator) -> str:
     """Hash of a function's or class's source, and that of everything of ours it computes with.
 
     Comments, docstrings and layout do not count.
@@ -60,11 +63,14 @@ def code_of(operator: Callable) -> str:
 
 
 def _describe(value: Any, seen: set[int]) -> Any:
-    if isinstance(value, types.FunctionType | type) and value.__module__.startswith("imgprep."):
+    is_code = isinstance(value, types.FunctionType | type)
+    if is_code and value.__module__.startswith("imgprep."):
         if not value.__module__.startswith(COMPUTING) or id(value) in seen:
             return value.__qualname__
         seen.add(id(value))
-        return _described_class(value, seen) if isinstance(value, type) else _described_function(value, seen)
+        if isinstance(value, type):
+            return _described_class(value, seen)
+        return _described_function(value, seen)
     if callable(getattr(value, "__wrapped__", None)):  # functools.cache and its like
         return _describe(value.__wrapped__, seen)
     if isinstance(value, types.MethodType | staticmethod | classmethod):
@@ -84,38 +90,45 @@ def _describe(value: Any, seen: set[int]) -> Any:
 
 def _described_function(function: types.FunctionType, seen: set[int]) -> list[Any]:
     """Its source, and what it takes from around it."""
-    names, attributes = _used(function.__code__)
+    names = _names_in(function.__code__)
     around = []
     for name in sorted(names & function.__globals__.keys()):
         value = function.__globals__[name]
-        if isinstance(value, types.ModuleType):
-            if value.__name__.startswith("imgprep"):
-                taken = sorted(attributes & vars(value).keys())
-                around += [[f"{name}.{n}", _describe(vars(value)[n], seen)] for n in taken]
-        else:
+        if not isinstance(value, types.ModuleType):
             around.append([name, _describe(value, seen)])
+        elif value.__name__.startswith("imgprep"):
+            members = vars(value)
+            for taken in sorted(names & members.keys()):
+                around.append([f"{name}.{taken}", _describe(members[taken], seen)])
     return [_plain_source(function), around]
 
 
 def _described_class(kind: type, seen: set[int]) -> list[Any]:
     bases = [_describe(base, seen) for base in kind.__bases__ if base is not object]
-    members = [v for v in vars(kind).values() if callable(v) or isinstance(v, property | staticmethod | classmethod)]
-    # Generated methods (of a dataclass) have no source, and follow from the class's own.
-    own = [_describe(v, seen) for v in members if getattr(_function(v), "__module__", "") == kind.__module__]
+    own = []
+    for member in vars(kind).values():
+        wraps = isinstance(member, property | staticmethod | classmethod)
+        if not callable(member) and not wraps:
+            continue
+        # Generated methods (of a dataclass) have no source, and follow from the class's own.
+        if getattr(_function_of(member), "__module__", "") == kind.__module__:
+            own.append(_describe(member, seen))
     return [_plain_source(kind), bases, own]
 
 
-def _function(value: Any) -> Any:
-    return value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+def _function_of(member: Any) -> Any:
+    if isinstance(member, property):
+        return member.fget
+    return getattr(member, "__func__", member)
 
 
-def _used(code: types.CodeType) -> tuple[set[str], set[str]]:
-    """Names of globals and of attributes in the code and the code inside it: more of them than are used."""
+def _names_in(code: types.CodeType) -> set[str]:
+    """Names of globals and attributes in the code and the code inside it: more than are used."""
     names = set(code.co_names)
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            names |= _used(inner)[0]
-    return names, names
+            names |= _names_in(inner)
+    return names
 
 
 def _plain_source(value: Any) -> str:
@@ -125,20 +138,23 @@ def _plain_source(value: Any) -> str:
     except (OSError, TypeError, SyntaxError):
         return ""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        if ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 
 
-def resolve(name: str) -> Callable:
+def operator_named(name: str) -> Operator:
     """The operator that a public name stands for: "imgprep.ocr.prepare"."""
     from imgprep.resume.fingerprint import PUBLIC
 
-    _, module, operator = name.split(".")
+    _, home, operator = name.split(".")
     # Some names stand for several places: "operators" is what makes masks, in any of its files.
-    places = [place for place, public in PUBLIC.items() if public == module] or [module]
+    places = [place for place, public in PUBLIC.items() if public == home] or [home]
     for place in places:
-        found = getattr(importlib.import_module(f"imgprep.{place}"), operator, None)
+        module = importlib.import_module(f"imgprep.{place}")
+        found: Operator | None = getattr(module, operator, None)
         if found is not None:
             return found
     raise ValueError(f"there is no operator {name!r}")

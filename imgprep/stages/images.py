@@ -3,10 +3,8 @@
 import functools
 import hashlib
 import inspect
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,16 @@ import pyarrow as pa
 from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.io import uris
 from imgprep.io.web.options import Options
 from imgprep.picture import codec, geometry
-from imgprep.resume import fingerprint, pins, stage, work
-from imgprep.resume.gather import Shape
+from imgprep.resume import fingerprint, load, make, pins, stage, work
+from imgprep.resume.inputs import Inputs
+from imgprep.resume.options import check_flags, check_known, check_max_pixels, check_options
 from imgprep.resume.parts import RESULT, PartWriter, part_schema
+from imgprep.resume.plan import UNIT_ROWS
+from imgprep.resume.shape import TAKEN, Shape
+from imgprep.resume.source import check_tables, of_rows, of_tables, open_source
 from imgprep.rows import sources
-
-# The outcome of a stage's rows; what else a dataset folder carries on is the user's and the stages' own columns.
-PICTURE = ("image", "width", "height", "format", "nbytes", "sha256", "original", "file", "row")
 
 
 def download(
@@ -68,27 +66,27 @@ def download(
         version = pins.stage_version(geometry.fit_pad, geometry.fit_pad.version)
         operation |= {"size_wh": list(size_wh), "version": version}
     fetching = [n for n in inspect.signature(Options).parameters if n != "share"]
-    fingerprint.check_known("download", fetch_options, fetching)
-    check_tables(tables)
+    check_known("download", fetch_options, fetching)
+    inputs = of_tables(tables)
     extra = pa.schema([("opt_out", pa.string())] if fetch_options.get("opt_out") is False else [])
     if any("opt_out" in t.column_names for t in tables.values()) and extra:
         raise ValueError("there is a column 'opt_out' already: give sources.read rename={'opt_out': 'my_opt_out'}")
-    urls = work.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
+    urls = load.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
     stand_in = codec.placeholder(_pair("placeholder_wh", placeholder_wh), _color(placeholder_color))
     h = codec.probe(stand_in)
-    instead = work.picture_row(b"", stand_in, (h.width, h.height, h.format))
+    instead = make.picture_row(b"", stand_in, (h.width, h.height, h.format))
     writer = PartWriter(Folder(out), part_schema(extra, keep_original=not size_wh))
-    picture = work.Picture(fit, background=background, max_pixels=max_pixels, keep_truncated=keep_truncated,
-                       format="JPEG", min_wh=size_wh and (2 * size_wh[0], 2 * size_wh[1]))  # fmt: skip
+    keep: Callable = make.Original(max_pixels, keep_truncated)
+    if fit:
+        min_wh = 2 * size_wh[0], 2 * size_wh[1]
+        keep = make.Picture(fit, format="JPEG", background=background, min_wh=min_wh,
+                            max_pixels=max_pixels, keep_truncated=keep_truncated)  # fmt: skip
     plan = stage.Stage(
         name="download",
         options=options | {"placeholder_wh": list(placeholder_wh), "placeholder_color": list(placeholder_color)},
         operation=operation,
-        rows=tables,
-        identities={s: _identities(t) for s, t in tables.items()},
-        inputs={s: _Rows([t["source"]], {}) for s, t in tables.items()},
-        nbytes=dict.fromkeys(tables),
-        work=work.Work(writer, urls, picture if fit else work.Original(max_pixels, keep_truncated)),
+        inputs=inputs,
+        work=work.Work(writer, urls, keep),
         shape=Shape(extra, placeholder=instead, keep_original=not size_wh),
     )
     return stage.build(plan, out, batch_size=batch_size, retry_failed=retry_failed, refresh=refresh,
@@ -140,37 +138,37 @@ def transform(
     needed = {*RESULT.names, *sources.RESERVED, *(["index"] if children else [])}
     if clash := [c for c in extra.names if c in needed]:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
-    load, planned = plan_source(source, out, new=[*extra.names, *(["parent_id", "index"] if children else [])])
-    columns = list(dict.fromkeys(c for t in planned["rows"].values() for c in t.column_names))
+    given = open_source(source, out, new=[*extra.names, *(["parent_id", "index"] if children else [])])
     init, call = _split_options(fn, options)
     if isinstance(fn, type) and getattr(fn, "once", False):  # a model of ours: a wrong one is told now
         known = [*inspect.signature(fn).parameters, *[*inspect.signature(fn.__call__).parameters][2:]]
-        fingerprint.check_known(fn.__name__, call, known)
+        check_known(fn.__name__, call, known)
         try:
             fn, options = fn(**init), call
         except TypeError as e:
             raise ValueError(str(e).replace(".__init__()", " is")) from None
-    asked = fingerprint.check_options(fn, call, columns)
-    give_columns(planned, asked)
+    asked = check_options(fn, call, given.columns)
+    given = given.with_columns(asked)
     reusable = ""
     operation = {"stage": "transform", "features": str(extra), "format": format, "options": options}
     operation |= {"children": children}
     try:
         operation["function"] = fingerprint.function(fn)
     except fingerprint.Unhashable as e:
-        operation["function"], reusable = "", f"{work.name_of(fn)} uses something that {e}"
+        operation["function"], reusable = "", f"{make.name_of(fn)} uses something that {e}"
     writer = PartWriter(Folder(out), part_schema(extra))
     run: Callable = functools.partial(fn, **call)
     if isinstance(fn, type):
-        run = work.Function(fn, init, call, operation["function"])
-    picture = work.Picture(run, format=format, columns=tuple(asked), extra=tuple(extra.names), children=children,
-                       batch=batch, name=work.name_of(fn), max_pixels=max_pixels)  # fmt: skip
+        run = make.Function(fn, init, call, operation["function"])
+    picture = make.Picture(run, format=format, columns=tuple(asked), extra=tuple(extra.names), children=children,
+                           batch=batch, name=make.name_of(fn), max_pixels=max_pixels)  # fmt: skip
     plan = stage.Stage(
-        name=work.name_of(fn),
-        options={"function": work.name_of(fn), "options": options, "format": format},
+        name=make.name_of(fn),
+        options={"function": make.name_of(fn), "options": options, "format": format},
         operation=operation,
-        **planned,
-        work=work.Work(writer, load, picture),
+        inputs=given.inputs,
+        earlier=given.earlier,
+        work=work.Work(writer, given.load, picture),
         shape=Shape(extra, children=children),
         once=isinstance(fn, type) or getattr(fn, "once", False),
         num_gpus=num_gpus,
@@ -189,7 +187,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
     target, tables = Folder(out), []
     staged = Folder(target.full(".imgprep/staged"))
     schema = pa.schema([("image", dataset.IMAGE), ("nbytes", pa.int64())])
-    for n, table in enumerate(ds.iter_batches(batch_format="pyarrow", batch_size=stage.UNIT_ROWS)):
+    for n, table in enumerate(ds.iter_batches(batch_format="pyarrow", batch_size=UNIT_ROWS)):
         missing = [c for c in ("image", id_column) if c and c not in table.column_names]
         if missing:
             raise ValueError(f"no column {missing[0]!r}; this dataset has: {', '.join(table.column_names)}")
@@ -198,7 +196,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
             file = dataset.Writer(sink, schema)
             file.write(pa.table([[{"bytes": d, "path": ""} for d in data], [len(d) for d in data]], schema=schema))
             file.close()
-        table = table.select([c for c in table.column_names if c not in (*dataset.COLUMNS, *PICTURE)])
+        table = table.select([c for c in table.column_names if c not in (*dataset.COLUMNS, *TAKEN)])
         place = {"file": [sink.name] * len(data), "row": range(len(data)), "nbytes": [len(d) for d in data]}
         for name, values in {**place, "sha256": [hashlib.sha256(d).hexdigest() for d in data]}.items():
             table = table.append_column(name, pa.array(values))
@@ -211,7 +209,8 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
     ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
     kept = [c for c in whole.column_names if c not in ("image_id", id_column)]
     carried = {"image_id": ids, **{c: whole[c] for c in kept}, "source": [""] * len(ids)}
-    found = _rewrite("write", {split: pa.table(carried)}, staged, out, work.Original(None, False))
+    rows = of_rows({split: pa.table(carried)})
+    found = _rewrite("write", rows, staged, out, make.Original(None, False))
     for n in range(len(tables)):
         staged.delete(f"{n:05d}.parquet")
     return found
@@ -232,17 +231,17 @@ def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Datase
     missing = [c for t in tables.values() for c in ("file", "row", "sha256", "nbytes") if c not in t.column_names]
     if missing:
         raise ValueError(f"the tables have no column {missing[0]!r}: give rows as Dataset.table gives them")
-    return _rewrite("copy", tables, Folder(source.folder), out, work.unchanged)
+    return _rewrite("copy", of_rows(tables), Folder(source.folder), out, make.unchanged)
 
 
-def _rewrite(name: str, tables: dict[str, pa.Table], stored: Folder, out: str, make: Callable) -> Dataset:
+def _rewrite(name: str, inputs: dict[str, Inputs], stored: Folder, out: str, keep: Callable) -> Dataset:
     writer = PartWriter(Folder(out), part_schema(pa.schema([])))
     plan = stage.Stage(
         name=name,
         options={},
         operation={"stage": name},
-        **_plan_stored(tables),
-        work=work.Work(writer, work.Stored(stored), make),
+        inputs=inputs,
+        work=work.Work(writer, load.Stored(stored), keep),
         shape=Shape(pa.schema([])),
     )
     return stage.build(plan, out, max_failed=1.0)
@@ -254,7 +253,7 @@ def batch(fn: Callable, **options: Any) -> Callable[[dict[str, np.ndarray]], dic
     A picture that fn fails on becomes b"" with a sentence in the column `error`.
     """
 
-    picture = work.Picture(functools.partial(fn, **options), name=work.name_of(fn))
+    picture = make.Picture(functools.partial(fn, **options), name=make.name_of(fn))
 
     def on_batch(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         images, errors = [], []
@@ -265,80 +264,11 @@ def batch(fn: Callable, **options: Any) -> Callable[[dict[str, np.ndarray]], dic
             errors.append(result["error"])
         return {**table, "image": np.array(images, object), "error": np.array(errors, object)}
 
-    on_batch.__name__ = work.name_of(fn)
+    on_batch.__name__ = make.name_of(fn)
     return on_batch
 
 
-# Planning ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Rows:
-    """What the work is given for a row: where its picture is, and the columns that the function asked for."""
-
-    where: list[pa.ChunkedArray]  # the source; or file and row
-    columns: dict[str, pa.ChunkedArray]
-
-    def take(self, rows: list[int]) -> list[tuple[Any, dict[str, Any]]]:
-        """Of these rows, ascending and near each other: what lies between is looked at too."""
-
-        def cells(column: pa.ChunkedArray) -> list:
-            near = column.slice(rows[0], rows[-1] - rows[0] + 1).to_pylist()
-            return [near[row - rows[0]] for row in rows]
-
-        where = cells(self.where[0]) if len(self.where) == 1 else zip(*map(cells, self.where), strict=True)
-        values = zip(*map(cells, self.columns.values()), strict=True)
-        named = [dict(zip(self.columns, v, strict=True)) for v in values] if self.columns else [{}] * len(rows)
-        return list(zip(where, named, strict=True))
-
-
-def plan_source(source: str | Dataset | dict[str, pa.Table], out: str, *, new: list[str]) -> tuple[Any, dict[str, Any]]:
-    """What loads the pictures of a stage's source, and the arguments of `stage.Stage` that say which they are.
-
-    new: the columns that the stage adds. Raises ValueError where the source has one already, or is `out` itself.
-    """
-    if isinstance(source, str | os.PathLike):
-        source = os.fspath(source)
-        source = Dataset(source) if dataset.exists(source) else sources.read({"train": source})
-    if isinstance(source, Dataset):
-        if Folder(out).path == source.folder:
-            raise ValueError(f"{out!r} is the source itself: name another folder")
-        load: Any = work.Stored(Folder(source.folder))
-        plan = _plan_stored({split: source.table(split) for split in source.splits})
-        plan["earlier"] = [*source.info.get("earlier", []), {k: source.info[k] for k in ("stage", "options")}]
-    else:
-        check_tables(source)
-        load, plan = work.Urls.of({}), {"rows": dict(source), "nbytes": dict.fromkeys(source)}
-        plan["identities"] = {s: _identities(t) for s, t in source.items()}
-        plan["inputs"] = {s: _Rows([t["source"]], {}) for s, t in source.items()}
-    clash = [c for t in plan["rows"].values() for c in t.column_names if c in new]
-    if clash:
-        raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
-    return load, plan
-
-
-def give_columns(planned: dict[str, Any], names: list[str]) -> None:
-    """Let the work see these columns of each row; a result holds for their values, too."""
-    for split, table in planned["rows"].items() if names else ():
-        planned["inputs"][split].columns = {name: table[name] for name in names}
-        cells = zip(*(table[name].to_pylist() for name in names), strict=True)
-        known = zip(planned["identities"][split], cells, strict=True)
-        planned["identities"][split] = [identity and f"{identity}\n{values!r}" for identity, values in known]
-
-
-def _plan_stored(tables: dict[str, pa.Table]) -> dict[str, dict]:
-    """rows, identities, inputs and nbytes of a `Stage` over rows that `Dataset.table` gave."""
-    plan: dict[str, dict] = {"rows": {}, "identities": {}, "inputs": {}, "nbytes": {}}
-    for split, table in tables.items():
-        plan["identities"][split] = table["sha256"].to_pylist()  # null where there is no picture
-        plan["inputs"][split] = _Rows([table["file"], table["row"]], {})
-        plan["nbytes"][split] = table["nbytes"].fill_null(0).to_numpy()
-        plan["rows"][split] = table.drop_columns([c for c in PICTURE if c in table.column_names])
-    return plan
-
-
-def _identities(table: pa.Table) -> Iterator[str]:
-    return (uris.identity(source or "") for chunk in table["source"].chunks for source in chunk.to_pylist())
+# Options -------------------------------------------------------------------------------------------------------------
 
 
 def _features(declared: dict[str, Any]) -> pa.Schema:
@@ -372,24 +302,3 @@ def _color(value: Any) -> tuple[int, int, int]:
     if not isinstance(value, list | tuple) or [type(v) for v in value] != [int] * 3 or not set(value) <= {*range(256)}:
         raise ValueError(f"placeholder_color is [red, green, blue], each from 0 to 255, not {value!r}")
     return tuple(value)
-
-
-def check_flags(**flags: Any) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} is true or false, not {value!r}")
-
-
-def check_max_pixels(value: Any) -> None:
-    if value is not None and (type(value) is not int or value < 1):
-        raise ValueError(f"max_pixels is a number of pixels, or None for no limit, not {value!r}")
-
-
-def check_tables(tables: Any) -> None:
-    if not isinstance(tables, dict) or not tables or not all(isinstance(t, pa.Table) for t in tables.values()):
-        raise ValueError(f"give what sources.read gives, {{split: table}}, not {str(tables)[:100]!r}")
-    for split, table in tables.items():
-        for name in ("image_id", "source"):
-            kind = str(table.schema.field(name).type) if name in table.column_names else "missing"
-            if kind not in ("string", "large_string", "string_view", "null"):
-                raise ValueError(f"the column {name!r} of {split!r} is {kind}; sources.read makes it, as text")

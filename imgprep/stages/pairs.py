@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -20,10 +20,12 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import rasters
 from imgprep.picture import codec
-from imgprep.resume import pins, stage, work
-from imgprep.resume.gather import Shape
+from imgprep.resume import make, pins, stage
+from imgprep.resume.inputs import Inputs, Wanted
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.passes import Pass
+from imgprep.resume.shape import Shape
+from imgprep.resume.work import Loaded, Work
 from imgprep.rows import splits
 from imgprep.tiles import windows
 from imgprep.tiles.windows import Box
@@ -79,11 +81,8 @@ def write(
             "min_foreground": min_foreground,
             "version": pins.stage_version(Cut, 1),
         },
-        rows={split: _block_table(some) for split, some in chosen.items()},
-        identities={split: [b.identity for b in some] for split, some in chosen.items()},
-        inputs={split: stage.Listed(some) for split, some in chosen.items()},
-        nbytes=dict.fromkeys(chosen),
-        work=work.Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground)),
+        inputs={split: _inputs(some) for split, some in chosen.items()},
+        work=Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground)),
         shape=Shape(schema, children=True),
         passes=[Pass("copies", _copies, functools.partial(_copy, target), _lost_copy)],
     )
@@ -141,8 +140,9 @@ def _dealt(
     return chosen
 
 
-def _block_table(some: list[PairBlock]) -> pa.Table:
-    return pa.table({"image_id": [b.image_id for b in some], "source": [b.source for b in some]})
+def _inputs(some: list[PairBlock]) -> Inputs:
+    columns = {"image_id": [b.image_id for b in some], "source": [b.source for b in some]}
+    return Inputs(pa.table(columns), [b.identity for b in some], where=some)
 
 
 def _sources(pictures: Any) -> Iterator[tuple[str, str, str]]:
@@ -217,9 +217,9 @@ def _lost_copy(task: engine.Task) -> engine.Summary:
 # Rows --------------------------------------------------------------------------------------------
 
 
-def _given(payload: list, totals: dict[str, int]) -> Iterator[work.Loaded]:
-    for key, block, _ in payload:
-        yield work.Loaded(key, None, {"block": block})
+def _given(payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+    for wanted in payload:
+        yield Loaded(wanted.key, None, {"block": wanted.where})
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,14 @@ class Cut:
     tile: int
     min_foreground: float
 
-    def __call__(self, loaded: Iterator[work.Loaded]) -> Iterator[dict[str, Any]]:
+    def __call__(self, loaded: Iterator[Loaded]) -> Iterator[dict[str, Any]]:
         told = f"no tile has {self.min_foreground:.0%} of its pixels in the mask"
         for one in loaded:
             try:
                 rows = list(self._rows(one.key, one.columns["block"]))
             except rasters.SourceError as e:
-                rows = [work.failed(one, e.reason, str(e))]
-            yield from rows or [work.failed(one, "no_foreground", told)]
+                rows = [make.failed(one, e.reason, str(e))]
+            yield from rows or [make.failed(one, "no_foreground", told)]
 
     def _rows(self, key: bytes, block: PairBlock) -> Iterator[dict[str, Any]]:
         side = self.tile
@@ -259,7 +259,7 @@ class Cut:
             y = block.box[1] + top
             data = codec.encode(np.ascontiguousarray(pixels[at]))
             png = codec.encode(np.ascontiguousarray(mask))
-            yield work.picture_row(
+            yield make.picture_row(
                 key,
                 data,
                 (side, side, "PNG"),

@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,10 +17,14 @@ from imgprep.dataset.files import Folder
 from imgprep.failures import RunStopped
 from imgprep.io.stores import Store, StoreError
 from imgprep.picture import codec
-from imgprep.resume import stage, work
-from imgprep.resume.gather import Shape
+from imgprep.resume import make, stage
+from imgprep.resume.inputs import Inputs
+from imgprep.resume.load import Stored
+from imgprep.resume.options import check_flags
 from imgprep.resume.parts import PartWriter, part_schema
-from imgprep.stages import images
+from imgprep.resume.shape import Shape
+from imgprep.resume.source import open_source
+from imgprep.resume.work import Loaded
 
 COLUMNS = pa.schema([("uri", pa.string()), ("etag", pa.string()), ("stored", pa.string())])
 IN_FLIGHT, HELD_BYTES = 16, 64 << 20  # requests of one worker, and the bodies they hold
@@ -48,28 +52,36 @@ def upload(
     Raises ValueError for a wrong name, StoreError for credentials or a public container, RunStopped where none answers.
     """
     source = dataset.open(source) if isinstance(source, str | os.PathLike) else source
-    images.check_flags(refresh=refresh)
-    load, plan = images.plan_source(source, out, new=COLUMNS.names)
+    check_flags(refresh=refresh)
+    given = open_source(source, out, new=COLUMNS.names)
+    inputs = {split: _sized(one) for split, one in given.inputs.items()}
     found: dict[str, None] = {}
-    for split, table in plan["rows"].items():
-        sizes = table["variant"] if "variant" in table.column_names else pa.chunked_array([[""] * table.num_rows])
-        plan["inputs"][split].columns = {"variant": sizes}
-        rows = zip(plan["identities"][split], sizes.to_pylist(), table["status"].to_pylist(), strict=True)
-        plan["identities"][split] = [f"{size}/{sha}" if sha and status == "ok" else None for sha, size, status in rows]
-        found |= dict.fromkeys(v for v in sizes.unique().to_pylist() if v is not None)
+    for one in inputs.values():
+        found |= dict.fromkeys(v for v in one.columns["variant"].unique().to_pylist() if v is not None)
     target, stores = _stores(target, list(found), credentials_env)
     shown = target if "://" in target else os.path.basename(target)
-    run = Upload(PartWriter(Folder(out), part_schema(COLUMNS)), load, stores)
+    run = Upload(PartWriter(Folder(out), part_schema(COLUMNS)), given.load, stores)
     wanted = stage.Stage(
         name="upload",
         options={"target": shown},
         operation={"stage": "upload", "target": target},  # another size is no other target
-        **plan,
+        inputs=inputs,
+        earlier=given.earlier,
         work=run,
         shape=Shape(COLUMNS, configs=tuple(c for c in source.configs if c != "failures")),
         ready=run.ready,
     )
     return stage.build(wanted, out, batch_size=batch_size, refresh=refresh, max_failed=max_failed, dry_run=dry_run)
+
+
+def _sized(inputs: Inputs) -> Inputs:
+    """The rows with the size that each picture is; only those that are ok are uploaded."""
+    rows = inputs.rows
+    sizes = rows["variant"] if "variant" in rows.column_names else pa.chunked_array([[""] * rows.num_rows])
+    named = []
+    for sha, size, status in zip(inputs.identity, sizes.to_pylist(), rows["status"].to_pylist(), strict=True):
+        named.append(f"{size}/{sha}" if sha and status == "ok" else None)
+    return replace(inputs.keyed_by(named), columns={"variant": sizes})
 
 
 def check(target: str, sizes: Sequence[str], *, credentials_env: str | None = None) -> None:
@@ -115,11 +127,11 @@ class Upload:
     """One unit: its pictures, IN_FLIGHT at once. What the store refuses ends the run; what is up is recorded."""
 
     parts: PartWriter
-    load: work.Stored
+    load: Stored
     stores: dict[str, Store]
     private: set[str] = field(default_factory=set)  # stores in which this process saw that not anyone can read
 
-    def ready(self, _: list) -> None:
+    def ready(self) -> None:
         for store in self.stores.values():
             store.ready()
 
@@ -133,9 +145,9 @@ class Upload:
         return summary + engine.Summary(**totals)
 
     def _rows(
-        self, loaded: Iterator[work.Loaded], totals: dict[str, int], faults: list[Exception]
+        self, loaded: Iterator[Loaded], totals: dict[str, int], faults: list[Exception]
     ) -> Iterator[dict[str, Any]]:
-        flying: deque[tuple[work.Loaded, Future]] = deque()
+        flying: deque[tuple[Loaded, Future]] = deque()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             for one in loaded:
                 flying.append((one, pool.submit(self._put, one)))
@@ -147,7 +159,7 @@ class Upload:
                 yield from self._row(*flying.popleft(), totals, faults)
 
     def _row(
-        self, one: work.Loaded, flight: Future, totals: dict[str, int], faults: list[Exception]
+        self, one: Loaded, flight: Future, totals: dict[str, int], faults: list[Exception]
     ) -> Iterator[dict[str, Any]]:
         totals["attempts"] += 1
         try:
@@ -155,9 +167,9 @@ class Upload:
         except (StoreError, RunStopped) as e:
             faults.append(e)
 
-    def _put(self, one: work.Loaded) -> dict[str, Any]:
+    def _put(self, one: Loaded) -> dict[str, Any]:
         h = codec.probe(one.data, max_pixels=None)
-        row = work.picture_row(one.key, one.data, (h.width, h.height, h.format))
+        row = make.picture_row(one.key, one.data, (h.width, h.height, h.format))
         store, sha256 = self.stores[one.columns["variant"]], row["sha256"]
         name = f"{sha256[:2]}/{sha256}.{h.format.lower().replace('jpeg', 'jpg')}"
         kind = Image.MIME.get(h.format, f"image/{h.format.lower()}")

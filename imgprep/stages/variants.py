@@ -14,10 +14,13 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.picture import augment as augmentation
 from imgprep.picture import budget, codec, geometry, metadata
-from imgprep.resume import fingerprint, pins, stage, work
-from imgprep.resume.gather import Shape
+from imgprep.resume import make, pins, stage
+from imgprep.resume.inputs import Inputs
+from imgprep.resume.options import check_flags, check_known, check_max_pixels
 from imgprep.resume.parts import PartWriter, part_schema
-from imgprep.stages import images
+from imgprep.resume.shape import Shape
+from imgprep.resume.source import open_source
+from imgprep.resume.work import Loaded, Work
 
 COLUMNS = {"variant": pa.string(), "outcome": pa.string(), "quality": pa.int32(), "source_sha256": pa.string()}
 NAMED = r"(?!(original|failures|metadata|index|data|default|all)$)[a-z][a-z0-9_]{0,39}"  # what a config may be called
@@ -63,8 +66,8 @@ def build(
     A picture that cannot be read is one failed row; a size that no quality reaches fails alone, as `over_budget`.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
     """
-    images.check_flags(keep_metadata=keep_metadata, retry_failed=retry_failed)
-    images.check_max_pixels(max_pixels)
+    check_flags(keep_metadata=keep_metadata, retry_failed=retry_failed)
+    check_max_pixels(max_pixels)
     if frames not in ("first", "all"):
         raise ValueError(f"frames is 'first' or 'all', not {frames!r}")
     if type(copies) is not int or copies < 0 or bool(copies) != bool(augment):
@@ -73,18 +76,19 @@ def build(
     wanted = _sizes(vision, vision_limits, thumbnail_side, sizes or {}, with_copies=copies > 0)
     columns = COLUMNS | ({"frame": pa.int32()} if frames == "all" else {})
     columns |= {"augmentation": pa.string()} if copies else {}
-    load, planned = images.plan_source(source, out, new=[*columns, "parent_id", "index"])
-    extra = _with_annotations(columns, annotations or {}, planned["rows"])
-    images.give_columns(planned, list((annotations or {}).values()))
+    given = open_source(source, out, new=[*columns, "parent_id", "index"])
+    extra = _with_annotations(columns, annotations or {}, given.inputs)
+    given = given.with_columns(list((annotations or {}).values()))
     options = {"sizes": wanted, "frames": frames, "keep_metadata": keep_metadata, "annotations": annotations or {}}
     options |= {"augment": augmentation.pipeline(augment), "copies": copies} if copies else {}
-    make = Variants(**options | {"max_pixels": max_pixels})
+    sized = Variants(**options | {"max_pixels": max_pixels})
     plan = stage.Stage(
         name="variants",
         options=options,
         operation={"stage": "variants", "version": pins.stage_version(Variants, 1), **options},
-        **planned,
-        work=work.Work(PartWriter(Folder(out), part_schema(extra, keep_original=True)), load, make),
+        inputs=given.inputs,
+        earlier=given.earlier,
+        work=Work(PartWriter(Folder(out), part_schema(extra, keep_original=True)), given.load, sized),
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),
     )
     return stage.build(plan, out, batch_size=batch_size, retry_failed=retry_failed,
@@ -103,7 +107,7 @@ class Variants:
     augment: dict[str, Any] | None = None
     copies: int = 0
 
-    def __call__(self, loaded: Iterator[work.Loaded]) -> Iterator[dict[str, Any]]:
+    def __call__(self, loaded: Iterator[Loaded]) -> Iterator[dict[str, Any]]:
         run = self.augment and augmentation.compose(self.augment, list(self.annotations))
         for one in loaded:
             try:
@@ -113,13 +117,13 @@ class Variants:
             except codec.DecodeError as e:  # one row, also where it is a later frame that is damaged
                 original = one.data if e.reason == "unsupported_format" else None
                 more = {"original": original, "nbytes": len(original or b""), **one.columns}
-                rows = [work.failed(one, e.reason, str(e), **more)]
+                rows = [make.failed(one, e.reason, str(e), **more)]
             yield from rows
 
-    def _rows(self, one: work.Loaded, run: Any) -> Iterator[dict[str, Any]]:
+    def _rows(self, one: Loaded, run: Any) -> Iterator[dict[str, Any]]:
         h = codec.probe(one.data, max_pixels=self.max_pixels)
         header = h.width, h.height, h.format
-        first = work.picture_row(one.key, one.data, header, child=0, variant="original", outcome="copied")
+        first = make.picture_row(one.key, one.data, header, child=0, variant="original", outcome="copied")
         if h.format == "HEIF":  # `image` is always something that Pillow alone opens
             first |= {"image": None, "original": one.data}
         shared = {"source_sha256": first["sha256"], **one.columns}
@@ -138,7 +142,7 @@ class Variants:
                 if name in passed:
                     row["outcome"] = "copied" if clean == one.data else "stripped"
                     format = "JPEG" if h.format == "MPO" and clean != one.data else h.format
-                    yield work.picture_row(one.key, clean, (h.width, h.height, format), **row)
+                    yield make.picture_row(one.key, clean, (h.width, h.height, format), **row)
                     continue
                 try:
                     small = _resized(made, self.sizes[name]["max_side"])
@@ -149,11 +153,11 @@ class Variants:
                         small, moved, row["augmentation"] = copied
                     data, row["quality"] = _encode(small, self.sizes[name], exif)
                 except ValueError as e:  # over budget, not to be augmented, too long a side for the format
-                    yield work.failed(one, getattr(e, "reason", "error"), str(e), **row)
+                    yield make.failed(one, getattr(e, "reason", "error"), str(e), **row)
                     continue
                 e = codec.probe(data, max_pixels=None)
                 row |= {column: moved[kind] for kind, column in self.annotations.items()}
-                yield work.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", **row)
+                yield make.picture_row(one.key, data, (e.width, e.height, e.format), outcome="encoded", **row)
 
     def _decoded(self, data: bytes, sides: list[int | None]) -> Iterator[np.ndarray | None]:
         """The picture, or its frames, at the least DCT scale that serves sizes with these sides."""
@@ -218,7 +222,7 @@ def _sizes(
             raise ValueError(f"{name!r} cannot name a size: use small letters, digits and _, and no word of ours")
         if name == "augmented" and not with_copies:
             raise ValueError("the size 'augmented' is of the copies: give augment and copies, or another name")
-        fingerprint.check_known(what, size, list(SIZE))
+        check_known(what, size, list(SIZE))
         for key in ("max_side", "max_bytes", "quality"):
             if size.get(key) is not None and (type(size[key]) is not int or size[key] < 1):
                 raise ValueError(f"{what}: {key} is a whole number above 0, not {size[key]!r}")
@@ -229,13 +233,13 @@ def _sizes(
     return {name: SIZE | {k: v for k, v in size.items() if v is not None} for name, size in wanted.items()}
 
 
-def _with_annotations(columns: dict[str, pa.DataType], annotations: Any, rows: dict[str, pa.Table]) -> pa.Schema:
+def _with_annotations(columns: dict[str, pa.DataType], annotations: Any, inputs: dict[str, Inputs]) -> pa.Schema:
     """The stage's columns, with those that hold annotations as the source has them."""
     if not isinstance(annotations, dict):
         raise ValueError(f"annotations is {{kind: column}}, not {annotations!r}")
-    fingerprint.check_known("annotations", annotations, list(augmentation.KINDS))
-    for column, table in ((c, t) for c in annotations.values() for t in rows.values()):
-        if column not in table.column_names:
-            raise ValueError(words.no_column(column, table.column_names, "this table"))
-    schema = next(iter(rows.values())).schema
+    check_known("annotations", annotations, list(augmentation.KINDS))
+    for column, one in ((c, i) for c in annotations.values() for i in inputs.values()):
+        if column not in one.rows.column_names:
+            raise ValueError(words.no_column(column, one.rows.column_names, "this table"))
+    schema = next(iter(inputs.values())).rows.schema
     return pa.schema([*map(schema.field, annotations.values()), *columns.items()], schema.metadata)

@@ -39,12 +39,12 @@ def plan(csv: str, out: str) -> None:
 def finish(csv: str, out: str) -> None:
     """A finished dataset of these rows, without a million downloads: the work of a unit gives stand-ins instead."""
     import imgprep
-    from imgprep.resume import work
+    from imgprep.resume import make, work
     from imgprep.rows import sources
     from imgprep.stages import images
 
     def stand_ins(self: work.Work, task) -> dict:
-        rows = [work.picture_row(key, b"x" * 20, (1, 1, "JPEG")) for key, *_ in task.payload]
+        rows = [make.picture_row(wanted.key, b"x" * 20, (1, 1, "JPEG")) for wanted in task.payload]
         return self.parts.write(task, rows) | {"attempts": 0}
 
     work.Work.__call__ = stand_ins

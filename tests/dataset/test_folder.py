@@ -17,7 +17,8 @@ from made import folder, picture, table, tree
 
 import imgprep
 from imgprep import dataset
-from imgprep.dataset.files import Folder, Lease
+from imgprep.dataset.files import Folder
+from imgprep.dataset.lock import Lease
 from imgprep.picture import codec
 from imgprep.stages import images
 
@@ -230,7 +231,7 @@ def test_two_runs_on_one_store_take_turns(bucket, tmp_path, capsys, store):
 
 @pytest.mark.parametrize("owner", [f"{socket.gethostname()} 4194305 x 0", "elsewhere 1 x 0", "what is this"])
 def test_the_lease_of_a_run_that_died_is_taken_over(tmp_path, monkeypatch, owner):
-    monkeypatch.setattr("imgprep.dataset.files.LEASE_S", 1.5)
+    monkeypatch.setattr("imgprep.dataset.lock.LEASE_S", 1.5)
     place = Folder(f"memory://{tmp_path.name}")
     place.put(".imgprep/lock", owner.encode())
     lease, began = Lease(place), time.monotonic()
@@ -241,7 +242,7 @@ def test_the_lease_of_a_run_that_died_is_taken_over(tmp_path, monkeypatch, owner
 
 
 def test_a_lease_is_renewed_while_its_run_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr("imgprep.dataset.files.LEASE_S", 0.4)
+    monkeypatch.setattr("imgprep.dataset.lock.LEASE_S", 0.4)
     place = Folder(f"memory://{tmp_path.name}")
     lease = Lease(place)
     assert lease.acquire() and not Lease(place).acquire(wait=False)

@@ -14,6 +14,7 @@ from made import folder, picture, table, tree
 
 import imgprep
 from imgprep import dataset
+from imgprep.dataset import parquet
 from imgprep.dataset.files import Folder
 from imgprep.picture import codec
 from imgprep.resume import gather
@@ -47,7 +48,7 @@ def test_row_groups_are_bounded_by_bytes_also_where_bytes_are_kept_that_cannot_b
     out = images.download({"train": table(names)}, str(tmp_path / "out"), max_failed=1.0)
     (file,) = out.data_files("failures")
     assert out.counts()["reasons"] == {"unsupported_format": 30}
-    assert sum(groups(file)) > 90 << 20 and max(groups(file)) < dataset.ROW_GROUP_BYTES + (4 << 20)
+    assert sum(groups(file)) > 90 << 20 and max(groups(file)) < parquet.ROW_GROUP_BYTES + (4 << 20)
     assert kept and max(map(max, kept)) < 16 + 12 << 20
     originals = pq.read_table(file, columns=["original"])["original"]
     assert [v.as_py()[2] for v in originals] == [*range(30)]
@@ -55,7 +56,7 @@ def test_row_groups_are_bounded_by_bytes_also_where_bytes_are_kept_that_cannot_b
 
 @pytest.mark.parametrize("limit", [1, 1500])
 def test_a_batch_becomes_several_files_where_one_would_be_too_large(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(dataset, "FILE_BYTES", limit)
+    monkeypatch.setattr(parquet, "FILE_BYTES", limit)
     monkeypatch.setattr(gather, "CHUNK_BYTES", limit)
     paths = folder(tmp_path / "in", 14)
     paths[5:5], paths[9:9] = ["gone1", "gone2"], ["gone3"]
@@ -76,7 +77,7 @@ def test_a_batch_becomes_several_files_where_one_would_be_too_large(tmp_path, mo
 
 
 def test_a_picture_larger_than_a_row_group_and_a_file_goes_through(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "FILE_BYTES", 1 << 20)
     huge = b"BM" + (54 + 4096 * 3072 * 3).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")
     huge += b"".join(n.to_bytes(size, "little") for n, size in ((40, 4), (4096, 4), (3072, 4), (1, 2), (24, 2)))
     (tmp_path / "huge.bmp").write_bytes(huge + bytes(24 + 4096 * 3072 * 3))

@@ -14,7 +14,7 @@ KEY = "from imgprep import ocr, enhance; from imgprep.resume import fingerprint;
 
 @pytest.mark.parametrize("name", pins.pinned())
 def test_an_operator_that_changed_has_a_new_version(name):
-    operator, pin = pins.resolve(name), pins.pinned()[name]
+    operator, pin = pins.operator_named(name), pins.pinned()[name]
     told = "raise its `version` where pixels differ; then run `python .ci/pins.py`"
     assert pins.code_of(operator) == pin["code"], f"the code of {name} is not that of version {pin['version']}: {told}"
 

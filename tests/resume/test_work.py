@@ -231,7 +231,7 @@ def test_what_is_read_ahead_is_bounded(monkeypatch):
             yield i
 
     seen = []
-    for item in work._ahead(items(), lambda _: 4_000):
+    for item in work.ahead(items(), lambda _: 4_000):
         seen.append(item)
         assert len(made) <= item + 5
     assert seen == [*range(50)]
@@ -247,7 +247,7 @@ def test_a_reader_that_goes_away_ends_the_thread_and_closes_the_source():
             closed.append(True)
 
     before = threading.active_count()
-    ahead = work._ahead(items(), lambda _: 0)
+    ahead = work.ahead(items(), lambda _: 0)
     assert next(ahead) == 0
     ahead.close()
     assert closed == [True] and threading.active_count() == before
@@ -258,7 +258,7 @@ def test_an_error_of_the_source_reaches_the_reader():
         yield 1
         raise OSError("gone")
 
-    ahead = work._ahead(items(), lambda _: 0)
+    ahead = work.ahead(items(), lambda _: 0)
     assert next(ahead) == 1
     with pytest.raises(OSError, match="gone"):
         next(ahead)

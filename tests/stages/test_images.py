@@ -11,7 +11,7 @@ from made import folder, picture, table
 import imgprep
 from imgprep import dataset, engine
 from imgprep.picture import codec
-from imgprep.resume import parts
+from imgprep.resume import located
 from imgprep.stages import images
 
 
@@ -217,14 +217,14 @@ def test_a_refresh_that_was_killed_goes_on(site, tmp_path, monkeypatch):
     options = {"allow_hosts": ["127.0.0.1"], "attempts": 1}
     images.download(rows, str(tmp_path / "out"), **options)
     site.answers = {f"/{i}": (200, 20 + i) for i in range(0, 20, 2)}
-    add = parts.Located.add_part
+    add = located.Located.add_part
 
     def killed(self, folder, name, **more):
         add(self, folder, name, **more)
         monkeypatch.undo()
         raise SystemError("killed")
 
-    monkeypatch.setattr(parts.Located, "add_part", killed)
+    monkeypatch.setattr(located.Located, "add_part", killed)
     with pytest.raises(SystemError):
         images.download(rows, str(tmp_path / "out"), refresh=True, **options)
     out = images.download(rows, str(tmp_path / "out"), **options)  # what it had is taken

@@ -15,6 +15,7 @@ from PIL import Image
 
 import imgprep
 from imgprep import dataset
+from imgprep.dataset import parquet
 from imgprep.picture import augment, codec
 from imgprep.resume import gather
 from imgprep.rows import sources
@@ -86,7 +87,7 @@ def test_the_original_is_the_file_and_what_passes_has_the_same_pixels(folder, tm
 
 @pytest.mark.parametrize("limit", [1, 4000, 500 << 20])
 def test_edits_recompute_only_what_is_new_and_history_does_not_show(folder, tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(dataset, "FILE_BYTES", limit)
+    monkeypatch.setattr(parquet, "FILE_BYTES", limit)
     monkeypatch.setattr(gather, "CHUNK_BYTES", limit)
     (folder / "e-again.jpg").write_bytes((folder / "b-small.jpg").read_bytes())
     raw = images.download(sources.read({"train": str(folder)}), str(tmp_path / "raw"), batch_size=2)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imgprep import engine
-from imgprep.dataset import COLUMNS, Dataset
+from imgprep.dataset import COLUMNS, Dataset, lock
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io.hub import Repo
 from imgprep.resume import stage
@@ -56,7 +56,7 @@ def publish(
     began = time.monotonic()
     home = Folder(Dataset(folder).folder)
     is_planned = engine.current().dry_run
-    with stage.lock(home):
+    with lock.hold(home):
         home.sweep()
         ds = Dataset(home)  # now: a run may have been at work
         _check(ds, repo_id, licence, tag)

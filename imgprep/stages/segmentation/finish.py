@@ -15,8 +15,9 @@ from imgprep.dataset.files import Folder
 from imgprep.io import rasters
 from imgprep.io.rasters import mosaic
 from imgprep.picture import codec
-from imgprep.resume import work
+from imgprep.resume import make
 from imgprep.resume.parts import PartWriter
+from imgprep.resume.work import Loaded
 from imgprep.stages.segmentation import measures, overlay, pieces, polygons
 from imgprep.stages.segmentation.canvas import Canvas, get_json, put_json
 from imgprep.stages.segmentation.copies import raise_if_full
@@ -238,7 +239,7 @@ class Results:
     folder: Folder
 
     def __call__(self, task: engine.Task) -> engine.Summary:
-        rows = (self._result(key, scene) for key, scene, _ in task.payload)
+        rows = (self._result(wanted.key, wanted.where) for wanted in task.payload)
         return self.parts.write(task, rows)
 
     def _result(self, key: bytes, scene: Scene) -> dict[str, Any]:
@@ -247,8 +248,8 @@ class Results:
         if not scene.reason:
             row = json.loads(self.folder.get(f"{home}/row.json") or b"{}")
         if row.get("reason"):
-            return work.failed(work.Loaded(key, None, {}), row["reason"], row["error"])
+            return make.failed(Loaded(key, None, {}), row["reason"], row["error"])
         data = self.folder.get(f"{home}/overlay.jpg") or b""
         header = codec.probe(data)
         size = header.width, header.height, header.format
-        return work.picture_row(key, data, size, **row)
+        return make.picture_row(key, data, size, **row)

@@ -16,8 +16,9 @@ from imgprep.dataset.files import Folder
 from imgprep.failures import RunStopped
 from imgprep.io import rasters
 from imgprep.resume import fingerprint, stage
-from imgprep.resume.gather import Shape
+from imgprep.resume.inputs import Inputs
 from imgprep.resume.parts import PartWriter, part_schema
+from imgprep.resume.shape import Shape
 from imgprep.stages.segmentation import block, chain, headers, inputs, overlay, recipe
 from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS, Results
 from imgprep.stages.segmentation.headers import Scene
@@ -127,10 +128,7 @@ def segment(
         name="segment",
         options=options | {"operator": chain.operator_name(steps.operator)},
         operation=operation,
-        rows=tables,
-        identities={split: [s.identity for s in some] for split, some in scenes.items()},
-        inputs={split: stage.Listed(some) for split, some in scenes.items()},
-        nbytes=dict.fromkeys(tables),
+        inputs={split: _inputs(tables[split], some) for split, some in scenes.items()},
         work=Results(PartWriter(folder, part_schema(COLUMNS)), folder),
         shape=Shape(COLUMNS),
         threads=True,
@@ -148,6 +146,10 @@ def segment(
         _tidy(folder, found)
         _tell_failed(found, max_failed)
     return found
+
+
+def _inputs(table: pa.Table, scenes: list[Scene]) -> Inputs:
+    return Inputs(table, [scene.identity for scene in scenes], where=scenes)
 
 
 def preview(

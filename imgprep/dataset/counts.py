@@ -1,0 +1,41 @@
+"""Outcomes of rows as numbers, and as a sentence."""
+
+from collections import Counter
+from typing import Any
+
+STATUSES = ("ok", "placeholder", "failed")
+
+
+def count(files: list[dict[str, Any]], split: str | None = None) -> dict[str, Any]:
+    """`Dataset.counts` of the files of a manifest."""
+    total: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for batch in files:
+        if batch["config"] == "index" and split in (None, batch["split"]):
+            total.update({k: batch["counts"].get(k, 0) for k in STATUSES})
+            reasons.update(batch["counts"].get("reasons", {}))
+    return {
+        "rows": total.total(),
+        **{k: total[k] for k in STATUSES},
+        "reasons": dict(_commonest(reasons)),
+    }
+
+
+def summary(counts: dict[str, Any]) -> str:
+    """One sentence: '1,180 of 1,200 pictures ready; 20 placeholders: http_404 9, timeout 5'."""
+    text = f"{counts['ok']:,} of {counts['rows']:,} pictures ready"
+    bad = []
+    if n := counts["placeholder"]:
+        bad.append(f"{n:,} placeholder" if n == 1 else f"{n:,} placeholders")
+    if n := counts["failed"]:
+        bad.append(f"{n:,} failed")
+    return f"{text}; {' and '.join(bad)}: {words(counts['reasons'])}" if bad else text
+
+
+def words(reasons: dict[str, int]) -> str:
+    """'http_404 9, timeout 5': the commonest first."""
+    return ", ".join(f"{reason} {n:,}" for reason, n in _commonest(reasons))
+
+
+def _commonest(reasons: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

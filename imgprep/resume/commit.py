@@ -1,0 +1,178 @@
+"""What is finished becomes a dataset: files gathered, listed in card and manifest, and the others removed."""
+
+import hashlib
+import json
+import re
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from imgprep import engine, hashing
+from imgprep.dataset import MANIFEST, Dataset, card
+from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.project import made_with
+from imgprep.resume.gather import gather
+from imgprep.resume.located import Known
+from imgprep.resume.parts import PARTS
+from imgprep.resume.plan import Batch, Plan, RunOptions
+
+if TYPE_CHECKING:
+    from imgprep.resume.stage import Stage
+
+# The names of data files; nothing else is removed.
+OURS = re.compile(r".+-[0-9]{5}(\.[0-9]+)?-[0-9a-f]{12}\.parquet")
+Entry = dict[str, Any]  # a line of the manifest
+
+
+@dataclass
+class Commit:
+    """The batches of a plan that are gathered, and how they come to be listed."""
+
+    stage: "Stage"
+    folder: Folder
+    plan: Plan
+    known: Known
+    options: RunOptions
+    gathered: dict[Batch, list[Entry]] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.gathered) == len(self.plan.batches)
+
+    @property
+    def names(self) -> set[str]:
+        """Of the files of what is gathered."""
+        return {f["file"] for files in self.gathered.values() for f in files}
+
+    def gather(self, batch: Batch) -> None:
+        """Write the files of a batch, or find that they are there."""
+        keys = self.plan.keys[batch.split].slice(batch.start, batch.rows)
+        rows = self.plan.rows[batch.split].slice(batch.start, batch.rows)
+        digest = self._digest(rows, keys)
+        there = self._there(batch, keys, digest)
+        if there:
+            self.gathered[batch] = there
+            return
+        files = gather(
+            self.folder,
+            self.stage.shape,
+            self.plan.schemas,
+            name=batch.name,
+            carried=rows,
+            keys=keys,
+            places=self.known.places(keys),
+        )
+        entries = [{"split": batch.split, "batch": batch.number, **f} for f in files]
+        entries[-1]["digest"] = digest
+        self.gathered[batch] = entries
+
+    def _there(self, batch: Batch, keys: pa.Array, digest: str) -> list[Entry]:
+        """The committed files of a batch that would not become others; [] where they would."""
+        before = self.known.before
+        if before is None or (self.known.parts.find(keys) >= 0).any():
+            return []
+        mine = (batch.split, batch.number)
+        files = [f for f in before.files if (f["split"], f["batch"]) == mine]
+        books = [f for f in files if f["config"] == "index"]
+        is_same = bool(books) and books[0]["digest"] == digest
+        is_whole = all(self.folder.size(f["file"]) == f["bytes"] for f in files)
+        return files if is_same and is_whole else []
+
+    def _digest(self, rows: pa.Table, keys: pa.Array) -> str:
+        """All that a batch's files depend on beside the results: the rows, their keys, how they are finished."""
+        table = rows.replace_schema_metadata(None).append_column("__key__", keys)
+        # A slice's last byte has bits of the rows behind it.
+        table = table.take(np.arange(len(keys))).combine_chunks()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as out:
+            out.write_table(table)
+        h = hashlib.blake2b(sink.getvalue(), digest_size=16)
+        schema = self.plan.schemas["failures"]
+        placeholder = self.stage.shape.placeholder
+        finish = placeholder, schema.to_string(), schema.metadata, self.options.batch_size
+        h.update(repr(finish).encode())
+        return h.hexdigest()
+
+    def publish(self, *, complete: bool) -> bool:
+        """Card and manifest, each in one step. False when they say this already."""
+        files = [f for batch in self.plan.batches for f in self.gathered.get(batch, [])]
+        info = self._info(complete)
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in [info, *files]]
+        manifest = "".join(lines).encode()
+        is_said = self.known.before is not None and self.folder.get(MANIFEST) == manifest
+        if is_said and self.folder.size("README.md"):
+            return False
+        # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
+        before = (self.folder.get("README.md") or b"").decode("utf-8", "replace")
+        text = card.write(info, files, self.plan.schemas, before=before)
+        self.folder.put("README.md", text.encode())
+        self.folder.put(MANIFEST, manifest)
+        return True
+
+    def _info(self, complete: bool) -> dict[str, Any]:
+        stage = self.stage
+        return {
+            "imgprep": 1,
+            "stage": stage.name,
+            "options": stage.options,
+            "earlier": stage.earlier,
+            "operation": self.plan.operation,
+            "why": {word: hashing.digest(value) for word, value in stage.operation.items()},
+            "splits": list(stage.inputs),
+            "configs": list(self.plan.schemas),
+            "batch_size": self.options.batch_size,
+            "complete": complete,
+        }
+
+    def remove_unlisted(self) -> None:
+        """Files of ours that neither this version lists nor the one before it, which may still be read; and parts."""
+        keep = self.known.listed | self.names
+        for place in ("data", "failures", f"{PRIVATE}/index"):
+            for name in self.folder.list(place):
+                if f"{place}/{name}" not in keep and OURS.fullmatch(name):
+                    self.folder.delete(f"{place}/{name}")
+        for name in self.folder.list(PARTS):
+            self.folder.delete(f"{PARTS}/{name}")
+        self.folder.sweep()
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a run began: by the calendar, and by a clock that nobody sets."""
+
+    started: datetime
+    began: float
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.began, 2)
+
+
+def write_log(commit: Commit, clock: Clock, totals: engine.Summary) -> None:
+    """What this run took, into .imgprep/runs."""
+    rows = Dataset(commit.folder).counts()["rows"]
+    missing = commit.plan.missing
+    record = {
+        "started": clock.started.isoformat(timespec="seconds"),
+        "seconds": clock.seconds,
+        "stage": commit.stage.name,
+        "engine": engine.name() if missing else "none",
+        "workers": engine.workers(),
+        "host": socket.gethostname(),
+        "rows": rows,
+        "computed": missing,
+        "reused": rows - missing,
+        "why": commit.plan.why,
+        "made_with": made_with(),
+        "bytes": totals.bytes,
+        "attempts": totals.attempts,
+        "unchanged": totals.unchanged,
+        "reasons": totals.reasons,
+    }
+    text = json.dumps(record, indent=1)
+    commit.folder.put(f"{PRIVATE}/runs/{commit.options.run_id}.json", text.encode())

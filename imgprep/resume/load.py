@@ -1,0 +1,104 @@
+"""The pictures of a unit: from URLs, paths, objects and rows of datasets, or out of a dataset folder's files."""
+
+import contextlib
+import os
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from imgprep import engine
+from imgprep.dataset import Reader
+from imgprep.dataset.files import Folder
+from imgprep.io import uris
+from imgprep.io.web import fetch
+from imgprep.resume import work
+from imgprep.resume.inputs import Wanted
+from imgprep.resume.work import Loaded
+
+READ_AT_ONCE = 8  # bodies of files and objects that are held
+READERS = 4
+NOT_WEB = ("path", "store", "hf")
+GONE = ("", "http_404", "http_410", "opted_out", "robots")  # answers that hold, also in a refresh
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Loads what sources name: URLs by the HTTP client, in a thread of its own; all else by `uris.read_bytes`."""
+
+    options: tuple[tuple[str, Any], ...]
+    max_bytes: float
+    share: float  # this worker's part of what one host is asked at once
+    # A client is kept for one run: a host that was given up is asked again by the next.
+    _unique: str = field(default_factory=lambda: os.urandom(8).hex())
+
+    @staticmethod
+    def of(options: dict[str, Any]) -> "Urls":
+        checked = fetch.Fetcher(**options)  # a wrong option is told now, not by a worker
+        checked.close()
+        share = 1 / max(1, engine.workers())
+        return Urls(tuple(sorted(options.items())), checked.options.max_bytes, share)
+
+    def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+        web: list[Wanted] = []
+        others: list[Wanted] = []
+        for wanted in payload:
+            is_other = uris.scheme(wanted.where or "") in NOT_WEB
+            part = others if is_other else web
+            part.append(wanted)
+        if web:
+            yield from self._fetched(web, totals)
+        yield from self._read(others, totals)
+
+    def _fetched(self, wanted: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+        client = work.once(("fetcher", self._unique), self._client)
+        answers = client.fetch([w.where for w in wanted], [w.etag for w in wanted])
+        ahead = work.ahead(answers, lambda found: len(found[1].body or b""))
+        with contextlib.closing(ahead) as waiting:
+            for i, answer in waiting:
+                totals["attempts"] += answer.attempts
+                # A good picture is not given up because its server has a bad day.
+                is_passing = wanted[i].etag and answer.reason not in GONE
+                if answer.not_modified or is_passing:
+                    totals["unchanged"] += 1
+                    continue
+                yield Loaded(
+                    wanted[i].key,
+                    answer.body,
+                    wanted[i].columns,
+                    reason=answer.reason,
+                    error=answer.error,
+                    etag=answer.etag or "",
+                    opt_out=answer.opt_out,
+                )
+
+    def _client(self) -> fetch.Fetcher:
+        return fetch.Fetcher(**dict(self.options), share=self.share)
+
+    def _read(self, wanted: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+        with ThreadPoolExecutor(READERS) as pool:
+            for at in range(0, len(wanted), READ_AT_ONCE):
+                chunk = wanted[at : at + READ_AT_ONCE]
+                totals["attempts"] += len(chunk)
+                yield from pool.map(self._read_one, chunk)
+
+    def _read_one(self, wanted: Wanted) -> Loaded:
+        one = Loaded(wanted.key, None, wanted.columns, etag=wanted.etag)
+        try:
+            one.data = uris.read_bytes(wanted.where, max_bytes=int(self.max_bytes))
+        except uris.SourceError as e:
+            one.reason, one.error = e.reason, str(e)
+        return one
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Loads pictures out of a dataset folder's files."""
+
+    folder: Folder
+
+    def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+        reader = Reader(self.folder, keep=2)
+        for wanted in payload:
+            file, row = wanted.where
+            yield Loaded(wanted.key, reader.picture(file, row), wanted.columns)

@@ -1,0 +1,66 @@
+"""Which options and columns a function takes; and the checks of options that several stages have."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list[str]) -> list[str]:
+    """Which named columns a function asks for; ValueError when an option is not one of its parameters."""
+    try:
+        call = fn.__call__ if isinstance(fn, type) else fn
+        parameters = list(inspect.signature(call).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature: Python will say
+        return []
+    if isinstance(fn, type):
+        del parameters[0]  # self
+    where = getattr(fn, "__name__", type(fn).__name__)
+    first = _picture_parameter(where, parameters)
+    if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+        names = {p.name for p in parameters}
+        check_known(where, options, sorted(names - {first}))
+    asked = []
+    for p in parameters[1:]:
+        if p.name in options or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            continue
+        if p.name in columns:
+            asked.append(p.name)
+        elif p.default is p.empty:
+            told = "it is neither an option given nor a column of this dataset"
+            raise ValueError(f"{where} needs {p.name!r}: {told}")
+    return asked
+
+
+def _picture_parameter(where: str, parameters: list[inspect.Parameter]) -> str:
+    """The name of the parameter that is the picture; "" where it has none. ValueError where there is no place."""
+    for p in parameters:
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            return p.name
+    if not any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        raise ValueError(f"{where} takes no picture: its first parameter is the image")
+    return ""
+
+
+def check_known(where: str, options: dict[str, Any], known: list[str]) -> None:
+    """ValueError when one of the options is none of these."""
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            has = f"it has: {', '.join(known)}"
+            raise ValueError(f"{where} has no option {option!r}; {has}{hint}")
+
+
+def check_flags(**flags: Any) -> None:
+    """ValueError when one of these is not a bool."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is true or false, not {value!r}")
+
+
+def check_max_pixels(value: Any) -> None:
+    """ValueError when this is no number of pixels, and not None."""
+    if value is not None and (type(value) is not int or value < 1):
+        told = "a number of pixels, or None for no limit"
+        raise ValueError(f"max_pixels is {told}, not {value!r}")

@@ -1,0 +1,148 @@
+"""Does what a plan says: the missing units, each batch committed as soon as it is whole."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgprep import engine
+from imgprep.dataset import KEY, Dataset
+from imgprep.engine.progress import Progress
+from imgprep.failures import Interrupted, RunStopped
+from imgprep.resume.commit import Clock, Commit, write_log
+from imgprep.resume.parts import PARTS, Crashed, split_task
+from imgprep.resume.passes import run_passes
+from imgprep.resume.plan import Batch, Plan
+
+if TYPE_CHECKING:
+    from imgprep.resume.stage import Stage
+
+# One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
+NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
+ALIKE = 0.95  # of the rows fail with one reason: something is wrong with all of them
+FIRST_ROWS = 50  # are done before a run is stopped for that
+
+
+class Run:
+    """One run of a stage: the state of its execution."""
+
+    def __init__(self, stage: "Stage", commit: Commit, max_failed: float):
+        self.stage, self.commit, self.max_failed = stage, commit, max_failed
+        self.plan, self.known, self.folder = commit.plan, commit.known, commit.folder
+        self.totals = engine.Summary()
+        self._parts_of: dict[str, list[str]] = {}  # of each unit that is done and not yet listed
+        self._waiting = batches_waiting(self.plan)
+        self._left: Counter[Batch] = Counter()  # units that a batch waits for
+        for batches in self._waiting.values():
+            self._left.update(batches)
+
+    def execute(self, clock: Clock) -> Dataset:
+        """Compute, gather, publish, remove what is no longer needed, write the run's log."""
+        try:
+            self._compute()
+            for batch in self.plan.batches:
+                if batch not in self.commit.gathered:
+                    self.commit.gather(batch)
+            changed = self.commit.publish(complete=True)
+            self.commit.remove_unlisted()
+            if changed or self.plan.missing:
+                write_log(self.commit, clock, self.totals)
+        except KeyboardInterrupt:
+            done = f"{self.totals.rows:,} of {self.plan.missing:,} rows are done and kept"
+            raise Interrupted(f"{done}: run it again to go on") from None
+        return Dataset(self.folder)
+
+    def _compute(self) -> None:
+        """Do the missing units; commit each batch as soon as its last row is there."""
+        if not self.plan.units:
+            return
+        self.stage.ready()
+        given = [wanted.where for task in self.plan.units for wanted in task.payload]
+        run_id = self.commit.options.run_id
+        run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
+        engine.start()
+        progress = Progress(self.stage.name, self.plan.missing)
+        try:
+            self._commit([b for b in self.plan.batches if not self._left[b]])
+            for task, summary in engine.run(self.plan.units, self._job()):
+                self._take(task, summary, progress)
+                self._stop_early()
+                self._left.subtract(self._waiting[task.key])
+                self._commit([b for b in self._waiting[task.key] if not self._left[b]])
+        finally:
+            progress.close()
+
+    def _job(self) -> engine.Job:
+        return engine.Job(
+            fn=self.stage.work,
+            split=split_task,
+            failed=Crashed(self.stage.work.parts),
+            folder=self.folder,
+            run_id=self.commit.options.run_id,
+            once=self.stage.once,
+            num_gpus=self.stage.num_gpus,
+            threads=self.stage.threads,
+        )
+
+    def _take(self, task: engine.Task, summary: engine.Summary, progress: Progress) -> None:
+        """Note where a unit's results are, and what it says of them."""
+        self._parts_of[task.key] = summary.parts
+        for name in summary.parts:
+            self.known.parts.add_part(self.folder, f"{PARTS}/{name}")
+        self.totals += summary
+        progress.update(summary.rows, summary.reasons, summary.task_s)
+
+    def _stop_early(self) -> None:
+        """No network, a proxy, a wrong key: nearly all of what was done so far fails with one reason."""
+        done, reasons = self.totals.rows, self.totals.reasons
+        if not reasons or done < min(FIRST_ROWS, self.plan.missing) or self.max_failed >= 1:
+            return
+        alike = [{r} for r in reasons if r not in NO_ANSWER] + [NO_ANSWER & reasons.keys()]
+        failed, words = max((sum(reasons[r] for r in words), sorted(words)) for words in alike)
+        reused = self.plan.total - self.plan.missing
+        if failed < ALIKE * (done + reused):
+            return
+        # Their parts would be taken for results when the cause is mended and the run goes on.
+        for name in self.known.parts.files:
+            self.folder.delete(name)
+        # host_unavailable only follows from others.
+        reason = max(words, key=lambda r: (r != "host_unavailable", reasons[r]))
+        example = self.totals.examples[reason][0]
+        what = f"{failed:,} failed alike ({', '.join(words)}: {example})"
+        raise RunStopped(f"stopped after {done:,} of {self.plan.missing:,} rows: {what}")
+
+    def _commit(self, ready: list[Batch]) -> None:
+        """Gather the batches that are complete; list them if that takes nothing from a reader."""
+        for batch in ready:
+            self.commit.gather(batch)
+        if not ready or self.commit.is_whole:
+            return
+        gathered = self.commit.gathered.keys()
+        units = [u for u in self._parts_of if gathered >= set(self._waiting[u])]
+        for unit in units:
+            for name in self._parts_of[unit]:
+                # Looking up the others takes no longer at the end than at the start.
+                self.known.parts.forget(f"{PARTS}/{name}")
+        if not self.known.listed <= self.commit.names:
+            return
+        self.commit.publish(complete=False)
+        for unit in units:  # its rows stand in listed files now
+            for name in self._parts_of.pop(unit):
+                self.folder.delete(f"{PARTS}/{name}")
+
+
+def batches_waiting(plan: Plan) -> dict[str, list[Batch]]:
+    """Which batches wait for a unit: the one of its rows, and those where equal keys stand again."""
+    waiting: dict[str, list[Batch]] = {task.key: [] for task in plan.units}
+    wanted = pa.array([w.key for task in plan.units for w in task.payload], KEY)
+    unit_of = np.repeat(np.arange(len(plan.units)), [len(task.payload) for task in plan.units])
+    hits = {}
+    for split, keys in plan.keys.items():
+        hits[split] = pc.index_in(keys, wanted, skip_nulls=True).fill_null(-1).to_numpy()
+    for batch in plan.batches:
+        mine = hits[batch.split][batch.start : batch.stop]
+        for unit in np.unique(unit_of[mine[mine >= 0]]):
+            waiting[plan.units[unit].key].append(batch)
+    return waiting

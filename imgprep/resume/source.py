@@ -1,0 +1,112 @@
+"""What a stage may be made of: a dataset folder, the tables of `sources.read`, or a path that it reads."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from imgprep import dataset
+from imgprep.dataset import Dataset
+from imgprep.dataset.files import Folder
+from imgprep.io import uris
+from imgprep.resume.inputs import Identities, Inputs
+from imgprep.resume.load import Stored, Urls
+from imgprep.resume.shape import TAKEN
+from imgprep.resume.work import Loader
+from imgprep.rows import sources
+
+TEXT = ("string", "large_string", "string_view", "null")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of a stage's source, what loads their pictures, and the stages that made them."""
+
+    load: Loader
+    inputs: dict[str, Inputs]
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all splits."""
+        names = [n for one in self.inputs.values() for n in one.rows.column_names]
+        return list(dict.fromkeys(names))
+
+    def with_columns(self, names: Sequence[str]) -> "Source":
+        """See `Inputs.with_columns`."""
+        inputs = {split: one.with_columns(names) for split, one in self.inputs.items()}
+        return replace(self, inputs=inputs)
+
+
+def open_source(source: Any, out: str, *, new: Sequence[str]) -> Source:
+    """What a stage is given as its source.
+
+    new: the columns that the stage adds. Raises ValueError where the source has one already, or is `out` itself.
+    """
+    if isinstance(source, str | os.PathLike):
+        source = os.fspath(source)
+        source = Dataset(source) if dataset.exists(source) else sources.read({"train": source})
+    if isinstance(source, Dataset):
+        if Folder(out).path == source.folder:
+            raise ValueError(f"{out!r} is the source itself: name another folder")
+        found = _of_dataset(source)
+    else:
+        found = Source(Urls.of({}), of_tables(source))
+    for column in found.columns:
+        if column in new:
+            raise ValueError(f"there is a column {column!r} already: return yours under another name")
+    return found
+
+
+def _of_dataset(ds: Dataset) -> Source:
+    inputs = of_rows({split: ds.table(split) for split in ds.splits})
+    made = {k: ds.info[k] for k in ("stage", "options")}
+    earlier = [*ds.info.get("earlier", []), made]
+    return Source(Stored(Folder(ds.folder)), inputs, earlier)
+
+
+def of_tables(tables: dict[str, pa.Table]) -> dict[str, Inputs]:
+    """The inputs of a stage over what `sources.read` gave. ValueError where it is something else."""
+    check_tables(tables)
+    return {split: _of_table(table) for split, table in tables.items()}
+
+
+def _of_table(table: pa.Table) -> Inputs:
+    def identities() -> Iterator[str]:
+        for chunk in table["source"].chunks:
+            for source in chunk.to_pylist():
+                yield uris.identity(source or "")
+
+    return Inputs(table, Identities(identities), where=table["source"])
+
+
+def of_rows(tables: dict[str, pa.Table]) -> dict[str, Inputs]:
+    """The inputs of a stage over rows that `Dataset.table` gave: a result depends on the picture's sha256."""
+    return {split: _of_rows(table) for split, table in tables.items()}
+
+
+def _of_rows(table: pa.Table) -> Inputs:
+    return Inputs(
+        rows=table.drop_columns([c for c in TAKEN if c in table.column_names]),
+        identity=table["sha256"].to_pylist(),  # null where there is no picture
+        where=table.select(["file", "row"]),
+        nbytes=table["nbytes"].fill_null(0).to_numpy(),
+    )
+
+
+def check_tables(tables: Any) -> None:
+    """ValueError for anything but {split: table} with the columns image_id and source, of text."""
+    is_dict = isinstance(tables, dict) and bool(tables)
+    if not is_dict or not all(isinstance(t, pa.Table) for t in tables.values()):
+        given = repr(str(tables)[:100])
+        raise ValueError(f"give what sources.read gives, {{split: table}}, not {given}")
+    for split, table in tables.items():
+        for name in ("image_id", "source"):
+            kind = "missing"
+            if name in table.column_names:
+                kind = str(table.schema.field(name).type)
+            if kind not in TEXT:
+                told = "sources.read makes it, as text"
+                raise ValueError(f"the column {name!r} of {split!r} is {kind}; {told}")
