@@ -1,6 +1,10 @@
-"""What a file says beside its pixels, and the same file without that: no pixel is decoded or changed."""
+"""What a file says beside its pixels, and the same file without that.
+
+No pixel is decoded or changed. Where a picture was taken: `location`.
+"""
 
 import re
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -8,70 +12,155 @@ from imgprep.picture import colour
 from imgprep.picture.header import MAX_PIXELS, decode_errors_only, open_header, orientation
 
 MARKER = re.compile(rb"\xff+[^\x00\xff]")
-IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker behind the entropy-coded data of a JPEG
-# What a decoder needs for the colours; behind APP0 to APP15 and COM.
-JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"iCCP", b"cICP", b"sBIT", b"pHYs")
+# The next marker behind the entropy-coded data of a JPEG.
+IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+COMMENT, START_OF_SCAN, END_OF_IMAGE = 0xFE, 0xDA, 0xD9
+APPS = range(0xE0, 0xF0)
+# Of the segments APP0 to APP15, what a decoder needs for the colours.
+JPEG_KEPT = {
+    0xE0: b"JFIF\0",
+    0xE2: b"ICC_PROFILE\0",
+    0xEE: b"Adobe",
+}
+PNG_KEPT = (
+    b"IHDR",
+    b"PLTE",
+    b"IDAT",
+    b"IEND",
+    b"sRGB",
+    b"gAMA",
+    b"cHRM",
+    b"iCCP",
+    b"cICP",
+    b"sBIT",
+    b"pHYs",
+)
+# Pillow's numbers of what EXIF says, and the longest body of a JPEG's segment.
+ORIENTATION = 274
+LONGEST = 65533
 
 
-def clean(data: bytes, *, keep_metadata: bool = False, max_pixels: int | None = MAX_PIXELS) -> bytes | None:
-    """The file itself if every program shows it as it is meant, without EXIF, GPS, XMP, comments, trailing data.
+def clean(
+    data: bytes,
+    *,
+    keep_metadata: bool = False,
+    max_pixels: int | None = MAX_PIXELS,
+) -> bytes | None:
+    """The file itself if every program shows it as it is meant, without EXIF, GPS, XMP, comments.
 
-    None where that takes another encoding: turned by EXIF, a profile that is not sRGB, CMYK, 16 bits, alpha, frames,
-    and formats other than JPEG, PNG and WebP (of these, also an extended one). Raises DecodeError as `codec.probe`.
+    Trailing data go too. None where that takes another encoding: turned by EXIF, a profile that is
+    not sRGB, CMYK, 16 bits, alpha, frames, and formats other than JPEG, PNG and WebP (of these,
+    also an extended one). Raises DecodeError as `codec.probe`.
     """
     with decode_errors_only(data):
         im = open_header(data, max_pixels)
-        is_plain = im.mode in ("1", "L", "P", "RGB") and not im.has_transparency_data and orientation(im) == 1
-        is_plain &= colour.profile(im.info.get("icc_profile"), "RGB" if im.mode == "P" else im.mode) is None
-        is_jpeg = im.format in ("JPEG", "MPO")  # the second picture of an MPO is trailing data
-        if not is_plain or not (is_jpeg or im.format in ("PNG", "WEBP")):
-            return None
-        if not is_jpeg and (getattr(im, "n_frames", 1) > 1 or data[24:25] == b"\x10" and im.format == "PNG"):
+        if not _is_plain(im, data):
             return None
     if keep_metadata:
         return data
     if im.format == "WEBP":
-        return data[: 8 + int.from_bytes(data[4:8], "little")] if data[12:16] != b"VP8X" else None
-    return _jpeg(data) if is_jpeg else _png(data)
+        return _clean_webp(data)
+    if im.format == "PNG":
+        return _clean_png(data)
+    return _clean_jpeg(data)
+
+
+def _is_plain(im: Image.Image, data: bytes) -> bool:
+    """Whether every program shows the stored pixels as they are meant."""
+    if im.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+        return False
+    if im.mode not in ("1", "L", "P", "RGB") or im.has_transparency_data:
+        return False
+    if orientation(im) != 1:
+        return False
+    mode = "RGB" if im.mode == "P" else im.mode
+    if colour.profile(im.info.get("icc_profile"), mode) is not None:
+        return False
+    if im.format in ("JPEG", "MPO"):
+        # The second picture of an MPO is trailing data.
+        return True
+    if getattr(im, "n_frames", 1) > 1:
+        return False
+    is_16_bits = im.format == "PNG" and data[24:25] == b"\x10"
+    return not is_16_bits
 
 
 def exif_segment(data: bytes) -> bytes:
-    """The EXIF of a picture as a JPEG has it, behind its first two bytes; it says upright. b"" where there is none."""
+    """The EXIF of a picture as a JPEG has it behind its first two bytes; b"" where there is none.
+
+    It says upright.
+    """
     try:
         exif = Image.Image.getexif(open_header(data, None))
-        exif.pop(274, None)  # the orientation: the pixels are turned already
+        # The pixels are turned already.
+        exif.pop(ORIENTATION, None)
         body = exif.tobytes() if len(exif) else b""
     except Exception:
-        return b""  # damaged EXIF is no reason to lose a picture
-    return b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body if 0 < len(body) <= 65533 else b""
+        # Damaged EXIF is no reason to lose a picture.
+        return b""
+    if not 0 < len(body) <= LONGEST:
+        return b""
+    length = (len(body) + 2).to_bytes(2)
+    return b"\xff\xe1" + length + body
 
 
-def _jpeg(data: bytes) -> bytes | None:
-    """Without the segments APP1 to APP15 and COM, but for JPEG_KEPT, and without what follows the end."""
-    pieces, at = [data[:2]], 2
+def _clean_jpeg(data: bytes) -> bytes | None:
+    """Without the segments APP1 to APP15 and COM, but for JPEG_KEPT, and without what follows.
+
+    None where it ends early, or has stray bytes that decoders skip.
+    """
+    pieces = [data[:2]]
+    at = 2
     while marker := MARKER.match(data, at):
-        kind = data[marker.end() - 1]
-        if kind == 0xD9:
+        start = marker.end()
+        kind = data[start - 1]
+        if kind == END_OF_IMAGE:
             return b"".join([*pieces, b"\xff\xd9"])
-        end = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-        if kind == 0xDA:
+        end = start + int.from_bytes(data[start : start + 2])
+        if kind == START_OF_SCAN:
+            # What its length does not tell: the pixels.
             behind = IN_SCAN.search(data, end)
             end = behind.start() if behind else len(data)
-        body = data[marker.end() + 2 : marker.end() + 18]
-        is_kept = body.startswith(JPEG_KEPT[kind]) if kind in JPEG_KEPT else not 0xE0 <= kind <= 0xEF
-        if is_kept and kind != 0xFE:
-            pieces.append(data[marker.end() - 2 : end])
+        if _is_kept(kind, data[start + 2 : start + 18]):
+            pieces.append(data[start - 2 : end])
         at = end
-    return None  # it ends early, or has stray bytes that decoders skip
+    return None
 
 
-def _png(data: bytes) -> bytes:
+def _is_kept(kind: int, body: bytes) -> bool:
+    """Whether a JPEG shows the same only with this segment."""
+    if kind in JPEG_KEPT:
+        return body.startswith(JPEG_KEPT[kind])
+    return kind not in APPS and kind != COMMENT
+
+
+def _clean_png(data: bytes) -> bytes:
     """Only the chunks that PNG_KEPT names."""
-    pieces, at = [data[:8]], 8
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] in PNG_KEPT:
-            pieces.append(data[at:end])
-        at = end if data[at + 4 : at + 8] != b"IEND" else len(data)
+    pieces = [data[:8]]
+    for kind, start, end in png_chunks(data):
+        if kind in PNG_KEPT:
+            pieces.append(data[start:end])
     return b"".join(pieces)
+
+
+def _clean_webp(data: bytes) -> bytes | None:
+    """Without what follows it; None for an extended one, which has its metadata in chunks."""
+    if data[12:16] == b"VP8X":
+        return None
+    size = int.from_bytes(data[4:8], "little")
+    return data[: 8 + size]
+
+
+def png_chunks(data: bytes | bytearray) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of each chunk of a PNG, up to IEND; the last may end behind the data."""
+    at = 8
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4])
+        kind = bytes(data[at + 4 : at + 8])
+        # Its length, kind and checksum have four bytes each.
+        end = at + 12 + length
+        yield kind, at, end
+        if kind == b"IEND":
+            return
+        at = end
