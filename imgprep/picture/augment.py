@@ -75,7 +75,7 @@ def _loaded(path: str) -> dict[str, Any]:
 
 def _transform(name: str, parameters: dict[str, Any]) -> Any:
     library = _albumentations()
-    kind = getattr(library, name, None)
+    kind: Any = getattr(library, name, None)
     if not _is_transform(kind):
         known = [name for name, kind in vars(library).items() if _is_transform(kind)]
         near = get_close_matches(name, known)

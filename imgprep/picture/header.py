@@ -1,52 +1,74 @@
-"""What some bytes are: the format by content, the size by header, and the reason when they are no picture of ours."""
+"""What some bytes are: the format by content, the size by header, and the reason when they are none."""
 
 import io
 import logging
 import re
+import struct
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
-from imgprep.failures import Failure
+from imgprep.picture import gif, heif, jp2, jpeg, png, tiff
+from imgprep.picture.damage import DecodeError
 
-Image.init()  # registers the plugins that FORMATS names
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the engine spreads pictures over the cores; a decoder must not do so again
-# Pillow's complaints are harmless or become a DecodeError. Silent for good: a filter for a while upsets other threads.
+# Registers the plugins that FORMATS names.
+Image.init()
+# The engine spreads pictures over the cores; a decoder must not do so again.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+# Pillow's complaints are harmless or become a DecodeError. Silent for good: a filter for a while
+# upsets other threads.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"PIL\.(\w+Plugin|Image)$")
 
 MAX_PIXELS = 178_956_970  # where Pillow too refuses: 512 MiB of RGB
-MAX_SCANS = 100  # of max_pixels each; a progressive JPEG has about 10, and each goes over all pixels
+# Of max_pixels each; a progressive JPEG has about 10, and each goes over all pixels.
+MAX_SCANS = 100
 
-# Our own list, not all that Pillow has: its EPS starts Ghostscript, its ICO and ICNS decode while they open.
+# Our own list, not all that Pillow has: its EPS starts Ghostscript, its ICO and ICNS decode while
+# they open.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PSD", "QOI")
-try:  # the extra `heic`; it decodes only, what encodes HEVC is under the GPL
+# Two bytes of magic or none: that one of these fails proves nothing.
+VAGUE_FORMATS = ("PPM", "SGI", "PCX", "TGA")
+try:
+    # The extra `heic`. It decodes only: what encodes HEVC is under the GPL.
     import pi_heif
 
     pi_heif.register_heif_opener(thumbnails=False, decode_threads=1)
 except ImportError:
     pass
-VAGUE_FORMATS = ("PPM", "SGI", "PCX", "TGA")  # two bytes of magic or none: that one of these fails proves nothing
-UNSUPPORTED = re.compile(  # JPEG XL, OpenEXR, JPEG XR, Radiance, BPG, FLIF, FITS, DICOM, XCF, DDS, EPS, DjVu, WMF, EMF,
-    rb"\xff\n|\0\0\0\x0cJXL |v/1\x01|II\xbc|#\?R|BPG\xfb|FLIF|SIMPLE  =|.{128}DICM|gimp xcf|DDS |%!PS|\xc5\xd0\xd3\xc6"
-    rb"|AT&TFORM|\xd7\xcd\xc6\x9a|.{40} EMF"  # ICNS, ICO, CUR, HEIF; raw of Canon, Fujifilm, Olympus, Panasonic
-    rb"|icns|\0\0[\x01\x02]\0[^\0]|....ftypcrx|II\*\0....CR|FUJIFILM|II(?:RO|U\0)",
+
+# Pictures that are not decoded here, by their first bytes.
+UNSUPPORTED = re.compile(
+    rb"\xff\n|\0\0\0\x0cJXL "  # JPEG XL
+    rb"|v/1\x01"  # OpenEXR
+    rb"|II\xbc"  # JPEG XR
+    rb"|#\?R"  # Radiance
+    rb"|BPG\xfb|FLIF"
+    rb"|SIMPLE  ="  # FITS
+    rb"|.{128}DICM"
+    rb"|gimp xcf|DDS "
+    rb"|%!PS|\xc5\xd0\xd3\xc6"  # EPS
+    rb"|AT&TFORM"  # DjVu
+    rb"|\xd7\xcd\xc6\x9a|.{40} EMF"  # WMF, EMF
+    rb"|icns|\0\0[\x01\x02]\0[^\0]"  # ICNS, ICO, CUR
+    rb"|PF\s|P7\s"  # colour PFM, PAM
+    rb"|....ftypcrx|II\*\0....CR|FUJIFILM|II(?:RO|U\0)",  # raw of Canon, Fujifilm, Olympus, Panasonic
     re.DOTALL,
 )
 HEIF = re.compile(rb"....ftyp(?!.{,64}avi[fs])(?:he|mif|msf)", re.DOTALL)
 
-
-class DecodeError(Failure):
-    """These bytes are no picture that can be decoded."""
+TILE_WIDTH, TILE_HEIGHT, COMPRESSION, ORIENTATION = 322, 323, 259, 274
 
 
 @dataclass(frozen=True)
 class Header:
-    """format, mode: Pillow's words. width, height: as displayed, after EXIF orientation. frames: also pages, layers."""
+    """format, mode: Pillow's words. width, height: as displayed, after EXIF orientation.
+
+    frames: also pages, layers.
+    """
 
     format: str
     width: int
@@ -55,84 +77,108 @@ class Header:
     frames: int
 
 
-@contextmanager
-def decode_errors_only(data: bytes) -> Iterator[None]:
-    """On bad bytes Pillow raises nearly every class there is; callers see DecodeError and nothing else."""
-    if not isinstance(data, bytes | bytearray):
-        raise ValueError(f"give the picture's bytes (of a file: Path(name).read_bytes()), not {type(data).__name__}")
-    try:
-        yield
-    except DecodeError:
-        raise
-    except Image.DecompressionBombError as error:  # some plugins ask by themselves, whatever max_pixels is
-        raise DecodeError("too_many_pixels", "the picture has more pixels than Pillow allows") from error
-    except MemoryError as error:
-        raise DecodeError("too_many_pixels", "there is not enough memory for the picture") from error
-    except Exception as error:
-        said = re.sub(r" at 0x[0-9a-f]+", "", str(error)) or type(error).__name__  # an address differs every run
-        raise DecodeError(_reason(said, data), f"the picture does not decode: {said}") from error
-
-
-def _reason(said: str, data: bytes) -> str:
-    if re.search(r"unsupported|unknown pixel mode|cannot handle|not supported", said, re.I):
-        return "unsupported_format"
-    early = re.search(r"truncated|premature end of jpeg|not enough|no more images|requires a buffer", said, re.I)
-    return "truncated" if early or _ends_early(data) else "corrupt"
-
-
-def _ends_early(data: bytes) -> bool:
-    """Whether the container promises more bytes than there are, where its decoder says no more than "broken"."""
-    end, at = len(data), 0
-    if data[:4] == b"RIFF":
-        at = int.from_bytes(data[4:8], "little") + 8
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        at = int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") + 2  # where the tags are
-        with suppress(Exception):
-            tags = TiffImagePlugin.TiffImageFile(io.BytesIO(data), "").tag_v2
-            starts, sizes = (tags[273], tags[279]) if 273 in tags else (tags[324], tags[325])  # of strips or tiles
-            at = max(map(sum, zip(starts, sizes, strict=False)))
-    while data[4:8] in (b"ftyp", b"jP  ") and at + 16 <= end:  # boxes of AVIF and JPEG 2000
-        size = int.from_bytes(data[at : at + 4])
-        size = int.from_bytes(data[at + 8 : at + 16]) if size == 1 else size
-        at += size if size >= 8 else end  # 0: up to the end of the file
-    return at > end
-
-
 def open_header(data: bytes, max_pixels: int | None) -> Image.Image:
     """The picture, its header read and its size allowed, no pixel decoded.
 
-    Not by Image.open: that tries every format it has, and its limit of pixels is a global of the process.
+    `info["icc_profile"]` is what its colours mean, wherever and however the file says it. Not by
+    Image.open: that tries every format it has, and its limit of pixels is a global of the process.
     """
     if not data:
         raise DecodeError("empty", "there are no bytes")
     if UNSUPPORTED.match(data):
-        raise DecodeError("unsupported_format", f"pictures of this format are not decoded: {data[:12]!r}")
-    is_heif = HEIF.match(data)  # Pillow's AVIF accepts some of them, too
+        said = f"pictures of this format are not decoded: {data[:12]!r}"
+        raise DecodeError("unsupported_format", said)
+    im = _opened(data)
+    pixels = _pixels_to_decode(im, data)
+    if max_pixels and pixels > max_pixels:
+        size = f"{im.width} x {im.height} pixels"
+        raise DecodeError("too_many_pixels", f"{size}, max_pixels is {max_pixels}")
+    # A broken profile is none.
+    with suppress(IndexError, ValueError, struct.error):
+        _tell_colours(im, data)
+    return im
+
+
+def _opened(data: bytes) -> Image.Image:
+    # Pillow's AVIF accepts some HEIC, too.
+    is_heif = HEIF.match(data)
     if is_heif and "HEIF" not in Image.OPEN:
         raise DecodeError("unsupported_format", "a HEIC picture needs `pip install imgprep[heic]`")
-    for name in ("HEIF",) if is_heif else FORMATS + VAGUE_FORMATS:
+    names = ("HEIF",) if is_heif else FORMATS + VAGUE_FORMATS
+    for name in names:
         factory, accept = Image.OPEN[name]
-        if accept is None or accept(data[:16]) is True:
-            try:
-                im = factory(io.BytesIO(data), "")
-                break
-            except Exception:
-                if name not in VAGUE_FORMATS:
-                    raise
-    else:
-        raise DecodeError("not_an_image", f"this is no picture: it begins with {data[:24]!r}")
+        if accept is not None and accept(data[:16]) is not True:
+            continue
+        readable = _readable(name, data)
+        try:
+            return factory(io.BytesIO(readable), "")
+        except Exception:
+            if name == "JPEG" and readable != jpeg.bare(readable):
+                # Pillow reads what stands beside the pixels, and may stumble over it.
+                return factory(io.BytesIO(jpeg.bare(readable)), "")
+            if name not in VAGUE_FORMATS:
+                raise
+    raise DecodeError("not_an_image", f"this is no picture: it begins with {data[:24]!r}")
+
+
+def _readable(name: str, data: bytes) -> bytes:
+    """The bytes as Pillow can take them. Raises DecodeError for what it would take for another."""
+    if name == "PNG":
+        return png.essential(data)
+    if name == "JPEG":
+        process = jpeg.process(data)
+        if process and process not in jpeg.DECODED_PROCESSES:
+            said = f"JPEGs of this kind are not decoded: SOF marker FF{process:02X}"
+            raise DecodeError("unsupported_format", said)
+    if name == "TIFF":
+        return _readable_tiff(data)
+    return data
+
+
+def _readable_tiff(data: bytes) -> bytes:
+    if tiff.is_camera_raw(data):
+        said = "a camera's raw file is not decoded, and its preview is not the picture"
+        raise DecodeError("unsupported_format", said)
+    if tiff.is_unread_by_pillow(data):
+        data = tiff.classic(data)
+    compression = tiff.compression(data)
+    if compression not in TiffImagePlugin.COMPRESSION_INFO:
+        name = tiff.OPTIONAL_CODECS.get(compression, "unknown")
+        said = f"a TIFF of compression {compression} ({name}) is not decoded"
+        raise DecodeError("unsupported_format", said)
+    return data
+
+
+def _pixels_to_decode(im: Image.Image, data: bytes) -> float:
+    """How much work it is, in pixels: of tiles that are larger than their picture, of many scans."""
     pixels = im.width * im.height
-    if im.format == "TIFF":  # a tile may be larger than its picture
-        pixels = max(pixels, im.tag_v2.get(322, 1) * im.tag_v2.get(323, 1))
-    elif im.format in ("JPEG", "MPO"):
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        tile = im.tag_v2.get(TILE_WIDTH, 1) * im.tag_v2.get(TILE_HEIGHT, 1)
+        return float(max(pixels, tile))
+    if im.format in ("JPEG", "MPO"):
+        # Five times as fast as bytes.count.
         values = np.frombuffer(data, np.uint8)
-        scans = np.count_nonzero(values[np.flatnonzero(values[1:] == 0xDA)] == 0xFF)  # 5 times as fast as bytes.count
-        pixels = max(pixels, pixels * scans / MAX_SCANS)
-    if max_pixels and pixels > max_pixels:
-        raise DecodeError("too_many_pixels", f"{im.width} x {im.height} pixels, max_pixels is {max_pixels}")
-    if im.format == "PNG" and "exif" not in im.info and (at := data.rfind(b"eXIf")) > 0:  # behind the pixels
-        im.info["exif"] = data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at])]
-    return im
+        places = np.flatnonzero(values[1:] == jpeg.START_OF_SCAN)
+        scans = np.count_nonzero(values[places] == 0xFF)
+        return max(pixels, pixels * scans / MAX_SCANS)
+    return pixels
+
+
+def _tell_colours(im: Image.Image, data: bytes) -> None:
+    """Put into `info` what Pillow does not find: profiles, named colours, EXIF, what is clear."""
+    if im.format in ("JPEG", "MPO"):
+        im.info["icc_profile"] = jpeg.icc_profile(data)
+    elif im.format == "PNG":
+        im.info["icc_profile"] = png.icc_profile(data)
+        png.tell_clear_colour(im, data)
+        # Pillow's own looks in front of the pixels only.
+        exif = png.exif(data)
+        if exif:
+            im.info["exif"] = exif
+    elif im.format == "JPEG2000":
+        im.info["icc_profile"] = jp2.icc_profile(data)
+    elif im.format in ("AVIF", "HEIF") and not im.info.get("icc_profile"):
+        im.info["icc_profile"] = heif.named_colours(data)
 
 
 def orientation(im: Image.Image) -> int:
@@ -140,16 +186,29 @@ def orientation(im: Image.Image) -> int:
     if im.format == "TIFF":
         return 1
     try:
-        value = Image.Image.getexif(im).get(274)  # the base class's: PNG's own decodes all pixels
+        # The base class's: PNG's own decodes all pixels.
+        value = Image.Image.getexif(im).get(ORIENTATION)
     except Exception:
-        return 1  # damaged EXIF is no reason to lose a picture
-    return value if value in range(1, 9) else 1
+        # Damaged EXIF is no reason to lose a picture.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def header(im: Image.Image) -> Header:
+def header(im: Image.Image, data: bytes) -> Header:
     """The header of a picture that was opened and not loaded."""
-    width, height = im.size[::-1] if orientation(im) >= 5 else im.size
-    mode, frames = im.mode, 1  # mode first: counting the frames of a GIF changes it
-    with suppress(Exception):  # a damaged later frame
-        frames = im.n_frames
-    return Header(im.format, width, height, mode, frames)
+    width, height = im.size
+    if orientation(im) >= 5:
+        width, height = height, width
+    return Header(str(im.format), width, height, im.mode, frame_count(im, data))
+
+
+def frame_count(im: Image.Image, data: bytes) -> int:
+    """How many frames, pages, layers. Decodes none, and is quick with thousands."""
+    if im.format == "GIF":
+        return sum(1 for _ in gif.frames(data))
+    if im.format == "TIFF":
+        return sum(1 for _ in tiff.pages(data))
+    # A later frame may be damaged.
+    with suppress(Exception):
+        return int(getattr(im, "n_frames", 1))
+    return 1

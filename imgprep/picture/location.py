@@ -5,7 +5,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from imgprep.picture.metadata import png_chunks
+from imgprep.picture import png
 
 # The head of EXIF, in whatever format it lies, and of a TIFF file itself.
 HEAD = re.compile(rb"II\*\0|MM\0\*")
@@ -48,7 +48,7 @@ class _Entry(NamedTuple):
 
     tag: int
     kind: int
-    count: int
+    values: int
     value: int
 
 
@@ -81,7 +81,7 @@ def _without_directory(data: bytes, at: int) -> bytes:
 
     out = bytearray(data)
     for entry in entries:
-        size = entry.count * TYPE_BYTES.get(entry.kind, 1)
+        size = entry.values * TYPE_BYTES.get(entry.kind, 1)
         start = at + entry.value
         # Up to four bytes stand in the entry itself.
         is_elsewhere = 4 < size <= LONGEST_VALUE and start + size <= len(out)
@@ -99,15 +99,15 @@ def _without_directory(data: bytes, at: int) -> bytes:
 
 
 def _is_gps(entry: _Entry) -> bool:
-    is_pointer = entry.kind in POINTER_TYPES and entry.count == 1
+    is_pointer = entry.kind in POINTER_TYPES and entry.values == 1
     return entry.tag == GPS_DIRECTORY and is_pointer
 
 
 def _with_checksums(data: bytes) -> bytes:
     """A PNG with right checksums of its chunks of metadata."""
     out = bytearray(data)
-    for kind, start, end in png_chunks(data):
-        if kind in (b"eXIf", b"iTXt") and end <= len(out):
-            content = out[start + 4 : end - 4]
-            out[end - 4 : end] = zlib.crc32(content).to_bytes(4)
+    for chunk in png.chunks(data):
+        if chunk.kind in (b"eXIf", b"iTXt") and chunk.end <= len(out):
+            content = out[chunk.start + 4 : chunk.body_end]
+            out[chunk.body_end : chunk.end] = zlib.crc32(content).to_bytes(4)
     return bytes(out)

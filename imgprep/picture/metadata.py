@@ -3,20 +3,12 @@
 No pixel is decoded or changed. Where a picture was taken: `location`.
 """
 
-import re
-from collections.abc import Iterator
-
 from PIL import Image
 
-from imgprep.picture import colour
-from imgprep.picture.header import MAX_PIXELS, decode_errors_only, open_header, orientation
+from imgprep.picture import colour, jpeg, png
+from imgprep.picture.damage import decode_errors_only
+from imgprep.picture.header import MAX_PIXELS, open_header, orientation
 
-MARKER = re.compile(rb"\xff+[^\x00\xff]")
-# The next marker behind the entropy-coded data of a JPEG.
-IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-
-COMMENT, START_OF_SCAN, END_OF_IMAGE = 0xFE, 0xDA, 0xD9
-APPS = range(0xE0, 0xF0)
 # Of the segments APP0 to APP15, what a decoder needs for the colours.
 JPEG_KEPT = {
     0xE0: b"JFIF\0",
@@ -111,20 +103,11 @@ def _clean_jpeg(data: bytes) -> bytes | None:
     None where it ends early, or has stray bytes that decoders skip.
     """
     pieces = [data[:2]]
-    at = 2
-    while marker := MARKER.match(data, at):
-        start = marker.end()
-        kind = data[start - 1]
-        if kind == END_OF_IMAGE:
-            return b"".join([*pieces, b"\xff\xd9"])
-        end = start + int.from_bytes(data[start : start + 2])
-        if kind == START_OF_SCAN:
-            # What its length does not tell: the pixels.
-            behind = IN_SCAN.search(data, end)
-            end = behind.start() if behind else len(data)
-        if _is_kept(kind, data[start + 2 : start + 18]):
-            pieces.append(data[start - 2 : end])
-        at = end
+    for segment in jpeg.segments(data):
+        if _is_kept(segment.kind, data[segment.body : segment.body + 16]):
+            pieces.append(data[segment.start : segment.end])
+        if segment.kind == jpeg.END_OF_IMAGE:
+            return b"".join(pieces)
     return None
 
 
@@ -132,15 +115,15 @@ def _is_kept(kind: int, body: bytes) -> bool:
     """Whether a JPEG shows the same only with this segment."""
     if kind in JPEG_KEPT:
         return body.startswith(JPEG_KEPT[kind])
-    return kind not in APPS and kind != COMMENT
+    return kind not in jpeg.APPS and kind != jpeg.COMMENT
 
 
 def _clean_png(data: bytes) -> bytes:
     """Only the chunks that PNG_KEPT names."""
     pieces = [data[:8]]
-    for kind, start, end in png_chunks(data):
-        if kind in PNG_KEPT:
-            pieces.append(data[start:end])
+    for chunk in png.chunks(data):
+        if chunk.kind in PNG_KEPT:
+            pieces.append(data[chunk.start : chunk.end])
     return b"".join(pieces)
 
 
@@ -150,17 +133,3 @@ def _clean_webp(data: bytes) -> bytes | None:
         return None
     size = int.from_bytes(data[4:8], "little")
     return data[: 8 + size]
-
-
-def png_chunks(data: bytes | bytearray) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of each chunk of a PNG, up to IEND; the last may end behind the data."""
-    at = 8
-    while at < len(data):
-        length = int.from_bytes(data[at : at + 4])
-        kind = bytes(data[at + 4 : at + 8])
-        # Its length, kind and checksum have four bytes each.
-        end = at + 12 + length
-        yield kind, at, end
-        if kind == b"IEND":
-            return
-        at = end

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from imgprep.picture import codec, geometry
-from imgprep.picture.header import DecodeError
+from imgprep.picture.damage import DecodeError
 
 Pairs = tuple[np.ndarray, np.ndarray]  # two arrays of positions
 

@@ -100,6 +100,7 @@ PUBLIC = {place: name for name, place in CONTENTS.items()} | {
     "picture.augment": "augment",
     "picture.budget": "budget",
     "picture.colour": "colour",
+    "picture.damage": "container",
     "picture.header": "container",
     "picture.similar": "similar",
     "models.segmenters": "models",

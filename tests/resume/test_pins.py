@@ -42,7 +42,7 @@ def edit(clone, module: str, old: str, new: str) -> None:
 
 def test_an_edited_helper_of_an_operator_computes_anew_in_a_checkout_only(clone):
     before = key(clone), key(clone, "enhance.denoise")
-    edit(clone, "geometry", "def fit(", "SIDE = 1\n\n\ndef fit(")  # nobody's
+    edit(clone, "geometry", "def shrink(", "SIDE = 1\n\n\ndef shrink(")  # nobody's
     edit(clone, "geometry", '"""', '"""Edited. ')  # a docstring
     assert (key(clone), key(clone, "enhance.denoise")) == before
     edit(clone, "geometry", "def fit_pad(", "def fit_pad(*args, **options):\n    return 1\n\n\ndef _fit_pad(")
