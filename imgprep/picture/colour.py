@@ -21,7 +21,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 def srgb(im: Image.Image, background: Rgb = (255, 255, 255)) -> ndarray:
     """A loaded picture as (H, W, 3) uint8 sRGB; what is transparent shows `background`.
 
-    16-bit grey is scaled. Signed, 32-bit and float grey has no agreed white: see `stretched`. CMYK
+    16-bit grey is scaled. Signed, 32-bit and float grey has no agreed white: see `grey_levels`. CMYK
     without a profile is converted naively.
 
     >>> srgb(Image.new("LA", (1, 1), (0, 51))).tolist()
@@ -118,7 +118,7 @@ def _grey_of_8_bits(im: Image.Image) -> Image.Image:
         plain = values.astype(np.uint16, copy=False)
         grey = cv2.convertScaleAbs(plain, alpha=255 / white)
     else:
-        grey = stretched(values)
+        grey = grey_levels(values)
     if tags.get(PHOTOMETRIC) == 0:
         # White is zero; Pillow inverts such pictures of 8 bits only.
         grey = 255 - grey
@@ -131,13 +131,13 @@ def _grey_of_8_bits(im: Image.Image) -> Image.Image:
     return out
 
 
-def stretched(values: ndarray) -> ndarray:
+def grey_levels(values: ndarray) -> ndarray:
     """Numbers (H, W) that have no agreed white, as uint8.
 
     Floats within [0, 1] are times 255, values within [0, 255] stay, else lowest..highest becomes
     0..255; NaN is 0, infinity the end that it is beyond.
 
-    >>> stretched(np.array([[-100, 0, 155]], np.int16)).tolist()
+    >>> grey_levels(np.array([[-100, 0, 155]], np.int16)).tolist()
     [[0, 100, 255]]
     """
     # The range of a float32 picture may overflow float32.

@@ -25,7 +25,8 @@ class Keypoints:
 
     @classmethod
     def of(cls, grey: np.ndarray) -> "Keypoints":
-        sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=0.02)
+        create = cv2.SIFT_create  # type: ignore[attr-defined]
+        sift = create(nfeatures=MOST, contrastThreshold=0.02)
         found, descriptors = sift.detectAndCompute(grey, None)
         if descriptors is None:
             return cls(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
@@ -57,7 +58,8 @@ def _without_local_contrast(grey: np.ndarray) -> np.ndarray:
     """Else one bright edge decides."""
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.5)
     smooth = smooth - cv2.GaussianBlur(smooth, (0, 0), 24)
-    return smooth / (np.sqrt(cv2.GaussianBlur(smooth * smooth, (0, 0), 12)) + 4)
+    spread = np.sqrt(cv2.GaussianBlur(smooth * smooth, (0, 0), 12))
+    return np.asarray(smooth / (spread + 4))
 
 
 def _best_flip(values: np.ndarray, axis: int) -> tuple[float, float]:
@@ -79,7 +81,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     centre = a.mean()
     square = float(np.vdot(a, a)) - a.size * centre * centre
     product = float((a * b).sum()) - a.size * centre * centre
-    return product / (square + 1e-6)
+    return float(product / (square + 1e-6))
 
 
 def _axis_votes(keypoints: Keypoints, width: int) -> float:
@@ -109,7 +111,7 @@ def _axis_votes(keypoints: Keypoints, width: int) -> float:
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     squares = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(0, squares))
+    return np.asarray(np.sqrt(np.maximum(0, squares)))
 
 
 # Pattern -------------------------------------------------------------------------------------------
@@ -128,7 +130,7 @@ def patterned(
         score += 2 * float(np.median((cells @ cells.T)[np.triu_indices(len(cells), 1)]))
         parts = 5
     score *= min(1.0, _texture(grey) / 0.3)  # else the moon, a black frame and snow come first
-    return float(np.clip(score / parts, 0, 1)), period and {"period": period}
+    return float(np.clip(score / parts, 0, 1)), {"period": period} if period else None
 
 
 def _texture(grey: np.ndarray) -> float:
@@ -194,4 +196,4 @@ def _periodic(grey: np.ndarray) -> tuple[float, list[float] | None]:
 def _self_correlation(values: np.ndarray) -> np.ndarray:
     spectrum = np.fft.rfft2(values)
     found = np.fft.fftshift(np.fft.irfft2(np.abs(spectrum) ** 2, s=values.shape))
-    return found / (found.max() + 1e-9)
+    return np.asarray(found / (found.max() + 1e-9))

@@ -29,7 +29,7 @@ class SubjectMaps:
         distance = border_distance(lab)
         seen = distance
         if features is not None:
-            strength = stretched(np.linalg.norm(features, axis=2)).astype(np.float32)
+            strength: np.ndarray = stretched(np.linalg.norm(features, axis=2)).astype(np.float32)
             strength = cv2.resize(strength, lab.shape[1::-1], interpolation=cv2.INTER_CUBIC)
             seen = (np.maximum(strength, 0) + 0.05) * (distance + 0.15)
         return cls(distance, local_sharpness(grey), seen)
@@ -38,7 +38,7 @@ class SubjectMaps:
 def stretched(values: np.ndarray) -> np.ndarray:
     """From 0 to 1."""
     values = values - values.min()
-    return values / (values.max() + 1e-6)
+    return np.asarray(values / (values.max() + 1e-6))
 
 
 def border_distance(lab: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def on_thirds(maps: SubjectMaps) -> tuple[float, dict[str, Any] | None]:
 
 def _largest_blob(values: np.ndarray) -> dict[str, Any] | None:
     """The part above Otsu's threshold that holds most of the map: box, centre, share of it, area."""
-    levels = np.uint8(255 * values / (values.max() + 1e-9))
+    levels = (255 * values / (values.max() + 1e-9)).astype(np.uint8)
     _, mask = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
@@ -149,7 +149,7 @@ def framed(lab: np.ndarray) -> tuple[float, dict[str, Any] | None]:
     region, inside = _enclosing(small)
     contrast = _border_contrast(small)
     score = min(1.0, (contrast + 0.1) * (region + 0.1) / 1.21)
-    return float(score), inside and {"box": inside}
+    return float(score), {"box": inside} if inside else None
 
 
 def _enclosing(small: np.ndarray) -> tuple[float, list[float] | None]:
@@ -158,7 +158,8 @@ def _enclosing(small: np.ndarray) -> tuple[float, list[float] | None]:
     cv2.setRNGSeed(0)  # the same picture, the same clusters
     wanted = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 1.0)
     pixels = small.reshape(-1, 3)
-    _, labels, centres = cv2.kmeans(pixels, 4, None, wanted, 2, cv2.KMEANS_PP_CENTERS)
+    how = (wanted, 2, cv2.KMEANS_PP_CENTERS)
+    _, labels, centres = cv2.kmeans(pixels, 4, None, *how)  # type: ignore[call-overload]
     labels = labels.reshape(rows, columns)
     light = small[..., 0]
     detail = np.abs(light - cv2.GaussianBlur(light, (0, 0), 2))

@@ -90,6 +90,6 @@ def _plane(data: bytes, directory: tiff.Directory, n: int) -> bytes:
 
 def _grey(im: Image.Image, values: np.ndarray) -> Image.Image:
     """Pillow has no mode for such numbers."""
-    grey = Image.fromarray(colour.stretched(values))
+    grey = Image.fromarray(colour.grey_levels(values))
     grey.info["icc_profile"] = im.info.get("icc_profile")
     return grey

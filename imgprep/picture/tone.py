@@ -28,7 +28,7 @@ def measure_tone(image: np.ndarray) -> dict[str, float]:
     scale = min(1, TONE_SIDE / max(height, width))
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(np.float32(small) / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     light, chroma = lab[..., 0], np.hypot(lab[..., 1], lab[..., 2])
     hue = np.degrees(np.arctan2(lab[..., 2], lab[..., 1])) % 360
     warm = chroma[(hue < 95) | (hue > 340)].sum()
