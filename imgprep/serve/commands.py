@@ -33,6 +33,8 @@ def add_serve(commands: Any) -> None:
     serve.add_argument("--keys-env", metavar="NAME", help="the variable that holds such lines")
     serve.add_argument("--secrets-env", metavar="NAME", help="the variable with secrets that sign addresses")
     serve.add_argument("--rate", type=float, metavar="N", help="requests a second of one key")
+    serve.add_argument("--allow-host", dest="allow_hosts", action="append", default=[], metavar="HOST",
+                       help="a host whose pictures ?url= may name")  # fmt: skip
     serve.add_argument("--grpc-port", type=int, metavar="PORT", help="listen for gRPC too")
     serve.add_argument("--upload-bytes", type=int, default=2_000_000_000, help="of an upload in pieces (2e9)")
     serve.add_argument("--keep-metadata", action="store_true", help="keep EXIF and GPS of what is uploaded")

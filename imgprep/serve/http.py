@@ -110,9 +110,10 @@ def encoding_of(request: Request) -> tuple[str, int | None]:
 def _add_operation(app: FastAPI, service: Service, operation: Operation) -> None:
     async def run(request: Request) -> Response:
         service.access.allow(request.headers.get("authorization"), "read")
-        options = checked(operation, options_of(request))
+        options = checked(operation, options_of(request, "url"))
         format, quality = encoding_of(request)
-        data = await body_of(request)
+        url = request.query_params.get("url")
+        data = await (service.fetched(url) if url else body_of(request))
         result = await service.run(operation.name, data, options, format, quality)
         return answered(result, Vary="Accept")
 

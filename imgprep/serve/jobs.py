@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imgprep.hashing import digest
+from imgprep.serve import segmenting
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.operations import checked, job_id
 from imgprep.serve.records import all_records
@@ -28,6 +29,9 @@ def read_steps(service: Service, given: Any) -> list[Step]:
         if not isinstance(one, dict) or len(one) != 1:
             raise Refusal("wrong_option", f"a step is a name, or one name with its options, not {one!r}")
         ((name, options),) = one.items()
+        if name == segmenting.NAME:
+            found.append((name, segmenting.checked_options(options or {})))
+            continue
         found.append((name, checked(service.operation(name), options or {})))
     return found
 
@@ -77,24 +81,49 @@ class Jobs:
         async with self._turns:
             for step in record["steps"]:
                 if step["status"] == "queued":
-                    step |= await self._outcome(record["object"], step)
+                    step |= await self._outcome(job, record, step)
                     await self._put(job, record)
             failed = [s for s in record["steps"] if s["status"] == "failed"]
             record["status"] = "failed" if failed else "ok"
             await self._put(job, record)
 
-    async def _outcome(self, name: str, step: dict[str, Any]) -> dict[str, Any]:
+    async def _outcome(
+        self, job: str, record: dict[str, Any], step: dict[str, Any]
+    ) -> dict[str, Any]:
         """What comes of a step: status, reason, error, and where its result is."""
-        op, options = step["op"], step["options"]
+        try:
+            if step["op"] == segmenting.NAME:
+                return await self._segmented(job, record, step)
+            return await self._made(record["object"], step["op"], step["options"])
+        except Refusal as refusal:
+            return {"status": "failed", "reason": refusal.reason, "error": refusal.sentence}
+
+    async def _segmented(
+        self, job: str, record: dict[str, Any], step: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A segmentation: its progress in the job's record, and where mask, labels and objects are."""
+
+        async def tell(line: str) -> None:
+            step["progress"] = line
+            await self._put(job, record)
+
+        name, album = record["object"], self.service.objects
+        found = await segmenting.segmented(album, name, step["options"], tell)
+        results = {}
+        for kind, (body, media_type) in found.items():
+            result_id = job_id(f"segment-{kind}", step["options"], name)
+            await album.keep(name, result_id, Result(body, media_type))
+            results[kind] = f"/v1/results/{result_id}"
+        return {"status": "ok", "reason": "", "error": "", "results": results}
+
+    async def _made(self, name: str, op: str, options: dict[str, Any]) -> dict[str, Any]:
+        """A picture operation: kept under the same id as by its address."""
         result_id = job_id(op, options | {"format": "PNG", "quality": None}, name)
 
         async def make(data: bytes) -> Result:
             return await self.service.run(op, data, options, "PNG", None)
 
-        try:
-            result = await self.service.objects.result(name, result_id, make)
-        except Refusal as refusal:
-            return {"status": "failed", "reason": refusal.reason, "error": refusal.sentence}
+        result = await self.service.objects.result(name, result_id, make)
         return {
             "status": "ok",
             "reason": "",

@@ -7,13 +7,16 @@ upload, a retry and an event that comes twice are the same thing, and the store 
 import asyncio
 import hashlib
 import re
+import shutil
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from imgprep.io.stores import Store
 from imgprep.picture import codec, metadata
+from imgprep.project import absolute
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.operations import PICTURE_PIXELS
 from imgprep.serve.records import Records
@@ -24,6 +27,8 @@ OBJECT_TYPES = {
     "JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "AVIF": "image/avif", "GIF": "image/gif",
     "TIFF": "image/tiff", "BMP": "image/bmp", "HEIF": "image/heif", "JPEG2000": "image/jp2",
 }  # fmt: skip
+SMALL_BYTES = 20_000_000  # what a request may hold in memory
+HEADER_BYTES = 1 << 20
 UNKNOWN_TYPE = "application/octet-stream"
 
 
@@ -39,6 +44,22 @@ def looked_at(data: bytes, keep_metadata: bool) -> tuple[bytes, dict[str, Any]]:
         "has_metadata": cleaned is None,
     }
     return data if cleaned is None else cleaned, facts
+
+
+def file_looked_at(path: bytes) -> tuple[bytes, dict[str, Any]]:
+    """What a large upload is, by its header; its bytes stay where they are. Runs in a worker."""
+    from imgprep.io import rasters
+
+    with open(path, "rb") as file:
+        header = codec.probe(file.read(HEADER_BYTES), max_pixels=None)
+    with rasters.open_raster(path.decode()) as raster:
+        size = {"width": raster.width, "height": raster.height}
+    return b"", {"format": header.format, **size, "has_metadata": True}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Cache:
@@ -89,20 +110,72 @@ class Album:
         if known is not None:
             return name, known, False
         body, facts = await self.pool.run("look", data, keep_metadata=self.keep_metadata)
-        record = {
-            "kind": "object",
-            "status": "ok",
-            **facts,
-            "nbytes": len(body),
-            "uploaded_nbytes": len(data),
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "results": [],
-        }
+        record = self._new_record(facts, len(body), len(data))
         media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)
         await asyncio.to_thread(self.store.put, place_of(name), body, content_type=media_type)
         # The record last: an object that is known is whole.
         await asyncio.to_thread(self.records.put, name, record)
         return name, record, True
+
+    async def put_file(self, path: Path) -> tuple[str, dict[str, Any], bool]:
+        """`put` of a file that may be too large for memory; it is gone afterwards.
+
+        A picture of more pixels than a request decodes is kept as it came: `segment` takes it.
+        """
+        if path.stat().st_size <= SMALL_BYTES:
+            return await self.put(await asyncio.to_thread(path.read_bytes))
+        name = await asyncio.to_thread(_sha256, path)
+        known = await asyncio.to_thread(self.records.get, name)
+        if known is not None:
+            return name, known, False
+        _, facts = await self.pool.run("look_file", str(path).encode())
+        record = self._new_record(facts, path.stat().st_size, path.stat().st_size)
+        media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)
+        await asyncio.to_thread(self._keep_file, path, name, media_type)
+        await asyncio.to_thread(self.records.put, name, record)
+        return name, record, True
+
+    def _keep_file(self, path: Path, name: str, media_type: str) -> None:
+        if self.store.kind != "file":
+            self.store.put(place_of(name), path.read_bytes(), content_type=media_type)
+            return
+        target = self.path_of(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+
+    def path_of(self, name: str) -> Path:
+        """Where an object lies in a store that is a folder of this machine."""
+        return Path(absolute(self.store.uri), place_of(name))
+
+    @staticmethod
+    def _new_record(facts: dict[str, Any], nbytes: int, uploaded_nbytes: int) -> dict[str, Any]:
+        return {
+            "kind": "object",
+            "status": "ok",
+            **facts,
+            "nbytes": nbytes,
+            "uploaded_nbytes": uploaded_nbytes,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "results": [],
+        }
+
+    async def keep(self, name: str, job: str, result: Result) -> None:
+        """Keep a result that was made elsewhere."""
+        await asyncio.to_thread(
+            self.store.put, result_place(job), result.body, content_type=result.media_type
+        )
+        record = {
+            "kind": "result",
+            "status": "ok",
+            "object": name,
+            "media_type": result.media_type,
+            "nbytes": len(result.body),
+        }
+        await asyncio.to_thread(self.records.put, job, record)
+        known = await self.record(name)
+        if job not in known["results"]:
+            known["results"].append(job)
+            await asyncio.to_thread(self.records.put, name, known)
 
     async def record(self, name: str) -> dict[str, Any]:
         """What is known of an object. Refusal (missing_file) where there is none, or the id is no hash."""
@@ -157,21 +230,7 @@ class Album:
     async def _made(self, name: str, job: str, make: Callable[[bytes], Awaitable[Result]]) -> Result:
         source = await self.content(name)
         result = await make(source.body)
-        await asyncio.to_thread(
-            self.store.put, result_place(job), result.body, content_type=result.media_type
-        )
-        record = {
-            "kind": "result",
-            "status": "ok",
-            "object": name,
-            "media_type": result.media_type,
-            "nbytes": len(result.body),
-        }
-        await asyncio.to_thread(self.records.put, job, record)
-        known = await self.record(name)
-        if job not in known["results"]:
-            known["results"].append(job)
-            await asyncio.to_thread(self.records.put, name, known)
+        await self.keep(name, job, result)
         return result
 
     async def delete(self, name: str) -> None:

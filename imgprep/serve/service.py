@@ -13,8 +13,9 @@ from imgprep.io.stores import Store
 from imgprep.serve import operations, workers
 from imgprep.serve.access import Access, keys_of
 from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.fetching import fetched
 from imgprep.serve.metrics import Metrics
-from imgprep.serve.objects import Album, looked_at
+from imgprep.serve.objects import Album, file_looked_at, looked_at
 from imgprep.serve.records import open_records
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,6 +27,7 @@ class Settings:
 
     out: the folder of records and store, where those are not named. keys_file, keys_env: lines name:role:sha256.
     upload_bytes: of an upload in pieces. source_roots: folders and URIs below which events may name sources.
+    allow_hosts: hosts whose pictures `?url=` may name.
     secrets_env: the variable with the secrets that sign addresses, newest first, separated by spaces.
     is_open: listen on a public address without keys.
     """
@@ -46,6 +48,7 @@ class Settings:
     rate: float | None = None
     upload_bytes: int = 2_000_000_000
     source_roots: Sequence[str] = ()
+    allow_hosts: Sequence[str] = ()
     grpc_port: int | None = None
     keep_metadata: bool = False
     is_open: bool = False
@@ -64,7 +67,7 @@ def _setup(blob: bytes) -> dict[str, Callable]:
 
     cv2.setNumThreads(1)  # one picture per core already
     functions = cloudpickle.loads(blob)
-    calls: dict[str, Callable] = {"look": looked_at}
+    calls: dict[str, Callable] = {"look": looked_at, "look_file": file_looked_at}
     for name, function in functions.items():
         calls[f"op:{name}"] = functools.partial(_compute, function)
     return calls
@@ -129,6 +132,18 @@ class Service:
         given: dict[str, Any] = {"options": options, "format": format, "quality": quality}
         body, media_type = await self.pool.run(f"op:{name}", data, **given)
         return Result(body, media_type)
+
+    async def fetched(self, url: str) -> bytes:
+        """The picture at a URL. Refusal unless its host is one of allow_hosts."""
+        settings = self.settings
+        ask = functools.partial(
+            fetched,
+            url,
+            allow_hosts=tuple(settings.allow_hosts),
+            max_bytes=settings.max_bytes,
+            timeout_s=settings.timeout_s,
+        )
+        return await asyncio.to_thread(ask)
 
     async def listed(self, after: str, limit: int) -> list[dict[str, Any]]:
         return await asyncio.to_thread(

@@ -125,8 +125,7 @@ def add_uploads(app: FastAPI, service: Service, spool: Spool) -> None:
         headers = own | {"Upload-Offset": str(reached)}
         if reached == upload.length:
             try:
-                data = await asyncio.to_thread(upload.path.read_bytes)
-                headers["Object-Id"], _, _ = await service.objects.put(data)
+                headers["Object-Id"], _, _ = await service.objects.put_file(upload.path)
             finally:
                 spool.drop(name)
         return Response(status_code=204, headers=headers)

@@ -231,6 +231,19 @@ def test_keys_guard_every_door(tmp_path, monkeypatch):
         assert client.get(signed.replace("max_side=8", "max_side=9")).status_code == 401
 
 
+def test_a_url_is_fetched_from_named_hosts_only(tmp_path):
+    from hostile_server import HostileServer
+
+    with HostileServer() as other, server.start(out=str(tmp_path), workers=1, allow_hosts=["127.0.0.1"]) as here:
+        ask = lambda url: httpx.post(f"{here.url}/v1/fit", params={"url": url, "max_side": 8}, timeout=60)  # noqa: E731
+        assert ask(f"http://127.0.0.1:{other.port}/ok/a").status_code == 200
+        away = ask(f"http://localhost:{other.port}/ok/a")
+        assert (away.status_code, away.json()["reason"]) == (403, "not_allowed")
+        assert ask("file:///etc/passwd").status_code == 403
+    with server.start(out=str(tmp_path), workers=1) as here:
+        assert httpx.post(f"{here.url}/v1/fit", params={"url": "http://127.0.0.1/a"}).status_code == 403
+
+
 def test_a_service_that_would_stand_open_to_the_world_does_not_start():
     with pytest.raises(ValueError, match="keys_file or keys_env"):
         Settings(host="0.0.0.0").check()

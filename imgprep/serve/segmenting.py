@@ -1,0 +1,124 @@
+"""`segment` as a step: a picture too large for a request, in a process of its own, with its progress told.
+
+As a program: `python -m imgprep.serve.segmenting SOURCE OUT OPTIONS`, which prints a line of JSON when it ends.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from imgprep.serve.answers import Refusal
+from imgprep.serve.objects import Album
+
+NAME = "segment"
+OPTIONS = ("operator", "min_area", "fill_holes", "connectivity", "objects")
+# What a segmentation leaves beside its masks -> the type that it is served as.
+KEPT = {
+    "mask": "image/tiff",
+    "labels": "image/tiff",
+    "objects": "application/vnd.apache.parquet",
+    "geojson": "application/geo+json",
+}
+
+
+def checked_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a step `segment`. Refusal where one is none of them."""
+    unknown = given.keys() - set(OPTIONS)
+    if unknown:
+        told = f"segment has no option {min(unknown)!r}; it has: {', '.join(OPTIONS)}"
+        raise Refusal("wrong_option", told)
+    operator = given.get("operator", "otsu-tissue")
+    words = operator if isinstance(operator, list) else [operator]
+    # A model's file or name would be read by whoever may ask: only the words of the built-in operators.
+    for word in words:
+        if not isinstance(word, int | float | str) or "/" in str(word) or "." in str(word).split()[0][1:]:
+            told = f"operator: numbers and words such as 'otsu', not {word!r}"
+            raise Refusal("wrong_option", told)
+    return given
+
+
+async def segmented(
+    album: Album, name: str, options: dict[str, Any], tell: Callable[[str], Any]
+) -> dict[str, tuple[bytes, str]]:
+    """What comes of it: name -> bytes and type, the overlay among them. Refusal with the row's reason.
+
+    tell: gets each line of progress.
+    """
+    with tempfile.TemporaryDirectory(prefix="imgprep-segment-") as folder:
+        source = f"{folder}/source"
+        if album.store.kind == "file":
+            os.symlink(album.path_of(name), source)
+        else:
+            body = (await album.content(name)).body
+            await asyncio.to_thread(Path(source).write_bytes, body)
+        words = [source, f"{folder}/out", json.dumps(options)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            __name__,
+            *words,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=1 << 20,
+        )
+        try:
+            row = await _followed(process, tell)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        return await asyncio.to_thread(_collected, f"{folder}/out", row)
+
+
+async def _followed(process: asyncio.subprocess.Process, tell: Callable[[str], Any]) -> dict[str, Any]:
+    """The row that the program prints last; every other line is progress."""
+    row: dict[str, Any] | None = None
+    assert process.stdout is not None
+    async for raw in process.stdout:
+        line = raw.decode("utf-8", "replace").strip()
+        if line.startswith('{"row"'):
+            row = json.loads(line)["row"]
+        elif line:
+            await tell(line[:200])
+    await process.wait()
+    if row is None:
+        raise Refusal("crashed", f"the process died on it (exit code {process.returncode})")
+    if row["status"] != "ok":
+        raise Refusal(row["reason"], row["error"])
+    return row
+
+
+def _collected(out: str, row: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
+    found = {}
+    for column, media_type in KEPT.items():
+        if row.get(column):
+            found[column] = Path(out, row[column]).read_bytes(), media_type
+    return found
+
+
+def main() -> None:
+    """Segment one picture; the last line is its row."""
+    import imgprep
+    from imgprep.stages import segmentation
+
+    source, out, options = sys.argv[1:]
+    imgprep.session("local")
+    try:
+        found = segmentation.segment(source, out, max_failed=1.0, **json.loads(options))
+    except ValueError as e:
+        row = {"status": "failed", "reason": "error", "error": str(e)}
+    else:
+        columns = ["status", "reason", "error", *KEPT]
+        assert found is not None  # it was no dry run
+        row = found.table(found.splits[0], columns).to_pylist()[0]
+    print(json.dumps({"row": row}), flush=True)
+    imgprep.close()
+
+
+if __name__ == "__main__":
+    main()
