@@ -8,6 +8,7 @@ import threading
 import time
 
 import cv2
+import hostile_server
 import httpx
 import pytest
 from made import picture
@@ -231,10 +232,10 @@ def test_keys_guard_every_door(tmp_path, monkeypatch):
         assert client.get(signed.replace("max_side=8", "max_side=9")).status_code == 401
 
 
-def test_a_url_is_fetched_from_named_hosts_only(tmp_path):
-    from hostile_server import HostileServer
-
-    with HostileServer() as other, server.start(out=str(tmp_path), workers=1, allow_hosts=["127.0.0.1"]) as here:
+def test_a_url_is_fetched_from_named_hosts_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(hostile_server, "picture", lambda *given: PNG)
+    options = {"workers": 1, "allow_hosts": ["127.0.0.1"]}
+    with hostile_server.HostileServer() as other, server.start(out=str(tmp_path), **options) as here:
         ask = lambda url: httpx.post(f"{here.url}/v1/fit", params={"url": url, "max_side": 8}, timeout=60)  # noqa: E731
         assert ask(f"http://127.0.0.1:{other.port}/ok/a").status_code == 200
         away = ask(f"http://localhost:{other.port}/ok/a")
