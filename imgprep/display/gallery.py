@@ -1,0 +1,122 @@
+"""The gallery: a whole tagged collection in one HTML file that needs no network, or in a notebook's cell.
+
+What a picture shows, who says so and what was seen; search, filters, look-alikes, a map, corrections. The page is one
+component (templates/gallery.js) without a build step; its policy allows that script alone, by its hash.
+"""
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from imgprep.dataset import Dataset
+from imgprep.dataset.files import Folder
+from imgprep.display.gallery_data import Collection, collect
+from imgprep.display.gallery_pictures import Small, small_pictures
+
+TEMPLATES = Path(__file__).with_name("templates")
+CHUNK_BYTES = 700_000  # of pictures, decoded by the page together
+MOST_INSIDE = 8_000  # pictures in one file; a page with more keeps them in a folder beside it
+MOST_BYTES = 60 << 20
+START = (
+    "\nconst gallery = imgprepGallery(document.getElementById('gallery'), fileHost());\nperformance.mark('ready');\n"
+)
+
+
+def write_gallery(
+    path: str | Path, ds: Dataset | str, *, title: str = "", side: int | None = None, words: bool = True
+) -> Path:
+    """Write the gallery of a dataset folder as one HTML file, and return its path.
+
+    side: the longest side of its pictures in pixels; None: larger the fewer there are. words: let words that no tag
+    says be understood, where the vectors' model is installed (some seconds).
+    More than MOST_INSIDE pictures, or MOST_BYTES of them, go to a folder beside the page, which then travels with it.
+    The same dataset gives the same bytes. Rows that are not ok are left out.
+    """
+    ds = ds if isinstance(ds, Dataset) else Dataset(ds)
+    path = Path(path)
+    found = collect(ds, words=words)
+    pictures = small_pictures(ds, found.places, side or side_for(len(found.places)))
+    data = page_data(found, pictures, title or Path(ds.folder).name)
+    is_inside = len(pictures) <= MOST_INSIDE and sum(len(one.data) for one in pictures) <= MOST_BYTES
+    chunks: list[str] = []
+    if is_inside:
+        chunks, data["at"] = _chunks(pictures)
+    else:
+        data["files"] = _beside(path, pictures)
+    script = (TEMPLATES / "gallery.js").read_text("utf-8") + START
+    page = _page_template().render(
+        title=data["title"],
+        images="blob: data:" if is_inside else "blob: data: file: 'self'",
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        chunks=chunks,
+        style=(TEMPLATES / "gallery.css").read_text("utf-8"),
+        data=inert_json(data),
+        script=script,
+    )
+    Folder(path.parent).put(path.name, page.encode("utf-8", "replace"))
+    return path
+
+
+def side_for(count: int) -> int:
+    """The side that keeps a page of so many pictures below about 40 MB."""
+    sides = {200: 960, 800: 640, 2_000: 400, 100_000: 240}
+    return next((side for most, side in sides.items() if count <= most), 200)
+
+
+def page_data(found: Collection, pictures: Sequence[Small], title: str) -> dict[str, Any]:
+    """What the component shows."""
+    sizes = {"w": [one.width for one in pictures], "h": [one.height for one in pictures]}
+    colours = {"colours": [one.colours for one in pictures]}
+    return {"title": title, **found.columns, **sizes, **colours}
+
+
+def inert_json(data: dict[str, Any]) -> str:
+    """JSON that ends no script element and begins none, whatever a name says."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
+
+
+def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
+    """Pictures in base64, some together, and where each stands: [chunk, start, length]."""
+    chunks, places, current = [], [], bytearray()
+    for one in pictures:
+        if len(current) > CHUNK_BYTES:
+            chunks.append(base64.b64encode(current).decode())
+            current = bytearray()
+        places.append([len(chunks), len(current), len(one.data)])
+        current += one.data
+    chunks.append(base64.b64encode(current).decode())
+    return chunks, places
+
+
+def _beside(path: Path, pictures: Sequence[Small]) -> list[str]:
+    """Write the pictures into a folder beside the page, made anew; their names as the page says them."""
+    folder = path.with_name(f"{path.stem}-pictures")
+    shutil.rmtree(folder, ignore_errors=True)
+    names = []
+    for number, one in enumerate(pictures):
+        name = f"{number // 1000:03d}/{hashlib.sha256(one.data).hexdigest()[:16]}.webp"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(one.data)
+        names.append(f"{folder.name}/{name}")
+    print(f"{len(pictures):,} pictures are too many for one file: they are in {folder.name}/ beside {path.name}")
+    return names
+
+
+def _page_template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("imgprep.display"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("gallery.html")

@@ -1,0 +1,53 @@
+"""The gallery's pictures: small, in WebP, each with the five colours that it is made of."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from imgprep.dataset import Dataset
+from imgprep.picture import codec, geometry
+
+QUALITY = 62
+TOGETHER = 64  # pictures held in their full size
+
+
+@dataclass(frozen=True)
+class Small:
+    data: bytes
+    width: int
+    height: int
+    colours: list[str]
+
+
+def small_pictures(ds: Dataset, places: Sequence[tuple[str, int]], side: int) -> list[Small]:
+    """Of each (split, row) the picture with `side` pixels along its longest side, never enlarged."""
+    found = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoding lets other threads run
+        for start in range(0, len(places), TOGETHER):
+            some = places[start : start + TOGETHER]
+            held = [ds.pictures(split, [row])[0] for split, row in some]
+            found += pool.map(lambda data: _small(data, side), held)
+    return found
+
+
+def _small(data: bytes | None, side: int) -> Small:
+    try:
+        image = codec.decode(data or b"", min_wh=(side, side))
+    except codec.DecodeError:
+        image = np.full((3, 4, 3), 128, np.uint8)  # it was ok once; its place stays
+    image = geometry.fit(image, (side, side)) if max(image.shape[:2]) > side else image
+    return Small(codec.encode(image, "WEBP", quality=QUALITY), image.shape[1], image.shape[0], palette(image))
+
+
+def palette(image: np.ndarray) -> list[str]:
+    """Five colours, the commonest first, as #rrggbb."""
+    few = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+    cv2.setRNGSeed(0)
+    wanted = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 8, 1.0)
+    _, labels, centres = cv2.kmeans(few, 5, None, wanted, 1, cv2.KMEANS_PP_CENTERS)
+    common = np.argsort(-np.bincount(labels.ravel(), minlength=5), kind="stable")
+    return ["#{:02x}{:02x}{:02x}".format(*(int(v) for v in centres[n])) for n in common]
