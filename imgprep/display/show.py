@@ -11,6 +11,9 @@ import pyarrow as pa
 from imgprep.dataset import Dataset, summary
 from imgprep.display import charts, findings
 from imgprep.display.cells import SMALL, Cell, figure, framed, html_table, img
+from imgprep.display.gallery_cells import evidence as evidence
+from imgprep.display.gallery_cells import gallery as gallery
+from imgprep.display.gallery_cells import hits as hits
 from imgprep.display.pictures import (
     caption,
     every_row,
@@ -135,9 +138,7 @@ def _what_happened(row: dict[str, Any]) -> str:
     return f"<div style='{SMALL}'>{'<br>'.join(words)}</div>"
 
 
-def rows(
-    ds: Dataset, split: str | None = None, n: int = 5, *, columns: Sequence[str] | None = None
-) -> Cell:
+def rows(ds: Dataset, split: str | None = None, n: int = 5, *, columns: Sequence[str] | None = None) -> Cell:
     """The first n rows of a split as a table with thumbnails; columns that are empty in all of them
     are left out.
 
@@ -227,9 +228,7 @@ def _rows_where(table: pa.Table, column: str, value: str, n: int) -> list[int]:
     return [row for row, found in enumerate(values) if found == value][:n]
 
 
-def _with_pictures(
-    ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]
-) -> Iterator[ShownRow]:
+def _with_pictures(ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]) -> Iterator[ShownRow]:
     """These rows of `every_row`, with their pictures."""
     for number in rows:
         place = places.iloc[number]

@@ -107,7 +107,7 @@ def page(page_file):
 def fresh(page, page_file):
     page.resize(1280, 860)
     page.emulate()
-    page.run("onbeforeunload = null")
+    page.run("gallery.settle()")  # else the page asks whether it may go
     page.open("about:blank")
     page.open(page_file)
     page.run("new Promise(done => setTimeout(done, 300))")
@@ -152,10 +152,8 @@ class TestPage:
         assert fresh.run("gallery.results().length") == 24
 
     def test_look_alikes_look_alike(self, fresh):
-        ask(
-            fresh,
-            "gallery.choose([...root.querySelectorAll('.facet')].find(f => f.textContent.startsWith('rosy')).dataset.tag*1)",
-        )
+        rosy = "[...root.querySelectorAll('.facet')].find(f => f.textContent.startsWith('rosy'))"
+        ask(fresh, f"gallery.choose(+{rosy}.dataset.tag)")
         ask(fresh, "gallery.open(0)")
         alts = ask(fresh, "return [...root.querySelectorAll('.like button')].slice(0, 5).map(b => b.ariaLabel)")
         assert all("rosy" in one for one in alts)

@@ -346,7 +346,8 @@ function imgprepGallery(place, host) {
   let rows = [], tiles = new Map(), focus = 0;
   const isNarrow = () => app.clientWidth <= 860;
 
-  function layout() {
+  function layout(from = 0) {
+    const hadFocus = grid.contains(root.activeElement);
     const width = grid.clientWidth, gap = isNarrow() ? 3 : 6;
     const target = +size.value * (isNarrow() ? .62 : 1);
     rows = [];
@@ -374,8 +375,9 @@ function imgprepGallery(place, host) {
     tiles.forEach(tile => tile.remove());
     tiles.clear();
     focus = Math.min(focus, Math.max(0, results.length - 1));
-    scroll.scrollTop = 0;
+    scroll.scrollTop = from;
     showTiles();
+    if (hadFocus) go(focus);
   }
 
   function shape(i) { return Math.min(3.2, Math.max(.45, data.w[i] / data.h[i])) }
@@ -900,9 +902,15 @@ function imgprepGallery(place, host) {
     suggest();
     typing = setTimeout(() => { near = null; search() }, host.find ? 250 : 60);
   };
-  size.oninput = layout;
+  size.oninput = () => layout();
   order.onchange = search;
-  new ResizeObserver(() => { layout(); if (isMapped) draw() }).observe(main);
+  let known = 0;
+  new ResizeObserver(() => {
+    if (main.clientWidth === known) showTiles();
+    else layout(scroll.scrollTop);
+    known = main.clientWidth;
+    if (isMapped) draw();
+  }).observe(main);
   main.addEventListener("click", () => { if (app.classList.contains("filtering")) filtering(false) });
   root.addEventListener("click", event => { if (!event.target.closest?.(".search")) closeSuggestions() });
 
@@ -946,6 +954,7 @@ function imgprepGallery(place, host) {
       moveSuggestion(event.key === "ArrowDown" ? 1 : -1);
       event.preventDefault();
     } else if (event.key === "Enter") {
+      event.preventDefault();  // else the picture that gets the focus is opened by the same key
       const taken = suggestions.querySelector('[aria-selected="true"]');
       taken && isOpen ? taken.click() : (closeSuggestions(), go(0));
     } else if (event.key === "Backspace" && !query.value && chosen.size) {
@@ -992,7 +1001,7 @@ function imgprepGallery(place, host) {
     }
   }
   search();
-  return { search, open, view, query, corrections, results: () => results, root,
+  return { search, open, view, query, corrections, settle: () => decisions.clear(), results: () => results, root,
     choose: tag => { chosen = new Set([tag]); return search() } };
 }
 

@@ -6,8 +6,9 @@ is never published. `build` makes it, `open` uses what is there.
 
 from imgprep.dataset import Dataset
 from imgprep.stages.search.index import Found, Hit, Index
+from imgprep.stages.search.tables import to_postgres, to_sqlite
 
-__all__ = ["Found", "Hit", "Index", "build", "open"]
+__all__ = ["Found", "Hit", "Index", "build", "open", "to_postgres", "to_sqlite"]
 
 
 def build(ds: Dataset | str, *, folder: str | None = None) -> Index:

@@ -53,12 +53,11 @@ def fill_index(db: sqlite3.Connection, folder: Path, ds: Dataset) -> None:
     model, store, count = "", None, 0
     rows = sql.Rows()
     for split in ds.splits:
-        table = ds.table(split)
-        table = table.filter(pc.equal(table["status"], "ok"))
+        table = ok_rows(ds, split)
         for start in range(0, table.num_rows, BATCH):
             some = table.slice(start, BATCH)
             model = _one_model(some, model)
-            vectors = _column_vectors(some)
+            vectors = column_vectors(some)
             if store is None and vectors is not None:
                 store = Vectors.create(folder, vectors[vectors.any(1)][:SAMPLE])
                 store.append(np.zeros((count, store.dim), np.float32))
@@ -79,6 +78,11 @@ def fill_index(db: sqlite3.Connection, folder: Path, ds: Dataset) -> None:
         set_fact(db, name, str(value))
 
 
+def ok_rows(ds: Dataset, split: str) -> pa.Table:
+    table = ds.table(split)
+    return table.filter(pc.equal(table["status"], "ok"))
+
+
 _HEAVY = ("embedding", "composition_scores", "tone_measures", "original")
 _NO_TEXT = {"sha256", "format", "status", "reason", "error", "file", "embedding_model", "uri", "etag", "split"}
 
@@ -92,7 +96,7 @@ def _one_model(table: pa.Table, before: str) -> str:
     return found.pop() if found else ""
 
 
-def _column_vectors(table: pa.Table) -> np.ndarray | None:
+def column_vectors(table: pa.Table) -> np.ndarray | None:
     """(n, dim) float32 of the column `embedding`, zeros where there is none; None where no row has one."""
     if "embedding" not in table.column_names:
         return None

