@@ -20,7 +20,7 @@ from imgprep.display.gallery_data import Collection, collect
 from imgprep.display.gallery_pictures import Small, small_pictures
 
 TEMPLATES = Path(__file__).with_name("templates")
-CHUNK_BYTES = 700_000  # of pictures, decoded by the page together
+PICTURES_BYTES = 700_000  # of pictures, decoded by the page together
 MOST_INSIDE = 8_000  # pictures in one file; a page with more keeps them in a folder beside it
 MOST_BYTES = 60 << 20
 START = (
@@ -48,9 +48,9 @@ def write_gallery(
     if is_inside:
         chunks, data["at"] = _chunks(pictures)
     else:
-        data["files"] = _beside(path, pictures)
+        data["files"] = _in_folder(path, pictures)
     script = (TEMPLATES / "gallery.js").read_text("utf-8") + START
-    page = _page_template().render(
+    page = _gallery_template().render(
         title=data["title"],
         images="blob: data:" if is_inside else "blob: data: file: 'self'",
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -88,7 +88,7 @@ def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
     """Pictures in base64, some together, and where each stands: [chunk, start, length]."""
     chunks, places, current = [], [], bytearray()
     for one in pictures:
-        if len(current) > CHUNK_BYTES:
+        if len(current) > PICTURES_BYTES:
             chunks.append(base64.b64encode(current).decode())
             current = bytearray()
         places.append([len(chunks), len(current), len(one.data)])
@@ -97,7 +97,7 @@ def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
     return chunks, places
 
 
-def _beside(path: Path, pictures: Sequence[Small]) -> list[str]:
+def _in_folder(path: Path, pictures: Sequence[Small]) -> list[str]:
     """Write the pictures into a folder beside the page, made anew; their names as the page says them."""
     folder = path.with_name(f"{path.stem}-pictures")
     shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +111,7 @@ def _beside(path: Path, pictures: Sequence[Small]) -> list[str]:
     return names
 
 
-def _page_template() -> jinja2.Template:
+def _gallery_template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgprep.display"),
         autoescape=True,

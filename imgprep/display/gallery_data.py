@@ -46,7 +46,7 @@ def collect(ds: Dataset, *, words: bool = True, most: int | None = None) -> Coll
     if most is not None:
         kept = kept[spread(len(kept), most)]
     table, places = table.take(pa.array(kept)), places.iloc[kept].reset_index(drop=True)
-    found = Collection([(p.split, int(p.row)) for p in places.itertuples()])
+    found = Collection([*zip(places.split.tolist(), places.row.tolist(), strict=True)])
     rows = len(found.places)
     columns = found.columns = {
         "id": [caption(one, 120) for one in table["image_id"].to_pylist()],
@@ -179,7 +179,7 @@ def near_words(tags: list[list[str]], model: str) -> dict[str, list[list[int]]]:
 
     Only for the models of the extra `offline`, whose vocabulary is at hand.
     """
-    if model != demo.OFFLINE or not demo.is_installed() or not tags:
+    if model != demo.DEMO_NAME or not demo.is_installed() or not tags:
         return {}
     common = demo.common_words(VOCABULARY)
     names = [name for _, name in tags]

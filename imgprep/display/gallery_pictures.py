@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from imgprep.dataset import Dataset
 from imgprep.picture import codec, geometry
 
-QUALITY = 62
+WEBP_QUALITY = 62
 TOGETHER = 64  # pictures held in their full size
 
 
@@ -25,7 +26,7 @@ class Small:
 
 def small_pictures(ds: Dataset, places: Sequence[tuple[str, int]], side: int) -> list[Small]:
     """Of each (split, row) the picture with `side` pixels along its longest side, never enlarged."""
-    found = []
+    found: list[Small] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoding lets other threads run
         for start in range(0, len(places), TOGETHER):
             some = places[start : start + TOGETHER]
@@ -40,7 +41,7 @@ def _small(data: bytes | None, side: int) -> Small:
     except codec.DecodeError:
         image = np.full((3, 4, 3), 128, np.uint8)  # it was ok once; its place stays
     image = geometry.fit(image, (side, side)) if max(image.shape[:2]) > side else image
-    return Small(codec.encode(image, "WEBP", quality=QUALITY), image.shape[1], image.shape[0], palette(image))
+    return Small(codec.encode(image, "WEBP", quality=WEBP_QUALITY), image.shape[1], image.shape[0], palette(image))
 
 
 def palette(image: np.ndarray) -> list[str]:
@@ -48,6 +49,7 @@ def palette(image: np.ndarray) -> list[str]:
     few = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
     cv2.setRNGSeed(0)
     wanted = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 8, 1.0)
-    _, labels, centres = cv2.kmeans(few, 5, None, wanted, 1, cv2.KMEANS_PP_CENTERS)
+    before: Any = None
+    _, labels, centres = cv2.kmeans(few, 5, before, wanted, 1, cv2.KMEANS_PP_CENTERS)
     common = np.argsort(-np.bincount(labels.ravel(), minlength=5), kind="stable")
     return ["#{:02x}{:02x}{:02x}".format(*(int(v) for v in centres[n])) for n in common]

@@ -138,7 +138,9 @@ def _what_happened(row: dict[str, Any]) -> str:
     return f"<div style='{SMALL}'>{'<br>'.join(words)}</div>"
 
 
-def rows(ds: Dataset, split: str | None = None, n: int = 5, *, columns: Sequence[str] | None = None) -> Cell:
+def rows(
+    ds: Dataset, split: str | None = None, n: int = 5, *, columns: Sequence[str] | None = None
+) -> Cell:
     """The first n rows of a split as a table with thumbnails; columns that are empty in all of them
     are left out.
 
@@ -228,7 +230,9 @@ def _rows_where(table: pa.Table, column: str, value: str, n: int) -> list[int]:
     return [row for row, found in enumerate(values) if found == value][:n]
 
 
-def _with_pictures(ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]) -> Iterator[ShownRow]:
+def _with_pictures(
+    ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]
+) -> Iterator[ShownRow]:
     """These rows of `every_row`, with their pictures."""
     for number in rows:
         place = places.iloc[number]

@@ -55,12 +55,12 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
         style = traitlets.Unicode().tag(sync=True)
         pictures = traitlets.Bytes().tag(sync=True)
         height = traitlets.Int().tag(sync=True)
-        decided = traitlets.List().tag(sync=True)
+        decided: Any = traitlets.List().tag(sync=True)
 
     found = collect(ds, words=False, most=MOST_LIVE)
     small = small_pictures(ds, found.places, LIVE_SIDE)
     columns = page_data(found, small, Path(ds.folder).name)
-    columns["at"] = _places([len(one.data) for one in small])
+    columns["at"] = _runs_of_bytes([len(one.data) for one in small])
     made = Gallery(
         data=json.dumps(columns),
         style=(TEMPLATES / "gallery.css").read_text("utf-8"),
@@ -82,7 +82,7 @@ def keep_corrections(path: str | Path, decided: list[dict[str, Any]]) -> None:
         Folder(path.parent).put(path.name, text.encode())
 
 
-def _places(lengths: list[int]) -> list[list[int]]:
+def _runs_of_bytes(lengths: list[int]) -> list[list[int]]:
     """[start, length] of each picture in the one run of bytes."""
     places, start = [], 0
     for length in lengths:

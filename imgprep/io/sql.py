@@ -135,12 +135,12 @@ class Rows:
 
 def fill_sqlite(db: sqlite3.Connection, rows: Rows) -> None:
     """Put rows into tables made by SQLITE. The caller commits."""
-    for table, columns, values in _tables(rows):
+    for table, columns, values in table_contents(rows):
         marks = ", ".join("?" * len(columns))
         db.executemany(f"insert into {table} ({', '.join(columns)}) values ({marks})", values)
 
 
-def _tables(rows: Rows) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
+def table_contents(rows: Rows) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
     return [
         ("image", IMAGE_COLUMNS, rows.images),
         ("tag", TAG_COLUMNS, rows.tags),

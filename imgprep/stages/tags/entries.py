@@ -73,7 +73,7 @@ def unique(entries: Iterable[Entry]) -> list[Entry]:
     return list(found.values())[:MOST_PER_PICTURE]
 
 
-def merged(first: list[Entry] | None, second: list[Entry] | None) -> list[Entry] | None:
+def merged_entries(first: list[Entry] | None, second: list[Entry] | None) -> list[Entry] | None:
     """Both lists; an entry that both have is the second's, but a decision of the first stays where it has none."""
     if first is None and second is None:
         return None

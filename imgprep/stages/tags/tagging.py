@@ -85,7 +85,7 @@ def _tagger(given: Any) -> Any:
     if isinstance(given, str):
         return given if given in OWN else Labels(given)
     if not callable(given):
-        known = ", ".join([*OWN, demo.OFFLINE])
+        known = ", ".join([*OWN, demo.DEMO_NAME])
         raise ValueError(f"a tagger is one of {known}, a model's name, or a function, not {given!r}")
     return given
 

@@ -210,3 +210,5 @@ def test_provenance_stands_together_behind_the_users_columns(tmp_path):
     schema = pq.read_schema(dataset.open(made(tmp_path, label=["a"] * 6)).data_files()[0])
     ours = ["source", "image", "width", "height", "format", "nbytes", "sha256", "status", "reason", "error"]
     assert schema.names == ["image_id", "label", *ours]
+
+
