@@ -14,6 +14,7 @@ from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io.hub import Repo
 from imgprep.resume import stage
 from imgprep.stages.publish import checks, sending, shards
+from imgprep.stages.publish.licences import check_licence
 from imgprep.stages.publish.plan import Plan
 from imgprep.stages.publish.publication import Publication
 from imgprep.stages.publish.rewriting import Rules
@@ -99,8 +100,8 @@ def _check(
     """ValueError for what cannot be published whatever the Hub says."""
     if repo_id and not re.fullmatch(r"([\w.-]+/)?[\w.-]{1,96}", repo_id):
         raise ValueError(f"repo_id is 'owner/name' on the Hub, not {repo_id!r}")
-    if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
-        raise ValueError(f"licence is an id such as 'cc-by-4.0', 'mit' or 'other', not {licence!r}")
+    if licence is not None:
+        check_licence(licence)
     if tag is not None and not re.fullmatch(r"[\w.-]+", tag):
         raise ValueError(f"tag is one word such as 'v1.0', not {tag!r}")
     if not ds.info["complete"]:

@@ -149,7 +149,7 @@ def test_classes_become_class_labels_placeholders_come_when_asked_and_paths_are_
 def test_mistakes_are_told_at_once(plain, monkeypatch):
     monkeypatch.setattr("imgprep.stages.publish.shards.CLASSES", 3)
     for given, text in [
-        ({"licence": "CC BY 4.0"}, "licence is an id such as"),
+        ({"licence": "CC BY 4.0"}, "none of the Hub's list, .* did you mean 'cc-by-4.0'.* is not on it is 'other'"),
         ({"tag": "my tag"}, "tag is one word"),
         ({"drop_columns": ["image"]}, "drop_columns is a list of empty, error, one, source, not"),
         ({"drop_columns": ["lable"]}, "drop_columns is a list of empty, error, one, source, not"),

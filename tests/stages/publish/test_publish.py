@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from made import table
+from made import table, tree
 
 import imgprep
 from imgprep import dataset
@@ -155,6 +155,51 @@ def test_many_files_go_through_a_pull_request_with_which_a_killed_run_goes_on(hu
     result = json.loads(hub.run(PUBLISH, out, repo, "2", given="{}\n")[-1])
     assert hub.files(repo) == {*result["added"], ".gitattributes"} and "loaded back" in result["loaded"]
     assert hub.sent() < 1.1 * result["nbytes"]
+
+
+DIES = """
+import os, sys
+from imgprep.dataset.files import Folder
+from imgprep.io.hub import Repo
+from imgprep.stages import publish
+at, seen, put, send = sys.argv[3], [], Folder.put, Repo.send
+def die(where):
+    if where == at:
+        os.kill(os.getpid(), 9)
+def sends(self, *given, **named):
+    head = send(self, *given, **named)
+    die("sent")
+    return head
+def puts(self, name, data):
+    die(f"before {name}")
+    put(self, name, data)
+    die(f"after {name}")
+Repo.send, Folder.put = sends, puts
+publish.publish(sys.argv[1], sys.argv[2], licence="cc0-1.0", tag="v1")
+"""
+
+
+def left(hub, out: str, repo: str) -> tuple[dict, set]:
+    """What stands in the folder and in the repository, by content; a card names its repository."""
+    stands = tree(out)
+    for name in ("README.md", ".imgprep/publish/card.md"):
+        stands[name] = Path(out, name).read_text().replace(repo, "REPO").replace(repo.split("/")[1].capitalize(), "R")
+    return stands, hub.files(repo)
+
+
+@pytest.mark.slow
+def test_killed_after_it_was_sent_folder_and_repository_end_as_in_an_unbroken_run(hub, checked, tmp_path):
+    wanted = None
+    for n, at in enumerate(["", "sent", "after .imgprep/publish/card.md", "after README.md"]):
+        out, repo = shutil.copytree(checked, str(tmp_path / str(n) / "out")), f"alice/whole{n}"
+        with hub.start(DIES, out, repo, at) as client:
+            client.communicate()
+        assert client.returncode == (-9 if at else 0)
+        if at:
+            hub.run(PUBLISH, out, repo, "100", given='{"tag": "v1"}\n')
+        ended = left(hub, out, repo)
+        wanted = wanted or ended
+        assert ended == wanted, at
 
 
 COMMAND = "import sys; from imgprep.app.cli import main; sys.exit(main(sys.argv[1:]))"
