@@ -54,7 +54,7 @@ def vips(data: bytes) -> bytes:
 
 def ours(data: bytes, *names: str) -> dict[str, bytes]:
     """The stage's own work on one picture, original, hashes and all."""
-    sizes = {name: variants.SIZE | SIZES[name] for name in names}
+    sizes = {name: variants.Size.of(name, SIZES[name]) for name in names}
     make = variants.Variants(sizes, "first", False, codec.MAX_PIXELS)
     return {row["variant"]: row["image"] for row in make(iter([work.Loaded(b"", data, {})]))}
 
