@@ -74,6 +74,7 @@ REASONS = {
     "no_answer": "the results of the batch do not have this request",
     "declined": "the model declined to answer about the picture, or its answer was filtered",
     "no_json": "the answer is not the JSON that was asked for",
+    "out_of_budget": "the tokens that a run may spend were spent",
     "no_foreground": "no tile of this block has as much foreground as was asked for",
     "changed": "the source changed while it was read",
     "error": "the function raised an exception on this picture",

@@ -52,7 +52,7 @@ def hits(ds: Dataset, found: Any, n: int = 8) -> Cell:
         if row is None:
             continue  # added to the index, and not in the dataset
         data = ds.pictures(hit.split, [int(places.row[row])])[0]
-        texts.append(f"{_short_source(table['source'][row].as_py()) or hit.image_id} · {_why(hit)}")
+        texts.append(f"{_short_source(table['source'][row].as_py()) or hit.image_id} · {_why_found(hit)}")
         figures.append(figure(thumbnail(data, 160), texts[-1], "max-width:160px"))
     if not texts:
         note = getattr(found, "note", "") or "nothing found"
@@ -60,7 +60,7 @@ def hits(ds: Dataset, found: Any, n: int = 8) -> Cell:
     return Cell("".join(figures), "; ".join(texts))
 
 
-def _why(hit: Any) -> str:
+def _why_found(hit: Any) -> str:
     if hit.likeness is not None:
         return f"likeness {hit.likeness:.2f}" + (", and by words" if hit.words is not None else "")
     return "by words" if hit.words is not None else f"{hit.score:.2f}"

@@ -69,7 +69,7 @@ class Embedder:
         images = image if isinstance(image, list | tuple) else [image]
         if not len(images):
             return np.zeros((0, 0), np.float32)
-        found = _units(self._loaded().pictures(images))
+        found = _of_unit_length(self._loaded().pictures(images))
         return found if isinstance(image, list | tuple) else found[0]
 
     def text(self, words: str | list[str]) -> np.ndarray:
@@ -77,7 +77,7 @@ class Embedder:
         if not self.has_words:
             raise ValueError(f"{self.name} has no text tower: search by a picture, or name a CLIP or SigLIP model")
         texts = [words] if isinstance(words, str) else list(words)
-        found = _units(self._loaded().words(texts))
+        found = _of_unit_length(self._loaded().words(texts))
         return found[0] if isinstance(words, str) else found
 
     def feature_map(self, image: np.ndarray) -> np.ndarray | None:
@@ -92,7 +92,7 @@ class Embedder:
         return self._towers
 
 
-def _units(vectors: np.ndarray) -> np.ndarray:
+def _of_unit_length(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float32)
     return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-LONGEST = 40  # segments that are looked at
+MOST_SEGMENTS = 40  # segments that are looked at
 MOST_SHOWN = 12
 
 
@@ -66,7 +66,7 @@ def _oblique_segments(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from_axis = np.minimum(np.minimum(angle, 180 - angle), np.abs(angle - 90))
     kept = (lengths > 0.08 * min(grey.shape)) & (from_axis > 6)
     segments, lengths = segments[kept], lengths[kept]
-    order = np.argsort(-lengths, kind="stable")[:LONGEST]
+    order = np.argsort(-lengths, kind="stable")[:MOST_SEGMENTS]
     return segments[order], lengths[order]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 TONE_SIDE = 256
 SOURCE, VERSION = "measured", "1"
-WORDS = (
+TONE_WORDS = (
     "low key", "high key", "soft contrast", "hard contrast", "black and white", "nearly colourless", "vivid", "muted",
     "warm", "cool", "one hue", "smooth", "busy",
 )  # fmt: skip
@@ -58,7 +58,7 @@ def _colourfulness(image: np.ndarray) -> float:
 
 
 def tone_words(measured: dict[str, float]) -> list[str]:
-    """The WORDS that `measure_tone` speaks for."""
+    """The TONE_WORDS that `measure_tone` speaks for."""
     chroma, key = measured["chroma"], measured["key"]
     conditions = {
         "low key": measured["dark"] > 0.55 or key < 22,
@@ -75,7 +75,7 @@ def tone_words(measured: dict[str, float]) -> list[str]:
         "smooth": measured["detail"] < 0.9,
         "busy": measured["detail"] > 4.5,
     }
-    return [word for word in WORDS if conditions[word]]
+    return [word for word in TONE_WORDS if conditions[word]]
 
 
 def tone_tags(image: np.ndarray) -> list[dict[str, Any]]:

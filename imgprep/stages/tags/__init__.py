@@ -1,7 +1,8 @@
 """Tags: what is in a picture, how it is composed, which tone it has, with who said so; and its vector for a search.
 
 `find` runs taggers over pictures, `merge` brings the tags of several datasets together, `apply` takes corrections in,
-`agreement` says how far taggers agree, `learn` makes a tagger of your corrections.
+`agreement` says how far taggers agree, `learn` makes a tagger of your corrections, `ask`
+asks a vision model.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,15 +12,29 @@ import pyarrow as pa
 
 from imgprep import dataset
 from imgprep.dataset import Dataset
+from imgprep.io.vision import Prompt, Vision
 from imgprep.models import demo
 from imgprep.stages import images
 from imgprep.stages.tags.agreeing import agreement
+from imgprep.stages.tags.asking import ask
 from imgprep.stages.tags.corrections import apply, read_corrections
-from imgprep.stages.tags.entries import TAGS, flat_entries, merged_entries
+from imgprep.stages.tags.entries import flat_entries, merged_entries, with_tags
 from imgprep.stages.tags.learning import learn
 from imgprep.stages.tags.tagging import Tagging
 
-__all__ = ["agreement", "apply", "find", "learn", "merge", "read_corrections", "counted"]
+__all__ = [
+    "Prompt",
+    "Vision",
+    "agreement",
+    "apply",
+    "ask",
+    "counted",
+    "find",
+    "learn",
+    "merge",
+    "read_corrections",
+    "usable",
+]
 
 
 def find(
@@ -87,14 +102,6 @@ def _tags_by_id(ds: Dataset, split: str) -> dict[str, list[dict[str, Any]] | Non
         return {}
     table = ds.table(split, ["image_id", "tags"])
     return dict(zip(table["image_id"].to_pylist(), table["tags"].to_pylist(), strict=True))
-
-
-def with_tags(table: pa.Table, entries: list[Any]) -> pa.Table:
-    """The table with this column `tags`."""
-    column = pa.array(entries, TAGS)
-    if "tags" in table.column_names:
-        return table.set_column(table.column_names.index("tags"), "tags", column)
-    return table.append_column("tags", column)
 
 
 def counted(ds: Dataset | str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from imgprep.dataset import Dataset
 from imgprep.stages import images
-from imgprep.stages.tags.entries import Entry, entry
+from imgprep.stages.tags.entries import TagEntry, entry, with_tags
 
 HUMAN = "human:"
 CORRECTION_FIELDS = ("image_id", "kind", "name", "accepted")
@@ -64,14 +64,14 @@ def apply(
             decisions = by_picture.get(image_id, [])
             met += bool(decisions)
             after.append(decided(entries, decisions, by) if decisions else entries)
-        tables[split] = _with(table, after)
+        tables[split] = with_tags(table, after)
     if given and not met:
         told = f"none of the {len(by_picture):,} pictures corrected is in {ds.folder}"
         raise ValueError(f"{told}: these corrections are of another dataset")
     return images.copy(ds, tables, out)
 
 
-def decided(entries: list[Entry] | None, decisions: list[dict[str, Any]], by: str) -> list[Entry]:
+def decided(entries: list[TagEntry] | None, decisions: list[dict[str, Any]], by: str) -> list[TagEntry]:
     """The entries of a picture after these decisions."""
     verdict = {(one["kind"], one["name"]): one for one in decisions}
     kept = []
@@ -85,9 +85,3 @@ def decided(entries: list[Entry] | None, decisions: list[dict[str, Any]], by: st
         said["score"] = float(decision["accepted"])
         kept.append(entry(said, source=f"{HUMAN}{decision.get('by') or by}", version="1"))
     return kept
-
-
-def _with(table: Any, entries: list[Any]) -> Any:
-    from imgprep.stages.tags import with_tags
-
-    return with_tags(table, entries)

@@ -23,7 +23,7 @@ _ARROW = {"string": pa.string(), "float32": pa.float32(), "bool": pa.bool_()}
 TAGS = pa.list_(pa.struct([(name, _ARROW[kind]) for name, kind in FIELDS.items()]))
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
-Entry = dict[str, Any]
+TagEntry = dict[str, Any]
 
 
 def tags_feature() -> Any:
@@ -33,7 +33,7 @@ def tags_feature() -> Any:
     return List({name: Value(kind) for name, kind in FIELDS.items()})
 
 
-def entry(given: Any, *, source: str, version: str) -> Entry:
+def entry(given: Any, *, source: str, version: str) -> TagEntry:
     """What a tagger gave, a name or a dict, as a whole entry. ValueError where it is neither."""
     if isinstance(given, str):
         given = {"name": given}
@@ -60,20 +60,20 @@ def plain_name(name: str) -> str:
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
-def key(one: Entry) -> tuple[str, str, str, str]:
+def key(one: TagEntry) -> tuple[str, str, str, str]:
     return one["kind"], one["name"], one["source"], one["version"]
 
 
-def unique(entries: Iterable[Entry]) -> list[Entry]:
+def unique(entries: Iterable[TagEntry]) -> list[TagEntry]:
     """One entry per tagger and name, the one with the highest score; at most MOST_PER_PICTURE."""
-    found: dict[tuple, Entry] = {}
+    found: dict[tuple, TagEntry] = {}
     for one in entries:
         if one["name"] and (key(one) not in found or found[key(one)]["score"] < one["score"]):
             found[key(one)] = one
     return list(found.values())[:MOST_PER_PICTURE]
 
 
-def merged_entries(first: list[Entry] | None, second: list[Entry] | None) -> list[Entry] | None:
+def merged_entries(first: list[TagEntry] | None, second: list[TagEntry] | None) -> list[TagEntry] | None:
     """Both lists; an entry that both have is the second's, but a decision of the first stays where it has none."""
     if first is None and second is None:
         return None
@@ -86,6 +86,14 @@ def merged_entries(first: list[Entry] | None, second: list[Entry] | None) -> lis
     return list(found.values())
 
 
-def flat_entries(rows: Iterable[list[Entry] | None]) -> list[Entry]:
+def flat_entries(rows: Iterable[list[TagEntry] | None]) -> list[TagEntry]:
     """The entries of all rows, one after another."""
     return [one for row in rows for one in row or []]
+
+
+def with_tags(table: pa.Table, entries: list[Any]) -> pa.Table:
+    """The table with this column `tags`."""
+    column = pa.array(entries, TAGS)
+    if "tags" in table.column_names:
+        return table.set_column(table.column_names.index("tags"), "tags", column)
+    return table.append_column("tags", column)
