@@ -29,7 +29,7 @@ STOPS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Said:
     """What a model says of one picture; or the reason why it says nothing."""
 
     status: str  # ok | failed
@@ -96,7 +96,7 @@ class Vision:
 
     def ask(
         self, prompt: Prompt, pictures: Sequence[bytes], *, tell: Callable[[int], None] | None = None
-    ) -> list[Answer]:
+    ) -> list[Said]:
         """The answer for each picture (encoded JPEG, PNG or WebP), in their order.
 
         A picture that was asked before, in the same words, costs nothing. ValueError where nothing can be answered: a
@@ -137,7 +137,7 @@ class _Run:
     def close(self) -> None:
         self._kept.close()
 
-    async def all(self, pictures: Sequence[bytes], tell: Callable[[int], None] | None) -> list[Answer]:
+    async def all(self, pictures: Sequence[bytes], tell: Callable[[int], None] | None) -> list[Said]:
         requests, tokens, window_s = self._vision._limits
         self._requests = Allowance(requests, window_s=window_s)
         self._tokens = Allowance(tokens, window_s=window_s)
@@ -145,7 +145,7 @@ class _Run:
         limits = httpx.Limits(max_connections=self._vision.at_once)
         async with httpx.AsyncClient(timeout=self._vision.timeout_s, limits=limits) as client:
 
-            async def one(data: bytes) -> Answer:
+            async def one(data: bytes) -> Said:
                 nonlocal done
                 async with gate:
                     answer = await self._answer(client, data)
@@ -161,7 +161,7 @@ class _Run:
                 for task in tasks:
                     task.cancel()
 
-    async def _answer(self, client: httpx.AsyncClient, data: bytes) -> Answer:
+    async def _answer(self, client: httpx.AsyncClient, data: bytes) -> Said:
         sha = hashlib.sha256(data).hexdigest()
         async with self._once.setdefault(sha, asyncio.Lock()):  # the same picture twice is asked once
             known = self._kept.get(sha, self._version)
@@ -172,13 +172,13 @@ class _Run:
                 self._kept.put(sha, self._version, answer)
             return answer
 
-    async def _asked_often(self, client: httpx.AsyncClient, data: bytes) -> Answer:
-        vision, last = self._vision, Answer("failed", "error", "never asked")
+    async def _asked_often(self, client: httpx.AsyncClient, data: bytes) -> Said:
+        vision, last = self._vision, Said("failed", "error", "never asked")
         for attempt in range(vision.attempts):
             if vision.max_tokens_total is not None:
                 if self._spent + self._promised + self._need > vision.max_tokens_total:
                     told = f"{self._spent:,} tokens are spent, of {vision.max_tokens_total:,} allowed"
-                    return Answer("failed", known_reason("out_of_budget"), told)
+                    return Said("failed", known_reason("out_of_budget"), told)
             self._promised += self._need
             try:
                 last, wait_s = await self._once_asked(client, data)
@@ -189,7 +189,7 @@ class _Run:
             await asyncio.sleep(wait_s * 2**attempt * random.random())
         return last
 
-    async def _once_asked(self, client: httpx.AsyncClient, data: bytes) -> tuple[Answer, float | None]:
+    async def _once_asked(self, client: httpx.AsyncClient, data: bytes) -> tuple[Said, float | None]:
         """An answer, and how long to wait before asking again; None where it is final."""
         tokens, request = await self._tokens.take(self._need), await self._requests.take(1)
         try:
@@ -199,9 +199,9 @@ class _Run:
             url = f"{self._vision.url}/chat/completions"
             response = await client.post(url, json=self._body(data), headers=self._headers())
         except httpx.TimeoutException:
-            return Answer("failed", "timeout", "the service did not answer in time"), 0.5
+            return Said("failed", "timeout", "the service did not answer in time"), 0.5
         except httpx.HTTPError as e:
-            return Answer("failed", "reset", f"the connection to the service failed ({type(e).__name__})"), 0.5
+            return Said("failed", "reset", f"the connection to the service failed ({type(e).__name__})"), 0.5
         finally:
             self._tokens.answered(tokens)
             self._requests.answered(request)
@@ -221,14 +221,14 @@ class _Run:
         messages = [{"role": "system", "content": self._prompt.text}, {"role": "user", "content": [picture]}]
         return {**self._asked, "model": self._vision.model, "messages": messages}
 
-    def _failed(self, response: httpx.Response) -> tuple[Answer, float | None]:
+    def _failed(self, response: httpx.Response) -> tuple[Said, float | None]:
         code, said = response.status_code, _error_of(response)
         if code == 429 and said.get("code") != "insufficient_quota":
             self._vision.refused += 1
             wait_s = float(response.headers.get("retry-after-ms", 0)) / 1000
             wait_s = wait_s or float(response.headers.get("retry-after", 1))
             self._paused_until = max(self._paused_until, time.monotonic() + wait_s)  # for all
-            return Answer("failed", "http_429", "the service's limit was reached"), 0.05
+            return Said("failed", "http_429", "the service's limit was reached"), 0.05
         message = self._without_key(" ".join(str(said.get("message") or "").split()))[:200]
         if code == 429:
             raise _Stopped(f"the service's quota is used up: {message}")
@@ -236,34 +236,37 @@ class _Run:
             variable = f" (its variable is {self._vision.key_env})" if code in (401, 403) else ""
             raise _Stopped(f"{STOPS[code]}{variable}: {message}")
         if code == 400 and said.get("code") == "content_filter":
-            return Answer("failed", "declined", message), None
+            return Said("failed", "declined", message), None
         again = code >= 500 or code == 408
-        return Answer("failed", f"http_{code}", message), 0.5 if again else None
+        return Said("failed", f"http_{code}", message), 0.5 if again else None
 
     def _without_key(self, text: str) -> str:
         """Services quote the key they refuse."""
         key = os.environ.get(self._vision.key_env or "", "")
         return text.replace(key, "…") if key else text
 
-    def _read(self, response: httpx.Response) -> tuple[Answer, float | None]:
+    def _read(self, response: httpx.Response) -> tuple[Said, float | None]:
         try:
             whole = response.json()
             choice, usage = whole["choices"][0], whole.get("usage") or {}
             message = choice["message"]
         except (ValueError, KeyError, IndexError, TypeError):
-            return Answer("failed", "no_json", "the service did not answer in OpenAI's shape"), 0.5
-        tokens = {"tokens_in": usage.get("prompt_tokens") or 0, "tokens_out": usage.get("completion_tokens") or 0}
+            return Said("failed", "no_json", "the service did not answer in OpenAI's shape"), 0.5
+        tokens: dict[str, Any] = {
+            "tokens_in": usage.get("prompt_tokens") or 0,
+            "tokens_out": usage.get("completion_tokens") or 0,
+        }
         self._spent += sum(tokens.values())
         self._vision.tokens_in += tokens["tokens_in"]
         self._vision.tokens_out += tokens["tokens_out"]
         if message.get("refusal") or choice.get("finish_reason") == "content_filter":
             told = message.get("refusal") or "the answer was filtered (content_filter)"
-            return Answer("failed", "declined", told[:200], **tokens), None
+            return Said("failed", "declined", told[:200], **tokens), None
         try:
             words, left_out = self._prompt.words_of(message.get("content") or "")
         except ValueError as e:
-            return Answer("failed", "no_json", str(e)[:200], **tokens), 0.2
-        return Answer("ok", words=words, left_out=left_out, **tokens), None
+            return Said("failed", "no_json", str(e)[:200], **tokens), 0.2
+        return Said("ok", words=words, left_out=left_out, **tokens), None
 
 
 def _error_of(response: httpx.Response) -> dict[str, Any]:
@@ -285,12 +288,12 @@ class _Answers:
             "create table if not exists answer (sha text, version text, answer text, primary key (sha, version))"
         )
 
-    def get(self, sha: str, version: str) -> Answer | None:
+    def get(self, sha: str, version: str) -> Said | None:
         asked = "select answer from answer where sha = ? and version = ?"
         found = self._db.execute(asked, (sha, version)).fetchone()
-        return Answer(**json.loads(found[0]), cached=True) if found else None
+        return Said(**json.loads(found[0]), cached=True) if found else None
 
-    def put(self, sha: str, version: str, answer: Answer) -> None:
+    def put(self, sha: str, version: str, answer: Said) -> None:
         kept = {k: v for k, v in vars(answer).items() if k != "cached"}
         with self._db:
             self._db.execute("insert or replace into answer values (?, ?, ?)", (sha, version, json.dumps(kept)))

@@ -5,7 +5,7 @@ import time
 from collections import deque
 
 MINUTE_S = 60.0
-MARGIN = 1 / 500  # of the window: two clocks are not one
+CLOCK_MARGIN = 1 / 500  # of the window: two clocks are not one
 AT_ONCE = 0.1  # of a minute's worth goes out together: services also look at seconds
 
 
@@ -19,7 +19,7 @@ class Allowance:
     def __init__(self, per_window: float, *, window_s: float = MINUTE_S):
         if per_window <= 0:
             raise ValueError(f"a limit is above 0, not {per_window!r}")
-        self.most, self._window_s = per_window, window_s * (1 + MARGIN)
+        self.most, self._window_s = per_window, window_s * (1 + CLOCK_MARGIN)
         self._rate, self._size = per_window / window_s, max(1.0, per_window * AT_ONCE)
         self._level, self._at = self._size, time.monotonic()
         self._answered: deque[tuple[float, float]] = deque()

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 MOODS = ("calm", "joyful", "melancholic", "tense", "mysterious", "dramatic", "playful", "neutral")
-TEXT = (
+QUESTION = (
     "Tag this photograph. For each key name the words of its list that clearly fit what a viewer sees and feels, the "
     "best first, three at most; none if none fits. Use no other words."
 )
@@ -14,7 +14,7 @@ TEXT = (
 class Prompt:
     """A text and its vocabulary: {"mood": ["calm", "joyful" …]}. `version` of an answer follows from all of it."""
 
-    def __init__(self, vocabulary: dict[str, list[str]] | None = None, text: str = TEXT, *, name: str = "mood"):
+    def __init__(self, vocabulary: dict[str, list[str]] | None = None, text: str = QUESTION, *, name: str = "mood"):
         vocabulary = {"mood": [*MOODS]} if vocabulary is None else vocabulary
         if not isinstance(vocabulary, dict) or not vocabulary:
             raise ValueError("vocabulary is {kind: [words]}, with at least one kind")

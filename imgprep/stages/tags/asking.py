@@ -9,13 +9,13 @@ import pyarrow as pa
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.failures import known_reason
-from imgprep.io.vision import Answer, Prompt, Vision
+from imgprep.io.vision import Prompt, Said, Vision
 from imgprep.picture import codec, geometry
 from imgprep.stages import images
 from imgprep.stages.tags.entries import entry, merged_entries, with_tags
 
 SIDE_ASKED = 512  # pixels: the least that services look at, without metadata
-TOGETHER = 256  # pictures held at once
+ASKED_TOGETHER = 256  # pictures held at once
 CACHE = ".imgprep/answers.sqlite"
 REASON_COLUMN = "ask_reason"
 
@@ -43,7 +43,7 @@ def ask(ds: Dataset | str, out: str, vision: Vision, prompt: Prompt | None = Non
             table = table.drop_columns([REASON_COLUMN])
         answers = _answers_of(ds, split, table, vision, prompt)
         reasons.update(a.reason for a in answers.values() if a.reason)
-        tables[split] = _answered(table, answers, vision.model, vision.version(prompt))
+        tables[split] = _with_answers(table, answers, vision.model, vision.version(prompt))
     told = ", ".join(f"{word} {n:,}" for word, n in reasons.most_common())
     print(
         f"{vision.sent:,} requests, {vision.tokens_in:,} tokens in, {vision.tokens_out:,} out; {told or 'all answered'}"
@@ -51,12 +51,12 @@ def ask(ds: Dataset | str, out: str, vision: Vision, prompt: Prompt | None = Non
     return images.copy(ds, tables, out)
 
 
-def _answers_of(ds: Dataset, split: str, table: pa.Table, vision: Vision, prompt: Prompt) -> dict[int, Answer]:
+def _answers_of(ds: Dataset, split: str, table: pa.Table, vision: Vision, prompt: Prompt) -> dict[int, Said]:
     """Row -> answer, of the rows that have a picture."""
     rows = [n for n, status in enumerate(table["status"].to_pylist()) if status == "ok"]
-    found: dict[int, Answer] = {}
-    for start in range(0, len(rows), TOGETHER):
-        some = rows[start : start + TOGETHER]
+    found: dict[int, Said] = {}
+    for start in range(0, len(rows), ASKED_TOGETHER):
+        some = rows[start : start + ASKED_TOGETHER]
         small = {row: _asked_picture(data) for row, data in zip(some, ds.pictures(split, some), strict=True)}
         whole = {row: data for row, data in small.items() if data}
         found |= dict(zip(whole, vision.ask(prompt, [*whole.values()]), strict=True))
@@ -73,7 +73,7 @@ def _asked_picture(data: bytes | None) -> bytes:
     return codec.encode(image, "JPEG", quality=85)
 
 
-def _answered(table: pa.Table, answers: dict[int, Answer], model: str, version: str) -> pa.Table:
+def _with_answers(table: pa.Table, answers: dict[int, Said], model: str, version: str) -> pa.Table:
     before: Sequence[Any] = table["tags"].to_pylist() if "tags" in table.column_names else [None] * len(table)
     after, reasons = [], []
     for row, entries in enumerate(before):
