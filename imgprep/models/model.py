@@ -69,6 +69,12 @@ class Model:
             first = self.spec.gives[0]
             raise ValueError(f"{self.model} gives {first}: take models.{SEGMENTERS[first]}")
 
+    def scaling_told(self, dtype: str) -> str:
+        """What is done to the numbers of a picture before the model sees them, in words."""
+        if dtype != "uint8":
+            return f"{self.model}: pictures of {dtype} go in as they are"
+        return f"{self.model}: pictures of 8 bits are {self.spec.scaling_told()}"
+
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker, and what a result depends on: plain values."""
         state = dict(vars(self))
@@ -101,6 +107,9 @@ class Model:
         found: dict[int, Any] = {}
         for some in self._batches(tiles):
             stack = np.stack([self._padded(tiles[i]) for i in some])
+            if stack.dtype.kind == "f":
+                # One NaN would make NaN of all that the network sees together.
+                stack = np.nan_to_num(stack, copy=False, nan=0)
             answers = self._net(stack)
             found |= dict(zip(some, answers, strict=True))
         return [found[i] for i in range(len(tiles))]

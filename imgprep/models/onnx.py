@@ -10,15 +10,13 @@ import cv2
 import numpy as np
 
 from imgprep.models.described import files_digest, needs_extra
-from imgprep.models.spec import OnnxSpec
+from imgprep.models.spec import SCALING, OnnxSpec
 from imgprep.tiles.instances import Instance, cropped
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 PICTURES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
 RCNN = {"boxes", "labels", "scores", "masks"}  # as torchvision's Mask R-CNN names its outputs
-# What is done to uint8 pictures where the file says nothing, in the words of transformers.
-SCALING = {"rescale_factor": 1 / 255, "image_mean": 0.0, "image_std": 1.0}
 
 
 def open_session(path: str) -> Any:
@@ -60,6 +58,7 @@ def spec_of_file(path: str) -> OnnxSpec:
         classes=outputs[0].type not in FLOATS,
         is_last=is_last,
         scaling=SCALING | _said_of_scaling(session, path),
+        takes_bytes=entry.type == "tensor(uint8)",
     )
 
 

@@ -74,6 +74,8 @@ class Semantic(Model):
         """Of what `predict` gives the class of each pixel, (h, w) uint8, or the probability."""
         n = self.probability_of
         channels = answer.shape[2]
+        if np.isnan(answer).any():
+            raise ValueError(f"{self.model} gives NaN: its weights, or what it was given, are bad")
         if n is not None:
             if not self.has_probabilities or not 0 <= n < channels:
                 raise ValueError(f"{self.model} gives no probability number {n}")

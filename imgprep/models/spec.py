@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+# What is done to uint8 pictures where a file says nothing, in the words of transformers.
+SCALING = {"rescale_factor": 1 / 255, "image_mean": 0.0, "image_std": 1.0}
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -26,10 +29,26 @@ class Spec:
 
 @dataclass(frozen=True)
 class OnnxSpec(Spec):
-    """Of a file. is_last: the bands are its last axis. scaling: of uint8 pictures."""
+    """Of a file. is_last: the bands are its last axis. scaling: of uint8 pictures.
+
+    takes_bytes: pictures of 8 bits go in as they are. (For what is told; it does not travel.)
+    """
 
     is_last: bool
     scaling: dict[str, Any]
+    takes_bytes: bool = False
+
+    def scaling_told(self) -> str:
+        """What becomes of pictures of 8 bits, in words."""
+        if self.takes_bytes:
+            return "not scaled: it takes them as they are"
+        factor = 1 / self.scaling["rescale_factor"]
+        mean = self.scaling["image_mean"]
+        std = self.scaling["image_std"]
+        told = f"divided by {factor:g}"
+        if self.scaling == SCALING:
+            return f"{told}: its file says nothing of it"
+        return f"{told}, less {mean}, divided by {std}: its file says so"
 
     def plain(self) -> dict[str, Any]:
         """As results depend on it. The order is in their keys, so it stays."""
@@ -54,6 +73,10 @@ class HubSpec(Spec):
 
     revision: str | None
     arch: str
+
+    def scaling_told(self) -> str:
+        """What becomes of pictures of 8 bits, in words."""
+        return "scaled as its preprocessor_config.json says"
 
     def plain(self) -> dict[str, Any]:
         """As results depend on it. The order is in their keys, so it stays."""

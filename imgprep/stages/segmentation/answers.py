@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from imgprep import engine
@@ -35,17 +36,19 @@ def tiles_of(
     tile_wh: tuple[int, int],
     halo: int,
     least_wh: tuple[int, int] = (0, 0),
+    *,
+    reach: int = 0,
 ) -> Iterator[Seen]:
     """The tiles of a block, without answers; every pixel is read once.
 
     Where the block cannot be read as a whole it is read tile by tile, so that only those fail
-    which lie on the damage.
+    which lie on the damage. reach: so far around a NaN nothing is valid.
     """
     size_wh = raster.width, raster.height
     outer = grid.grown(block, halo, size_wh, least_wh)
     try:
         whole = raster.read(outer)
-        is_valid = raster.valid(outer)
+        is_valid = _valid(raster, outer, whole, reach)
     except SourceError:
         whole = None
     for tile in grid.cut(block, tile_wh):
@@ -57,17 +60,39 @@ def tiles_of(
             yield Seen(tile, whole[at], valid, place)
             continue
         try:
-            seen = Seen(tile, raster.read(around), raster.valid(around), place)
+            pixels = raster.read(around)
+            seen = Seen(tile, pixels, _valid(raster, around, pixels, reach), place)
         except SourceError as e:
             seen = Seen(tile, error=e)
         yield seen
+
+
+def _valid(raster: Any, box: Box, pixels: np.ndarray, reach: int) -> np.ndarray | None:
+    """(h, w) bool, None for all: a pixel with a NaN in any of its bands has no data."""
+    valid = raster.valid(box)
+    if pixels.dtype.kind != "f":
+        return valid
+    is_nan = np.isnan(pixels).any(2)
+    if not is_nan.any():
+        return valid
+    if reach:
+        square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+        is_nan = cv2.dilate(is_nan.view(np.uint8), square) > 0
+    return ~is_nan if valid is None else valid & ~is_nan
+
+
+def _reach(operator: Any) -> int:
+    """How far a NaN spoils our own operators; another's may know what to do with one."""
+    return getattr(operator, "radius", 0) or 0 if chain.is_of_package(operator) else 0
 
 
 def of_tiles(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[Seen]:
     """The tiles of a block, with the operator's answers."""
     size = getattr(recipe.operator, "batch", 1)
     waiting = []
-    for seen in tiles_of(raster, block, recipe.tile_wh, recipe.halo, recipe.least_wh):
+    reach = _reach(recipe.operator)
+    sides = recipe.tile_wh, recipe.halo, recipe.least_wh
+    for seen in tiles_of(raster, block, *sides, reach=reach):
         waiting.append(seen)
         if len(waiting) == size:
             yield from _answered(recipe.operator, waiting, chosen)
@@ -119,10 +144,11 @@ def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[
     try:
         for y, odds in _strips(recipe, raster, block, chosen):
             strip = left, y, width, len(odds)
+            pixels = raster.read(strip)
             yield Seen(
                 strip,
-                raster.read(strip),
-                raster.valid(strip),
+                pixels,
+                _valid(raster, strip, pixels, 0),
                 grid.inside(strip, strip),
                 _decided(recipe.operator, odds),
             )

@@ -12,7 +12,7 @@ from imgprep import engine
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
 from imgprep.io.rasters import mosaic
-from imgprep.stages.segmentation import answers, chain, overlay, pieces
+from imgprep.stages.segmentation import answers, chain, masks, overlay, pieces
 from imgprep.stages.segmentation.answers import Seen
 from imgprep.stages.segmentation.pieces import NODATA
 from imgprep.stages.segmentation.recipe import Recipe
@@ -64,7 +64,8 @@ def measure_block(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.S
     stats = None
     failed = []
     halo = getattr(operator, "stats_radius", 0)
-    for seen in answers.tiles_of(opened(given), given.block, (CELL, CELL), halo):
+    reach = halo if chain.is_of_package(operator) else 0
+    for seen in answers.tiles_of(opened(given), given.block, (CELL, CELL), halo, reach=reach):
         if seen.error:
             failed.append([*seen.tile, seen.error.reason, str(seen.error)])
             continue
@@ -131,8 +132,10 @@ class _Painted:
             self.failed.append([*seen.tile, seen.error.reason, str(seen.error)])
             self.overview.add(seen.tile, None, None)
             return
-        result = as_mask(self.recipe, seen.answer, seen.pixels.shape[:2])
-        valid = None if seen.valid is None else seen.valid[seen.place]
+        answer = masks.as_mask(seen.answer, seen.pixels.shape[:2], self.recipe.own_labels)
+        result = answer.mask
+        valid = _both(seen.valid, answer.known)
+        valid = None if valid is None else valid[seen.place]
         self.overview.add(seen.tile, seen.pixels[seen.place], valid)
         if self.recipe.own_labels:
             self.labels = result
@@ -147,6 +150,13 @@ class _Painted:
         part = result[seen.place]
         at = grid.inside(seen.tile, self.block)
         self.mask[at] = part if valid is None else np.where(valid, part, nodata)
+
+
+def _both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    """Pixels that are valid by both; None: all."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
 
 
 def _own_regions(
@@ -213,30 +223,6 @@ def lost_block(folder: Folder, task: engine.Task) -> engine.Summary:
 
 
 # Of arrays ---------------------------------------------------------------------------------------
-
-
-def as_mask(recipe: Recipe, result: Any, shape: tuple[int, int]) -> np.ndarray:
-    """bool and probabilities become 0 and 1; and so do 0 and 255, as OpenCV has masks."""
-    what = type(result).__name__
-    if isinstance(result, np.ndarray):
-        what = f"{result.dtype} {result.shape}"
-    if not isinstance(result, np.ndarray) or result.shape != shape:
-        told = "it returns one number per pixel, (h, w)"
-        raise ValueError(f"the operator returned {what} for a tile of {shape}: {told}")
-    if recipe.own_labels and result.dtype.kind in "iu":
-        return result.astype(np.int32)
-    if result.dtype.kind == "f":
-        result = result >= 0.5
-    if result.dtype == bool:
-        # A view costs nothing, but is only for what lies in one piece.
-        is_whole = result.flags.c_contiguous
-        result = result.view(np.uint8) if is_whole else result.astype(np.uint8)
-    if recipe.own_labels or str(result.dtype) not in NODATA:
-        kinds = "int32 labels" if recipe.own_labels else "bool, uint8, uint16 or float32"
-        raise ValueError(f"the operator returned {what}: a mask is {kinds}")
-    if result.dtype == np.uint8 and result.max() == 255:
-        return np.where(result == 255, np.uint8(1), result)
-    return result
 
 
 def _foreground(mask: np.ndarray | None, block: Box) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from imgprep.stages.segmentation.filters import STEPS, Filter, Watershed
+from imgprep.stages.segmentation.built import Built
+from imgprep.stages.segmentation.filters import OF_MASKS_ONLY, STEPS, Filter, Watershed
 from imgprep.stages.segmentation.threshold import METHODS, Threshold
 
 NUMBER_WORD = r"-?\d+(\.\d+)?(e-?\d+)?"
@@ -21,6 +22,8 @@ def operator_of(operator: Any) -> Any:
     """
     if isinstance(operator, list | tuple):
         return Chain(tuple(operator_of(step) for step in operator))
+    if isinstance(operator, type):
+        return Built(operator)
     if callable(operator):
         return operator
     words = str(operator).strip()
@@ -65,13 +68,42 @@ def steps_of(operator: Callable) -> tuple:
     return operator.steps if isinstance(operator, Chain) else (operator,)
 
 
+def check_steps(operator: Callable) -> None:
+    """ValueError for a step of ours on what it is not made for. Of other functions nobody knows."""
+    kind = "picture"
+    before = ""
+    for step in steps_of(operator):
+        name = operator_name(step)
+        if kind == "objects":
+            raise ValueError(f"{before} gives objects: no step can follow it, {name} does")
+        if _is_for_masks(step) and kind == "picture":
+            told = f"{before} gives a picture" if before else "this is a picture"
+            fix = f"put a threshold before it, as in ['otsu', {name!r}]"
+            raise ValueError(f"{name} is for masks, and {told}: {fix}")
+        if getattr(step, "instances", False):
+            kind = "objects"
+        elif not isinstance(step, Filter):
+            kind = "mask"
+        before = name
+    if kind == "picture":
+        fix = f"put a threshold behind it, as in [{before!r}, 'otsu']"
+        raise ValueError(f"{before} gives a picture and no mask: {fix}")
+
+
+def _is_for_masks(step: Any) -> bool:
+    if isinstance(step, Filter):
+        return step.name in OF_MASKS_ONLY
+    return isinstance(step, Watershed)
+
+
 def is_two_pass(operator: Callable) -> bool:
     return hasattr(operator, "choose") and getattr(operator, "two_pass", True)
 
 
 def is_of_package(operator: Callable) -> bool:
     """Do all of its steps come with this package? They leave their tile as it is."""
-    return all(type(step).__module__.startswith("imgprep.") for step in steps_of(operator))
+    kinds = [step.cls if isinstance(step, Built) else type(step) for step in steps_of(operator)]
+    return all(kind.__module__.startswith("imgprep.") for kind in kinds)
 
 
 def known_cut(operator: Callable) -> float | None:

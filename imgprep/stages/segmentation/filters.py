@@ -6,17 +6,26 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+OF_MASKS_ONLY = ("opening", "closing")
+# What OpenCV's filters take; its median takes less.
+CV_TYPES = ("uint8", "uint16", "int16", "float32", "float64")
+CV_MEDIAN_TYPES = ("uint8", "uint16", "int16", "float32")
+CV_MEDIAN_SIZE = 5  # a larger window is for 8 bits only
+CV_MEDIAN_BANDS = (1, 3, 4)
+
 
 @dataclass(frozen=True)
 class Filter:
-    """OpenCV's median or Gaussian, on a picture or a mask; opening or closing, on a mask.
+    """A median or a Gaussian, of a picture or a mask; opening or closing, of a mask.
 
-    size: of the (square) window in pixels, odd; of the Gaussian its sigma.
+    OpenCV's, and of types that it does not take the same by SciPy. size: of the (square) window
+    in pixels, odd; of the Gaussian its sigma. What lies beyond the picture's edge is, for the
+    median, as the edge.
     """
 
     name: str
     size: float
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         is_even = self.name != "gaussian" and self.size % 2 == 0
@@ -36,14 +45,39 @@ class Filter:
         return half if self.name == "median" else half * 2
 
     def __call__(self, tile: np.ndarray) -> np.ndarray:
+        if tile.dtype == bool:
+            tile = tile.astype(np.uint8)
+        if self.name == "median":
+            return _median(tile, int(self.size))
+        if str(tile.dtype) in CV_TYPES:
+            return self._by_opencv(tile)
+        found = self._by_opencv(tile.astype(np.float64))
+        if tile.dtype.kind in "iu":
+            found = np.rint(found)
+        return found.astype(tile.dtype)
+
+    def _by_opencv(self, tile: np.ndarray) -> np.ndarray:
         if self.name == "gaussian":
             side = 2 * self.radius + 1
             return cv2.GaussianBlur(tile, (side, side), self.size)
-        size = int(self.size)
-        if self.name == "median":
-            return cv2.medianBlur(tile, size)
+        square = np.ones((int(self.size), int(self.size)), np.uint8)
         how = cv2.MORPH_OPEN if self.name == "opening" else cv2.MORPH_CLOSE
-        return cv2.morphologyEx(tile, how, np.ones((size, size), np.uint8))
+        return cv2.morphologyEx(tile, how, square)
+
+
+def _median(tile: np.ndarray, size: int) -> np.ndarray:
+    if tile.dtype == np.float16:  # a float32 holds all of its numbers
+        return _median(tile.astype(np.float32), size).astype(np.float16)
+    bands = tile.shape[2] if tile.ndim == 3 else 1
+    if bands not in CV_MEDIAN_BANDS:
+        return np.dstack([_median(tile[..., n], size) for n in range(bands)])
+    is_small = size <= CV_MEDIAN_SIZE and str(tile.dtype) in CV_MEDIAN_TYPES
+    if is_small or tile.dtype == np.uint8:
+        return cv2.medianBlur(np.ascontiguousarray(tile), size)
+    from scipy import ndimage
+
+    window = (size, size) if tile.ndim == 2 else (size, size, 1)
+    return ndimage.median_filter(tile, window, mode="nearest")
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def checked_recipe(
 ) -> Recipe:
     """The recipe of these options; ValueError for one that is wrong, or would change the mask."""
     step = chain.operator_of(operator)
+    chain.check_steps(step)
     sides = _tile(getattr(step, "tile_wh", TILE_WH) if tile_wh is None else tile_wh)
     if connectivity not in (4, 8):
         raise ValueError(f"connectivity is 4 or 8, not {connectivity!r}")

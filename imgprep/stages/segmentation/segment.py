@@ -19,7 +19,7 @@ from imgprep.resume import fingerprint, stage
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
-from imgprep.stages.segmentation import block, chain, headers, inputs, overlay, recipe
+from imgprep.stages.segmentation import block, chain, headers, inputs, masks, overlay, recipe
 from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS, Results
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.passes import passes_of
@@ -48,6 +48,7 @@ COLUMNS = pa.schema(
         *((name, pa.float64()) for name in MEASURES),
     ]
 )
+VERSION = 2  # raise it when the same answers of an operator make other masks or files
 PREVIEW_PX = 1024
 TOLD = 10  # pictures whose failed tiles are told one by one
 
@@ -122,8 +123,10 @@ def segment(
     operation, reusable = _operation(steps)
     tables = inputs.tables_of(source, truth)
     scenes = headers.scenes_of(tables, truth, hashing.digest(operation), allow_hosts)
-    _tell_small(scenes, steps.tile_wh)
-    options = {name: value for name, value in operation.items() if name != "stage"}
+    good = [scene for some in scenes.values() for scene in some if not scene.reason]
+    _tell_small(good, steps.tile_wh)
+    _tell_scaling(steps.operator, good)
+    options = {k: v for k, v in operation.items() if k not in ("stage", "version")}
     plan = stage.Stage(
         name="segment",
         options=options | {"operator": chain.operator_name(steps.operator)},
@@ -166,6 +169,7 @@ def preview(
     may look different.
     """
     step = chain.operator_of(operator)
+    chain.check_steps(step)
     first = next(iter(inputs.tables_of(source).values()))["source"][0].as_py()
     with rasters.open(first) as raster:
         x, y, width, height = window or _middle(raster)
@@ -173,10 +177,11 @@ def preview(
         pixels = raster.read(box)
         valid = raster.valid(box)
     chosen = (_choice(step, pixels, valid),) if chain.is_two_pass(step) else ()
-    mask = step(pixels, *chosen)
-    if mask.dtype.kind == "f":
-        mask = mask >= 0.5
-    mask = mask.astype(np.int32)
+    own_labels = bool(getattr(step, "instances", False))
+    answer = masks.as_mask(step(pixels, *chosen), pixels.shape[:2], own_labels)
+    mask = answer.mask.astype(np.int32)
+    if answer.known is not None:
+        valid = answer.known if valid is None else valid & answer.known
     if fill_holes:
         from scipy import ndimage
 
@@ -203,6 +208,7 @@ def _operation(steps: Recipe) -> tuple[dict[str, Any], str]:
     """All that changes a mask, to be hashed; and why results may not be reused, or ""."""
     operation: dict[str, Any] = {
         "stage": "segment",
+        "version": VERSION,
         "connectivity": steps.connectivity,
         "min_area": steps.min_area,
         "fill_holes": steps.fill_holes,
@@ -219,9 +225,16 @@ def _operation(steps: Recipe) -> tuple[dict[str, Any], str]:
     return operation, ""
 
 
-def _tell_small(scenes: dict[str, list[Scene]], tile_wh: tuple[int, int]) -> None:
+def _tell_scaling(operator: Any, good: list[Scene]) -> None:
+    """A model that gets other numbers than it was trained with gives a mask all the same."""
+    for step in chain.steps_of(operator):
+        if hasattr(step, "scaling_told") and hasattr(step, "spec"):
+            for dtype in sorted({scene.dtype for scene in good}):
+                say(step.scaling_told(dtype))
+
+
+def _tell_small(good: list[Scene], tile_wh: tuple[int, int]) -> None:
     width, height = tile_wh
-    good = [scene for some in scenes.values() for scene in some if not scene.reason]
     if good and all(scene.width <= width and scene.height <= height for scene in good):
         told = f"no picture is larger than a tile of {width} x {height}"
         say(f"{told}: each is done as a whole")

@@ -8,6 +8,7 @@ import numpy as np
 
 METHODS = ("otsu-tissue", "otsu", "multiotsu")
 EMPTY_STD = 3  # grey levels of 256: less in a tile of 512 x 512 is bare glass, sky or sea
+MULTI_BINS = 1024  # of a histogram that is cut into more than two classes
 # What makes grey levels numbers of bins.
 SHIFT = {"bool": 0, "uint8": 0, "uint16": 0, "int8": 128, "int16": 32768}
 
@@ -38,7 +39,7 @@ class Threshold:
     method: str | float = "otsu-tissue"
     foreground: str = "dark"
     radius: ClassVar[int] = 0
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def __name__(self) -> str:
@@ -109,19 +110,22 @@ class Threshold:
     def choose(self, stats: dict[str, Any] | None) -> float | None:
         """The cut. None where all tiles were empty, or of one grey: the mask is empty, then."""
         found = self.histogram(stats)
-        if found is None or len(found[0]) == 1:
+        if stats is None or found is None or len(found[0]) == 1:
             return None
         from skimage import filters
 
         counts, levels = found
+        dtype = stats["dtype"]
         if self.method != "multiotsu":
-            return float(filters.threshold_otsu(hist=(counts, levels)))
-        if len(counts) > 1024:  # its tables grow with the square
-            counts, edges = np.histogram(levels, 1024, weights=counts)
-            levels = (edges[1:] + edges[:-1]) / 2
-        classes = min(3, np.count_nonzero(counts))
-        cuts = filters.threshold_multiotsu(classes=classes, hist=(counts, levels))
-        return float(cuts[0] if self.foreground == "dark" else cuts[-1])
+            return upper_edge(dtype, float(filters.threshold_otsu(hist=(counts, levels))))
+        if dtype in SHIFT and len(counts) <= MULTI_BINS:
+            last = _last_bins(counts)
+            return float(levels[last[0] if self.foreground == "dark" else last[-1]])
+        # Its tables grow with the square of the bins, and it takes them for equally wide.
+        few, edges = np.histogram(levels, MULTI_BINS, weights=counts)
+        last = _last_bins(few)
+        edge = edges[1 + (last[0] if self.foreground == "dark" else last[-1])]
+        return upper_edge(dtype, float(levels[levels < edge][-1]))
 
     def __call__(self, tile: np.ndarray, chosen: float | None = None) -> np.ndarray:
         levels = grey_of(tile)
@@ -130,6 +134,15 @@ class Threshold:
             return np.zeros(levels.shape, np.uint8)
         marked = levels <= cut if self.foreground == "dark" else levels > cut
         return marked.view(np.uint8)
+
+
+def _last_bins(counts: np.ndarray) -> np.ndarray:
+    """The last bin of each of three classes but the uppermost; of two where there are no more."""
+    from skimage import filters
+
+    classes = min(3, np.count_nonzero(counts))
+    bins = np.arange(len(counts))
+    return filters.threshold_multiotsu(classes=classes, hist=(counts, bins))
 
 
 def _counted(levels: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
@@ -176,3 +189,23 @@ def centres(dtype: str, n: int) -> np.ndarray:
     raw = np.where(negative, ~bits, bits & 0x7FFFFFFF).astype(np.uint32)
     with np.errstate(invalid="ignore"):  # the bins that no number falls into
         return raw.view(np.float32).astype(np.float64)
+
+
+def upper_edge(dtype: str, centre: float) -> float:
+    """The largest number that falls into the bin with this centre.
+
+    What lies in one bin is not to be parted: 0.1 is above the centre of its own.
+    """
+    if dtype in SHIFT:
+        return centre
+    bits = int(np.float32(centre).view(np.uint32))
+    is_negative = bool(bits >> 31)
+    # Of negative numbers those with smaller bits are the larger ones.
+    upper = bits & 0xFFFF0000 if is_negative else bits | 0xFFFF
+    largest = np.uint32(upper).view(np.float32)
+    following = np.nextafter(largest, np.float32(np.inf))
+    if not np.isfinite(following):
+        return float(largest)
+    # Wider numbers fall into the bin where they are rounded to one of it.
+    edge = (float(largest) + float(following)) / 2
+    return edge if np.float32(edge) == largest else float(np.nextafter(edge, -np.inf))

@@ -182,3 +182,26 @@ def test_one_tile_that_fails_takes_no_other_of_its_batch_with_it(tmp_path, inlin
     assert (mask[64:128, 64:128] == 255).all()
     mask[64:128, 64:128] = WIDE[64:128, 64:128, 0] > 127
     assert np.array_equal(mask, WIDE[..., 0] > 127) and max(picky.sizes) == 4
+
+
+def test_what_a_model_does_to_the_numbers_is_said(tmp_path, inline, capsys):
+    path, source = conv(tmp_path / "m.onnx", kernel=KERNELS), raster(tmp_path / "a.tif", WIDE)
+    segmentation.segment(source, str(tmp_path / "out"), [path, "opening 3"], objects=False)
+    assert "m.onnx: pictures of 8 bits are divided by 255: its file says nothing of it" in capsys.readouterr().out
+    meta = {"image_mean": "[0.4, 0.5, 0.6]", "rescale_factor": "1"}
+    model = models.Semantic(conv(tmp_path / "n.onnx", meta=meta.items()), activation="none")
+    assert model.scaling_told("uint8").endswith("divided by 1, less [0.4, 0.5, 0.6], divided by 1.0: its file says so")
+    assert model.scaling_told("uint16").endswith("n.onnx: pictures of uint16 go in as they are")
+
+
+def test_a_model_is_not_spoilt_by_a_nan_and_nothing_is_said_of_its_own(tmp_path, inline):
+    model = models.Semantic(conv(tmp_path / "m.onnx", sides=(96, 96)), activation="none")
+    tile = WIDE[:96, :96].astype(np.float32)
+    broken = tile.copy()
+    broken[40, 40] = np.nan
+    far = np.ones((96, 96), bool)
+    far[38:43, 38:43] = False  # the kernel looks two pixels far
+    assert np.array_equal(model(broken)[far], model(tile)[far])
+    bad = models.Semantic(conv(tmp_path / "n.onnx", kernel=KERNEL * np.float32(np.nan)), activation="none")
+    with pytest.raises(ValueError, match="n.onnx gives NaN: its weights, or what it was given, are bad"):
+        bad(tile)

@@ -1,11 +1,15 @@
 """The built-in operators against scikit-image and OpenCV, and what their words mean."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
 from skimage import data, filters
 
+from imgprep.resume import fingerprint
 from imgprep.stages.segmentation import Chain, Filter, Threshold, operator_of
+from imgprep.stages.segmentation.chain import check_steps, is_of_package
 from imgprep.tiles import grid
 
 SLIDE = data.immunohistochemistry()
@@ -117,3 +121,105 @@ def test_a_radius_is_as_far_as_a_pixel_reaches(words):
         changed = np.flatnonzero((operator(other) != before).any(0))
         reach[max(0, changed.max(initial=0) - x + 1)] = True
     assert np.flatnonzero(reach).max() <= operator.radius
+
+
+@pytest.mark.parametrize("low, high", [(0.1, 0.9), (-0.9, -0.1), (-0.2, 0.3), (0, 1), (1e-30, 1e30)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_two_values_are_parted_wherever_in_their_bins_they_lie(low, high, dtype):
+    image = np.full((512, 512, 1), low, dtype)
+    image[100:200] = high
+    for method in ("otsu", "multiotsu"):
+        cut = chosen(Threshold(method), image)
+        assert np.array_equal(Threshold(method)(image, cut), image[..., 0] == image.min())
+
+
+def test_long_integers_are_parted():
+    image = np.full((512, 512, 1), 400_000_001, np.uint32)
+    image[100:200] = 2_000_000_003
+    assert np.array_equal(Threshold("otsu")(image, chosen(Threshold("otsu"), image)), image[..., 0] < 1e9)
+
+
+def test_what_counts_below_the_cut_is_below_it():
+    """A bin of the histogram is either dark or bright: so many pixels as it says."""
+    rng = np.random.default_rng(3)
+    for image in (rng.normal(0, 1, (512, 512, 1)), np.exp(rng.normal(0, 9, (512, 512, 1)))):
+        image = image.astype(np.float64)
+        for method in ("otsu", "multiotsu"):
+            operator = Threshold(method)
+            stats = operator.stats(image, (slice(None), slice(None)), None)
+            cut = operator.choose(stats)
+            counts, levels = operator.histogram(stats)
+            assert counts[levels <= cut].sum() == operator(image, cut).sum()
+
+
+def test_classes_of_sixteen_bits_are_cut_at_the_end_of_a_bin():
+    rng = np.random.default_rng(4)
+    grey = np.concatenate([rng.normal(m, 300, 90_000) for m in (5_000, 20_000, 60_000)])[:262_144]
+    image = grey.clip(0, 65_535).astype(np.uint16).reshape(512, 512, 1)
+    cut = chosen(Threshold("multiotsu"), image)
+    assert cut == int(cut) and 5_900 < cut < 18_500
+    assert 20_900 < chosen(Threshold("multiotsu", "bright"), image) < 58_500
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int32", "uint32", "float16", "float32", "float64"])
+@pytest.mark.parametrize("bands", [1, 2, 3, 5])
+def test_a_median_is_the_median_whatever_the_type(dtype, bands):
+    image = (np.random.default_rng(7).random((40, 50, bands)) * 100).astype(dtype)
+    for size in (3, 7):
+        found = operator_of(f"median {size}")(image).reshape(image.shape)
+        padded = np.pad(image, ((size // 2,) * 2, (size // 2,) * 2, (0, 0)), "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (0, 1))
+        assert np.array_equal(found, np.median(windows, (3, 4)))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "uint64"])
+@pytest.mark.parametrize("words", ["gaussian 2", "opening 3", "closing 3"])
+def test_filters_take_types_that_opencv_does_not(dtype, words):
+    image = np.random.default_rng(8).integers(0, 2 if dtype == "bool" else 100, (60, 60)).astype(dtype)
+    want = operator_of(words)(image.astype(np.float64))
+    assert np.abs(operator_of(words)(image) - want).max() <= (0.51 if words == "gaussian 2" else 0)
+
+
+def test_steps_on_what_they_are_not_made_for_are_refused():
+    for steps, told in [
+        ("opening 5", "opening 5 is for masks, and this is a picture: put a threshold before it"),
+        (["median 3", "watershed 9"], "watershed 9 is for masks, and median 3 gives a picture"),
+        (["opening 5", "otsu"], "opening 5 is for masks"),
+        (["otsu", "watershed 9", "opening 3"], "watershed 9 gives objects: no step can follow it, opening 3 does"),
+        ("median 5", r"gives a picture and no mask: put a threshold behind it, as in \['median 5', 'otsu'\]"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            check_steps(operator_of(steps))
+    anything = len
+    for good in (anything, "otsu", ["median 3", "otsu", "opening 3", "median 3", "watershed 9"]):
+        check_steps(operator_of(good))
+
+
+class Bright:
+    """Marks what is above a level that it looks up when it is built."""
+
+    radius = 0
+
+    def __init__(self):
+        self.level = 200
+
+    def __call__(self, tile):
+        return tile[..., 0] > self.level
+
+
+def test_a_class_is_built_once_where_it_is_used():
+    operator = operator_of(Bright)
+    assert operator.radius == 0 and operator.__name__ == "Bright" and not hasattr(operator, "choose")
+    assert np.array_equal(operator(SLIDE), SLIDE[..., 0] > 200)
+    assert not is_of_package(operator)  # it may write into its tile
+    assert len(pickle.dumps(operator)) < 300  # the class, not what it has loaded
+    assert fingerprint.function(operator) == fingerprint.function(operator_of(Bright))
+
+    class Taking:
+        def __init__(self, level):
+            pass
+
+    with pytest.raises(ValueError, match=r"Taking cannot be built .*'level'.*: give Taking\(…\) instead of Taking"):
+        operator_of(Taking)
+    with pytest.raises(ValueError, match="object objects cannot be called"):
+        operator_of(object)
