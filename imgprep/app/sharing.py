@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Client, Listener
 
+from imgprep.words import line
+
 LONGEST_TMP = 70  # the path of a socket holds 107 characters at most
 
 
@@ -41,7 +43,7 @@ def _environment(address: str, key: str) -> dict[str, str]:
 
 
 class _Answering(threading.Thread):
-    """Ray is started and stopped here: its processes die with the thread that started them."""
+    """Answers every kernel with the address, or why there is none; it is tried once."""
 
     def __init__(self, listener: Listener):
         super().__init__(daemon=True)
@@ -52,12 +54,20 @@ class _Answering(threading.Thread):
     def run(self) -> None:
         from imgprep import engine
 
+        found: dict[str, str] = {}
         while not self.over.is_set():
-            with contextlib.suppress(OSError, EOFError), self.listener.accept() as line:
+            with contextlib.suppress(OSError, EOFError), self.listener.accept() as kernel:
                 if self.over.is_set():
                     break
-                try:
-                    line.send(engine.start_ray())
-                except Exception:  # a second try follows in the kernel, whose notebook shows the error
-                    line.send(None)
+                found = found or _started()
+                kernel.send(found)
         engine.close()
+
+
+def _started() -> dict[str, str]:
+    from imgprep import engine
+
+    try:
+        return {"address": engine.start_ray(), "error": ""}
+    except Exception as e:
+        return {"address": "", "error": line(e)}

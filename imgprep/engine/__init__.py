@@ -5,19 +5,22 @@ A task writes its own artifact and returns a small summary, so pixels never trav
 
 import atexit
 
-from imgprep.engine.ray import start_ray
-from imgprep.engine.run import run, start
+from imgprep.engine.cluster import RayMissing, foresee_ray, start_ray
+from imgprep.engine.run import foresee, run, start
 from imgprep.engine.session import Session, close, current, name, session, workers
 from imgprep.engine.task import Job, Summary, Task
 from imgprep.words import sentence
 
 __all__ = [
     "Job",
+    "RayMissing",
     "Session",
     "Summary",
     "Task",
     "close",
     "current",
+    "foresee",
+    "foresee_ray",
     "name",
     "run",
     "sentence",

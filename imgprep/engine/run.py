@@ -4,14 +4,54 @@ import contextlib
 from collections.abc import Generator, Sequence
 
 from imgprep.engine import local, ray
-from imgprep.engine.session import name
+from imgprep.engine.cluster import RayMissing, foresee_ray, named_cluster, start_ray
+from imgprep.engine.session import current, name, workers
 from imgprep.engine.task import Job, Summary, Task
+from imgprep.words import clock, say
+
+# What a row takes, roughly, on one core. Wrong by a factor of three it still tells minutes from hours.
+ROW_S = 0.02
+MODEL_ROW_S = 0.3
+WORTH_S = 600  # of work on all cores: beside it the start of Ray is nothing
 
 
-def start() -> None:
-    """Start what takes long to start, so that the time of `run` is the time of the work."""
-    if name() == "ray":
-        ray.start_ray()
+def foresee(rows: int, *, once: bool = False) -> None:
+    """So many rows will be missing: begin to start Ray, if it will be used, while that is planned."""
+    if workers() and rows and _takes_ray(_estimate_s(rows, once=once)):
+        foresee_ray()
+
+
+def start(tasks: Sequence[Task] = (), job: Job | None = None) -> None:
+    """Choose the engine, and start what takes long to start: then the time of `run` is the work's."""
+    session = current()
+    if workers() == 0 or session.chosen == "ray":
+        return
+    rows = sum(len(t.payload) if isinstance(t.payload, list) else 1 for t in tasks)
+    # Threads of one machine are the fastest for what they are made for.
+    seconds = 0 if job is None or job.threads else _estimate_s(rows, once=job.once)
+    if not _takes_ray(seconds):
+        return
+    if session.engine == "auto" and not named_cluster():
+        say(f"about {clock(seconds)} of work: on Ray")
+    try:
+        start_ray()
+        session.chosen = "ray"
+    except RayMissing as e:
+        say(f"Ray did not start ({e}): processes of this machine do the work")
+        session.chosen = "local"
+        session.has_ray = False
+
+
+def _takes_ray(seconds: float) -> bool:
+    """Does work that takes so long go to Ray, as the session has it?"""
+    session = current()
+    if session.engine == "local" or not session.has_ray:
+        return False
+    return session.engine == "ray" or bool(named_cluster()) or seconds >= WORTH_S
+
+
+def _estimate_s(rows: int, *, once: bool) -> float:
+    return rows * (MODEL_ROW_S if once else ROW_S) / workers()
 
 
 def run(tasks: Sequence[Task], job: Job) -> Generator[tuple[Task, Summary]]:
@@ -23,6 +63,7 @@ def run(tasks: Sequence[Task], job: Job) -> Generator[tuple[Task, Summary]]:
     """
     if not tasks:
         return
+    start(tasks, job)
     with contextlib.closing(_started(list(tasks), job)) as results:
         for task, done in results:
             if isinstance(done, Exception):

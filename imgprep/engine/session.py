@@ -6,7 +6,7 @@ The environment is read here, once per session, and nowhere else.
 import os
 from collections.abc import Callable
 
-ENGINES = ("ray", "local")
+ENGINES = ("auto", "ray", "local")
 
 
 class Session:
@@ -17,13 +17,15 @@ class Session:
     address of the Ray that its notebooks share.
     """
 
-    def __init__(self, engine: str = "ray", workers: int | None = None):
+    def __init__(self, engine: str = "auto", workers: int | None = None):
         if engine not in ENGINES:
-            raise ValueError(f"engine is 'ray' or 'local', not {engine!r}")
+            raise ValueError(f"engine is 'auto', 'ray' or 'local', not {engine!r}")
         is_number = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 0
         if workers is not None and not is_number:
             raise ValueError(f"workers is a number of processes (0: run here), not {workers!r}")
         self.engine = engine
+        self.chosen = ""  # what `run` came to use
+        self.has_ray = True  # until it did not start
         self.workers = workers
         self.dry_run = bool(os.environ.get("IMGPREP_DRY_RUN"))
         self.plan_file = os.environ.get("IMGPREP_PLAN", "")
@@ -45,9 +47,12 @@ _current: Session | None = None
 _closers: list[Callable[[], None]] = []
 
 
-def session(engine: str = "ray", workers: int | None = None) -> Session:
-    """Choose what computes from here on: "ray" (started when first needed) or "local" (processes).
+def session(engine: str = "auto", workers: int | None = None) -> Session:
+    """Choose what computes from here on.
 
+    engine: "local" is a pool of processes, "ray" is Ray, started when first needed. "auto" takes Ray
+        where RAY_ADDRESS names a cluster or the work is worth Ray's start, else processes. Where Ray
+        does not start on this machine, processes do the work.
     workers: processes; None: one per core; 0: no other process, for tests and debuggers.
     RAY_ADDRESS names a cluster to join instead of starting Ray on this machine.
     """
@@ -60,7 +65,7 @@ def current() -> Session:
     """The session in use; where none was opened, one that follows the environment."""
     global _current
     if _current is None:
-        _current = Session("ray" if os.environ.get("RAY_ADDRESS") else "local")
+        _current = Session()
     return _current
 
 
@@ -79,8 +84,14 @@ def close() -> None:
 
 
 def name() -> str:
-    """What `run` would use now: "ray", "local" or "inline"."""
-    return "inline" if workers() == 0 else current().engine
+    """What `run` used last, or would use for a small job now: "ray", "local" or "inline"."""
+    if workers() == 0:
+        return "inline"
+    if current().chosen:
+        return current().chosen
+    if current().engine == "auto":
+        return "ray" if os.environ.get("RAY_ADDRESS") else "local"
+    return current().engine
 
 
 def workers() -> int:
@@ -89,7 +100,7 @@ def workers() -> int:
     if wanted is not None:
         return wanted
     if os.environ.get("RAY_ADDRESS"):
-        from imgprep.engine.ray import cluster_cpus
+        from imgprep.engine.cluster import cluster_cpus
 
         return cluster_cpus() or cores()
     return cores()

@@ -1,51 +1,62 @@
 """The sample's web server on loopback: it serves the pictures, and misbehaves where the URL says so."""
 
-import http.client
 import json
 import re
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+from imgprep.io.web import routes
+
+HOST = "127.0.0.1"
+NAMES = re.compile(r"[a-z-]+\d+\.(jpg|png|webp)")
+DRIP_S = 0.2
 
 
-def serve(folder: str | Path) -> AbstractContextManager:
-    """Serve the sample in `folder` on the port that its tables name, while this process lives or a `with` lasts.
+def serve(folder: str | Path) -> "Server":
+    """Serve the sample in `folder` while this process lives, or a `with` lasts.
 
-    Where another process serves the same sample already, that is used. ValueError when the port is somebody else's.
+    It listens on the port that the sample's URLs name, or where somebody else has that, on a free
+    one: what this process downloads from those URLs then comes from there, whatever the port is.
     """
     about = Path(folder, "sample.json").read_bytes()
     port = json.loads(about)["port"]
     try:
-        server = Server(("127.0.0.1", port), Path(folder), about)
-    except OSError as e:
-        with suppress(OSError, http.client.HTTPException):
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            line.request("GET", "/")
-            if line.getresponse().read(1000) == about:
-                return nullcontext()
-        raise ValueError(f"port {port} is in use; stop that program, or make the sample with another port=…") from e
+        server = Server((HOST, port), Path(folder), about)
+    except OSError:
+        server = Server((HOST, 0), Path(folder), about)
+    routes.STAND_INS[f"{HOST}:{port}"] = f"{HOST}:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 
 class Server(ThreadingHTTPServer):
+    """Answers the URLs of one sample. about: what the sample was made with, as JSON."""
+
     request_queue_size = 256  # the default of 5 costs a burst of connections a second each
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], folder: Path, about: bytes):
         super().__init__(address, _Handler)
-        self.folder, self.about, self.seen = folder, about, set()
+        self.folder = folder
+        self.about = about
+        self.seen: set[str] = set()
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *_: object) -> None:
+        mine = f"{HOST}:{self.server_port}"
+        for site, at in list(routes.STAND_INS.items()):
+            if at == mine:
+                del routes.STAND_INS[site]
         self.shutdown()
         self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections
-    disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's ACK of its header
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's ACK
     server: Server
 
     def do_GET(self) -> None:
@@ -59,18 +70,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(500)
         elif kind == "busy" and is_first:
             self._answer(429, retry_after="1")
-        elif not re.fullmatch(r"[a-z-]+\d+\.(jpg|png|webp)", name) or not file.is_file():
+        elif not NAMES.fullmatch(name) or not file.is_file():
             self._answer(404)
         elif kind in ("endless", "dripping"):
-            self.close_connection = True
-            self._answer(200, None, content_type="image/jpeg")
-            with suppress(OSError):  # when the client has had enough
-                while True:
-                    self.wfile.write(bytes(1 << 20 if kind == "endless" else 1))
-                    time.sleep(0 if kind == "endless" else 0.2)
+            self._never_end(kind)
         else:
             time.sleep(kind == "slow")
-            self._answer(200, file.read_bytes(), content_type="image/" + file.suffix[1:].replace("jpg", "jpeg"))
+            ending = file.suffix[1:].replace("jpg", "jpeg")
+            self._answer(200, file.read_bytes(), content_type=f"image/{ending}")
+
+    def _never_end(self, kind: str) -> None:
+        self.close_connection = True
+        self._answer(200, None, content_type="image/jpeg")
+        piece, pause = (1 << 20, 0.0) if kind == "endless" else (1, DRIP_S)
+        with suppress(OSError):  # when the client has had enough
+            while True:
+                self.wfile.write(bytes(piece))
+                time.sleep(pause)
 
     def _answer(self, status: int, body: bytes | None = b"", **headers: str) -> None:
         """body: None where no length is told."""
@@ -82,5 +98,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body or b"")
 
-    def log_message(self, *args) -> None:
+    def log_message(self, *_: Any) -> None:
         """Nothing: this runs beside somebody's notebook."""

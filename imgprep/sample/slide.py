@@ -1,10 +1,12 @@
-"""A microscope slide of any size with cells that are known one by one, for notebook 04, tests and benchmarks.
+"""A microscope slide of any size with cells that are known one by one, for notebook 04.
 
-Three quarters are tissue, unevenly lit; the rest is bare glass, brighter than anything. No two cells touch.
+Three quarters are tissue, unevenly lit; the rest is bare glass, brighter than anything. No two cells
+touch.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,38 +15,70 @@ from imgprep.io.rasters import gdal
 from imgprep.io.rasters.mosaic import tiff_options
 from imgprep.project import project_root, resolve
 
-PITCH, SIDE = 96, 512  # pixels: of the grid that cells are dealt to, and of the pieces that are drawn at once
+PITCH = 96  # pixels of the grid that cells are dealt to
+SIDE = 512  # pixels of the pieces that are drawn at once
+GLASS = 244  # grey
+STAIN = [8, -22, 4]  # what tissue adds to its grey, in red, green and blue
 
 
-def draw(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A piece (x, y, w, h) of the slide: RGB (h, w, 3) uint8 and the cells' numbers (h, w) int32, 0 between them."""
+def draw_piece(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A piece (x, y, w, h) of the slide.
+
+    RGB (h, w, 3) uint8, and the cells' numbers (h, w) int32, 0 between them.
+    """
     x, y, w, h = box
-    rng = np.random.default_rng((x, y, 7))
-    column, row = np.arange(x, x + w), np.arange(y, y + h)[:, None]
-    is_tissue = column < size_wh[0] * 3 // 4
-    light = 158 + 18 * np.sin(column / 700) * np.cos(row / 900) + 5 * np.sin(column / 13) * np.sin(row / 17)
-    is_tissue, grey = is_tissue[:, None], np.where(is_tissue, light, 244)[..., None]
-    grain = rng.standard_normal((h, w, 3), np.float32) * np.where(is_tissue, 5, 1)
-    image = np.clip(grey + np.where(is_tissue, [8, -22, 4], 0) + grain, 0, 255).astype(np.uint8)
+    image = _ground(size_wh, box)
     labels = np.zeros((h, w), np.int32)
-    for j in range(y // PITCH, (y + h - 1) // PITCH + 1):
-        for i in range(x // PITCH, (x + w - 1) // PITCH + 1):
-            one = np.random.default_rng((i, j, 8))
-            radius = int(one.integers(8, 24))
-            at = [int(one.integers(radius + 3, PITCH - radius - 3)) + PITCH * n for n in (i, j)]
-            if one.random() < 0.4 or at[0] + radius >= size_wh[0] * 3 // 4 or at[1] + radius >= size_wh[1]:
-                continue
-            axes, angle = (radius, int(radius * one.uniform(0.6, 1))), float(one.integers(180))
-            colour = tuple(int(c) for c in one.integers((60, 30, 80), (95, 60, 115)))
-            for target, value in ((image, colour), (labels, j * (-(-size_wh[0] // PITCH)) + i + 1)):
-                cv2.ellipse(target, (at[0] - x, at[1] - y), axes, angle, 0, 360, value, -1)
+    for row in range(y // PITCH, (y + h - 1) // PITCH + 1):
+        for column in range(x // PITCH, (x + w - 1) // PITCH + 1):
+            _draw_cell(image, labels, size_wh, (x, y), (column, row))
     return image, labels
 
 
-def make(folder: str, size_wh: tuple[int, int] = (4096, 3072)) -> dict[str, str]:
-    """Write slide.tif and truth.tif (the cells' numbers) into `folder`, unless they are there; returns their paths.
+def _ground(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    """Tissue and glass without any cell."""
+    x, y, w, h = box
+    column = np.arange(x, x + w)
+    row = np.arange(y, y + h)[:, None]
+    light = 158 + 18 * np.sin(column / 700) * np.cos(row / 900)
+    light = light + 5 * np.sin(column / 13) * np.sin(row / 17)
+    is_tissue = (column < size_wh[0] * 3 // 4)[:, None]
+    grey = np.where(is_tissue[:, 0], light, GLASS)[..., None]
+    noise = np.random.default_rng((x, y, 7)).standard_normal((h, w, 3), np.float32)
+    grain = noise * np.where(is_tissue, 5, 1)
+    colour = grey + np.where(is_tissue, STAIN, 0) + grain
+    return np.clip(colour, 0, 255).astype(np.uint8)
 
-    The same size gives the same pixels. Memory: a row of pieces.
+
+def _draw_cell(
+    image: np.ndarray,
+    labels: np.ndarray,
+    size_wh: tuple[int, int],
+    corner_xy: tuple[int, int],
+    cell: tuple[int, int],
+) -> None:
+    """The cell of one place of the grid, unless that is empty or the cell would not lie in tissue."""
+    rng = np.random.default_rng((*cell, 8))
+    radius = int(rng.integers(8, 24))
+    room = radius + 3, PITCH - radius - 3
+    at_x = int(rng.integers(*room)) + PITCH * cell[0]
+    at_y = int(rng.integers(*room)) + PITCH * cell[1]
+    is_empty = rng.random() < 0.4
+    if is_empty or at_x + radius >= size_wh[0] * 3 // 4 or at_y + radius >= size_wh[1]:
+        return
+    axes = radius, int(radius * rng.uniform(0.6, 1))
+    angle = float(rng.integers(180))
+    colour = tuple(int(c) for c in rng.integers((60, 30, 80), (95, 60, 115)))
+    number = cell[1] * (-(-size_wh[0] // PITCH)) + cell[0] + 1
+    centre = at_x - corner_xy[0], at_y - corner_xy[1]
+    cv2.ellipse(image, centre, axes, angle, 0, 360, colour, -1)
+    cv2.ellipse(labels, centre, axes, angle, 0, 360, number, -1)  # type: ignore[call-overload]
+
+
+def make(folder: str, size_wh: tuple[int, int] = (4096, 3072)) -> dict[str, str]:
+    """Write slide.tif and truth.tif (the cells' numbers) into `folder`; returns their paths.
+
+    Files that are there stay. The same size gives the same pixels. Memory: a row of pieces.
     """
     paths = {name: os.path.join(folder, f"{name}.tif") for name in ("slide", "truth")}
     if all(map(os.path.exists, paths.values())):
@@ -56,19 +90,24 @@ def make(folder: str, size_wh: tuple[int, int] = (4096, 3072)) -> dict[str, str]
         slide = rasterio.open(f"{paths['slide']}.part", "w", **whole, count=3, dtype="uint8")
         truth = rasterio.open(f"{paths['truth']}.part", "w", **whole, count=1, dtype="int32")
         with slide, truth:
-            for y in range(0, size_wh[1], SIDE):
-                for x in range(0, size_wh[0], SIDE):
-                    box = x, y, min(SIDE, size_wh[0] - x), min(SIDE, size_wh[1] - y)
-                    image, labels = draw(size_wh, box)
-                    slide.write(image.transpose(2, 0, 1), window=rasterio.windows.Window(*box))
-                    truth.write(labels, 1, window=rasterio.windows.Window(*box))
+            _write_pieces(rasterio, slide, truth, size_wh)
     for path in paths.values():
         Path(f"{path}.part").rename(path)
     return paths
 
 
+def _write_pieces(rasterio: Any, slide: Any, truth: Any, size_wh: tuple[int, int]) -> None:
+    for y in range(0, size_wh[1], SIDE):
+        for x in range(0, size_wh[0], SIDE):
+            box = x, y, min(SIDE, size_wh[0] - x), min(SIDE, size_wh[1] - y)
+            image, labels = draw_piece(size_wh, box)
+            window = rasterio.windows.Window(*box)
+            slide.write(image.transpose(2, 0, 1), window=window)
+            truth.write(labels, 1, window=window)
+
+
 def ready(*paths: str | None) -> None:
-    """If one of `paths` is of the project's own sample slide, make that. For the first cell of a notebook."""
+    """If one of `paths` is of the project's own sample slide, make that. For a notebook's first cell."""
     home = project_root() / "data" / "sample" / "slide"
     if any(path and Path(resolve(path)).parent == home for path in paths):
         make(str(home))
