@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     found = whole.add_subparsers(metavar="COMMAND", required=True)
     _add_run(found)
     demo = found.add_parser("demo", help="run `products` on a sample of product pictures that it makes itself")
+    demo.add_argument("--engine", choices=("auto", "ray", "local"), help="what computes; auto unless given")
     demo.set_defaults(command=commands.run_demo)
     _add_inventory(found)
     _add_publish(found)

@@ -64,10 +64,13 @@ def run_demo(options: argparse.Namespace) -> None:
     from imgprep.app import runner
     from imgprep.project import resolve
 
-    tables = sample.make(resolve("data/sample"))
-    with sample.serve(resolve("data/sample")):
-        given = {"train_csv": str(tables["train"]), "test_csv": str(tables["test"]), **DEMO}
-        runner.run("products", given, command="imgprep demo")
+    tables = sample.make(resolve("data/sample"))  # notebook 01 serves it
+    given = {"train_csv": str(tables["train"]), "test_csv": str(tables["test"]), **DEMO}
+    command = "imgprep demo"
+    if options.engine:
+        given["engine"] = options.engine
+        command += f" --engine {options.engine}"
+    runner.run("products", given, command=command)
 
 
 def list_datasets(options: argparse.Namespace) -> None:

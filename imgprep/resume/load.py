@@ -12,6 +12,7 @@ from imgprep.dataset import Reader
 from imgprep.dataset.files import Folder
 from imgprep.io import uris
 from imgprep.io.web import fetch
+from imgprep.io.web.routes import STAND_INS
 from imgprep.resume import work
 from imgprep.resume.inputs import Wanted
 from imgprep.resume.work import Loaded
@@ -34,6 +35,8 @@ class Urls:
 
     @staticmethod
     def of(options: dict[str, Any]) -> "Urls":
+        if STAND_INS:
+            options = {"connect_to": dict(STAND_INS), **options}
         checked = fetch.Fetcher(**options)  # a wrong option is told now, not by a worker
         checked.close()
         share = 1 / max(1, engine.workers())

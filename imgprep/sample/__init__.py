@@ -25,4 +25,9 @@ def ready(*paths: str | Path | None) -> None:
     if (about_sample(home) or {}).get("format") != FORMAT:
         say(f"making the sample in {home.relative_to(project_root())}: 1,200 pictures, once")
         make(home)
-    serve(home)
+    if home not in _served:
+        _served.add(home)
+        serve(home)
+
+
+_served: set[Path] = set()  # by this process, while it lives

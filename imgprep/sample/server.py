@@ -28,7 +28,9 @@ def serve(folder: str | Path) -> "Server":
         server = Server((HOST, port), Path(folder), about)
     except OSError:
         server = Server((HOST, 0), Path(folder), about)
-    routes.STAND_INS[f"{HOST}:{port}"] = f"{HOST}:{server.server_port}"
+    routes.STAND_INS.pop(f"{HOST}:{port}", None)  # of one that is gone
+    if server.server_port != port:
+        routes.STAND_INS[f"{HOST}:{port}"] = f"{HOST}:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 

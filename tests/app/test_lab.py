@@ -36,10 +36,10 @@ def lab(project, tmp_path_factory, needs):
     needs("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     paths = folder(project.root / "in", 4)
     with imgprep.session("local", workers=0):
-        images.download({"train": table(paths, label=["a", "b"] * 2)}, str(project.root / "data/products/raw"))
+        images.download({"train": table(paths, label=["a", "b"] * 2)}, str(project.root / "data/notebook/raw"))
     notebook = nbformat.read(ROOT / "notebooks" / NAME, 4)
     cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    cell.source = cell.source.replace('"ray"  #', '"local"  #')
+    cell.source = cell.source.replace('"auto"  #', '"local"  #')
     (project.root / "environment.yml").write_text("name: uses-imgprep\n")
     (project.root / "notebooks").mkdir()
     nbformat.write(notebook, project.root / "notebooks" / NAME)
@@ -100,4 +100,4 @@ def test_run_all_in_jupyterlab_shows_the_pictures(lab, project):
         assert page.run(f"{pictures}.map(e => e.checkVisibility() && e.naturalWidth)")[2:] == [128] * 4
         (line,) = [text for text in texts(page, ".jp-RenderedHTMLCommon > div") if "rows," in text]
         assert line.startswith("prepare: 4/4 rows, ") and not page.run("document.querySelector('progress')")
-    assert dataset.open(str(project.root / "data/products/ocr")).counts()["ok"] == 4
+    assert dataset.open(str(project.root / "data/notebook/ocr")).counts()["ok"] == 4

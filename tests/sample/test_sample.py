@@ -1,12 +1,11 @@
 """The sample is true, the same every time, and its server misbehaves exactly as the plan says."""
 
+import contextlib
 import csv
 import http.client
 import io
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,11 +18,15 @@ import pytest
 from made import of_sample
 from PIL import Image, ImageOps
 
+import imgprep
 from imgprep import sample
 from imgprep.failures import REASONS
+from imgprep.io.web import routes
 from imgprep.io.web.fetch import Fetcher
 from imgprep.picture import codec
+from imgprep.rows import sources
 from imgprep.sample import packshot
+from imgprep.stages import images
 
 README = Path(__file__).parents[2] / "data" / "README.md"
 
@@ -297,30 +300,46 @@ def test_the_server_ends_with_its_block(own):
     assert not is_listening(port)
 
 
-def test_the_server_of_another_process_is_used_and_dies_with_it(own):
-    folder, port = own
-    code = f"from imgprep import sample; sample.serve({str(folder)!r}); print('serving', flush=True); input()"
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"serving\n"
-        with sample.serve(folder):
-            pass
-        assert is_listening(port)
-        other.kill()
-    assert not is_listening(port)
+@pytest.mark.parametrize("who", ["a stranger", "another sample"])
+def test_where_its_port_is_taken_the_sample_is_served_on_a_free_one_and_asked_there(tmp_path, who):
+    """And nothing of what is written knows about it: the rows are those of any other port."""
+    port = free_port()
+    tables = sample.make(tmp_path / "s", rows=60, port=port)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sample.json").write_text((tmp_path / "s" / "sample.json").read_text())
+    imgprep.session("local", workers=0)
+    made = {}
+    for name, taken in (("free", False), ("taken", True)):
+        handler = SimpleHTTPRequestHandler
+        with contextlib.ExitStack() as stack:
+            if taken and who == "a stranger":
+                other = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), handler))
+                threading.Thread(target=other.serve_forever).start()
+                stack.callback(other.shutdown)
+            elif taken:
+                stack.enter_context(sample.serve(tmp_path / "other"))
+            server = stack.enter_context(sample.serve(tmp_path / "s"))
+            assert (server.server_port != port) is taken
+            read = sources.read({k: str(v) for k, v in tables.items()}, url_column="image_link")
+            options = {"allow_hosts": ["127.0.0.1"], "timeout_s": 1.5, "attempts": 2}
+            out = images.download(read, str(tmp_path / name), **options)
+        counts = out.counts()
+        assert {key: counts[key] for key in ("rows", "ok", "reasons")} == of_sample(tmp_path / "s")
+        made[name] = {k: v for k, v in tree(tmp_path / name).items() if "/runs/" not in k}
+    imgprep.close()
+    assert made["free"] == made["taken"] and routes.STAND_INS == {}
 
 
-def test_a_port_that_somebody_else_has_is_refused_in_one_sentence(own, tmp_path_factory):
-    folder, port = own
-    with ThreadingHTTPServer(("127.0.0.1", port), SimpleHTTPRequestHandler) as other:
-        threading.Thread(target=other.serve_forever).start()
-        with pytest.raises(ValueError, match=f"port {port} is in use"):
-            sample.serve(folder)
-        other.shutdown()
-    elsewhere = tmp_path_factory.mktemp("another")
-    (elsewhere / "sample.json").write_text((folder / "sample.json").read_text().replace("60", "72"))
-    with sample.serve(folder), pytest.raises(ValueError, match=f"port {port} is in use"):
-        sample.serve(elsewhere)
+def test_the_second_run_has_nothing_to_compute_although_the_port_differs(tmp_path, capsys):
+    port = free_port()
+    tables = sample.make(tmp_path / "s", rows=60, port=port)
+    imgprep.session("local", workers=2)
+    read = sources.read({k: str(v) for k, v in tables.items()}, url_column="image_link", limit=20)
+    with ThreadingHTTPServer(("127.0.0.1", port), SimpleHTTPRequestHandler), sample.serve(tmp_path / "s"):
+        images.download(read, str(tmp_path / "out"), allow_hosts=["127.0.0.1"])  # workers know the place
+    images.download(read, str(tmp_path / "out"), allow_hosts=["127.0.0.1"])
+    imgprep.close()
+    assert capsys.readouterr().out.endswith("download: 30 rows, nothing to compute\n")
 
 
 def test_ready_serves_the_projects_own_sample_and_nothing_else(tmp_path, monkeypatch):
@@ -333,4 +352,4 @@ def test_ready_serves_the_projects_own_sample_and_nothing_else(tmp_path, monkeyp
     sample.make(home, rows=60, port=port)
     sample.ready("data/sample/train.csv", "data/sample/test.csv")
     sample.ready(home / "train.csv")
-    assert is_listening(port)
+    assert is_listening(port) and routes.STAND_INS == {}

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import imgprep
 
@@ -28,6 +28,8 @@ class Options:
     opt_out, robots_txt, tdm_reservation: honour X-Robots-Tag, robots.txt, TDM-Reservation.
     authorization_env: the name of the environment variable with the value of an Authorization
         header, which is sent to the hosts of the URLs, never to another one to which they redirect.
+    connect_to: {"host:port": "host:port"}: what URLs of the first is asked of the second, as curl's
+        --connect-to; for servers that stand in for others, as in the demo.
     """
 
     attempts: int = 3
@@ -45,6 +47,7 @@ class Options:
     robots_txt: bool = False
     tdm_reservation: bool = False
     authorization_env: str | None = None
+    connect_to: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,6 +62,9 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ValueError(f"{name} is true or false, not {value!r}")
+        for place in (*self.connect_to, *self.connect_to.values()):
+            if not re.fullmatch(r".+:\d+", place):
+                raise ValueError(f"connect_to maps host:port to host:port, not {place!r}")
         agent = self.user_agent
         if not isinstance(agent, str) or not re.fullmatch(r"[!-~][ -~]*", agent):
             raise ValueError(f"user_agent is one line of ASCII text, not {agent!r}")

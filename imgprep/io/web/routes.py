@@ -17,6 +17,8 @@ from imgprep.io.web.addresses import Url, is_public
 
 BUNDLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 LOOKUPS = ThreadPoolExecutor(4, "imgprep-dns")
+# Servers of this process that stand in for others: "host:port" of URLs -> where they listen.
+STAND_INS: dict[str, str] = {}
 
 
 class Routes:

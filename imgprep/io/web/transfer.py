@@ -192,6 +192,8 @@ def _handle(transfer: Transfer) -> Any:
     curl.setopt(pycurl.PROXY, transfer.proxy)
     curl.setopt(pycurl.NOPROXY, "")  # PROXY alone decides
     curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
+    stand_ins = [f"{site}:{place}" for site, place in options.connect_to.items()]
+    curl.setopt(pycurl.CONNECT_TO, stand_ins)
     curl.setopt(pycurl.CAINFO, transfer.means.ca_bundle)
     curl.setopt(pycurl.PROXY_CAINFO, transfer.means.ca_bundle)
     curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
