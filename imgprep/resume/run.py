@@ -62,11 +62,12 @@ class Run:
         given = [wanted.where for task in self.plan.units for wanted in task.payload]
         run_id = self.commit.options.run_id
         run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
-        engine.start()
+        job = self._job()
+        engine.start(self.plan.units, job)
         progress = Progress(self.stage.name, self.plan.missing)
         try:
             self._commit([b for b in self.plan.batches if not self._left[b]])
-            for task, summary in engine.run(self.plan.units, self._job()):
+            for task, summary in engine.run(self.plan.units, job):
                 self._take(task, summary, progress)
                 self._stop_early()
                 self._left.subtract(self._waiting[task.key])

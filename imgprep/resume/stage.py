@@ -90,6 +90,9 @@ def build(
     try:
         with lock.hold(folder):
             folder.sweep()
+            if folder.size(MANIFEST) is None:  # so all of it is missing
+                rows = sum(given.rows.num_rows for given in stage.inputs.values())
+                engine.foresee(rows, once=stage.once)
             commit = _planned(stage, folder, options)
             say(f"{stage.name}: {commit.plan}")
             found = Run(stage, commit, max_failed).execute(clock)
