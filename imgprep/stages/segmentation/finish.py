@@ -188,7 +188,10 @@ def _files_and_figures(recipe: Recipe, folder: Folder, canvas: Canvas) -> dict[s
         row["count"] = table.num_rows
         row["labels"] = _moved(folder, canvas, "labels.tif", OUTPUTS["labels"])
         row["objects"] = _moved(folder, canvas, "objects.parquet", OUTPUTS["objects"])
-        row["geojson"] = _moved(folder, canvas, "objects.geojson", OUTPUTS["geojson"])
+        # Its name says whether it is of the globe, or of pixels.
+        there = folder.size(f"{canvas.home}/objects.geojson") is not None
+        geojson = "objects.geojson" if there else "objects.pixels.geojson"
+        row["geojson"] = _moved(folder, canvas, geojson, OUTPUTS["geojson"])
     row |= {
         "source_width": scene.width,
         "source_height": scene.height,
@@ -205,7 +208,7 @@ def _moved(folder: Folder, canvas: Canvas, made: str, place: str) -> str:
     path = folder.full(f"{canvas.home}/{made}")
     with open(path, "rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
-    ending = made.rpartition(".")[2]
+    ending = made.partition(".")[2]
     name = f"{place}/{canvas.scene.name}-{sha[:12]}.{ending}"
     os.makedirs(folder.full(place), exist_ok=True)
     os.replace(path, folder.full(name))

@@ -6,7 +6,7 @@ The raster is never in memory.
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
 from imgprep.io.rasters import Raster
+from imgprep.stages.segmentation.places import Place, place_of
 from imgprep.tiles import components, grid
 
 OUTLINED_PX = 1024  # a window's side
@@ -28,7 +29,7 @@ SCHEMA = pa.schema(
         ("polygon", pa.binary()),
     ]
 )
-GEO = {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"], "crs": None}
+GEO: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"], "crs": None}
 
 # Columns of the table of objects while it is made, and how those of two windows become one.
 MEASURED = {
@@ -47,41 +48,53 @@ BOTTOM = list(MEASURED).index("y1")
 def write_objects(labels: str, out: str) -> int:
     """Write `out`.parquet and `out`.geojson of a raster of labels; returns how many objects.
 
-    0 is background. Parquet, in order of id: area, bbox [x, y, width, height], centroid [x, y]
-    (the mean of its pixels), polygon (WKB; GeoParquet), all in pixels of the raster, y down. Edges
+    0 is background. Parquet (GeoParquet), in order of id: area, bbox [x, y, width, height],
+    centroid [x, y] (the mean of its pixels), polygon (WKB), in pixels of the raster, y down. Edges
     of pixels are edges of polygons, so a polygon's area is the object's; pixels that touch at a
-    corner only make a MultiPolygon. GeoJSON: WGS 84 longitude and latitude (RFC 7946) where the
-    raster has a place on earth, else the same pixels; its member "coordinates" says which.
+    corner only make a MultiPolygon. Where the raster has a CRS a column `geometry` has the same
+    outlines in its coordinates, and is what maps show.
+    GeoJSON: WGS 84 longitude and latitude (RFC 7946), without geometry for an object that has no
+    place there. Where that cannot be reached (no CRS, another planet, the plan of a house) it is
+    `out`.pixels.geojson, of the same pixels. Its member "coordinates" says which.
     Memory: a window, the objects' numbers, and the outlines of those that a row of windows has not
     finished.
     """
     folder, name = os.path.split(out)
     target = Folder(folder)
-    with (
-        rasters.open(labels) as raster,
-        rasters.gdal(),
-        target.create(lambda _: f"{name}.parquet") as table,
-        target.create(lambda _: f"{name}.geojson") as text,
-    ):
-        placed = _on_earth(raster)
-        about = "WGS 84 longitude, latitude" if placed else "pixels, y down"
-        head = {"type": "FeatureCollection", "coordinates": about, "features": []}
-        text.write(json.dumps(head)[:-2].encode())
-        objects = _measured(raster)
-        between = "\n"
-        with pq.ParquetWriter(table, _schema(), compression="zstd") as rows:
-            for some, outlines in _outlines(raster, objects):
-                rows.write_table(_object_rows(some, outlines))
-                shown = placed(outlines) if placed else outlines
-                text.write((between + _geojson_features(some, shown)).encode())
-                between = ",\n"
-        text.write(b"]}")
+    with rasters.open(labels) as raster, rasters.gdal():
+        place = place_of(raster)
+        on_globe = place.on_globe if place else None
+        about = "WGS 84 longitude, latitude" if on_globe else "pixels, y down"
+        ending = "geojson" if on_globe else "pixels.geojson"
+        with (
+            target.create(lambda _: f"{name}.parquet") as table,
+            target.create(lambda _: f"{name}.{ending}") as text,
+        ):
+            head = {"type": "FeatureCollection", "coordinates": about, "features": []}
+            text.write(json.dumps(head)[:-2].encode())
+            objects = _measured(raster)
+            between = "\n"
+            with pq.ParquetWriter(table, _schema(place), compression="zstd") as rows:
+                for some, outlines in _outlines(raster, objects):
+                    rows.write_table(_object_rows(some, outlines, place))
+                    shown = on_globe(outlines) if on_globe else outlines
+                    text.write((between + _geojson_features(some, shown)).encode())
+                    between = ",\n"
+            text.write(b"]}")
     return len(objects)
 
 
-def _schema() -> pa.Schema:
-    geo = {"version": "1.1.0", "primary_column": "polygon", "columns": {"polygon": GEO}}
-    return SCHEMA.with_metadata({"geo": json.dumps(geo)})
+def _schema(place: Place | None) -> pa.Schema:
+    """Of the table; what maps show of it is its geometry on the ground, where it has one."""
+    schema = SCHEMA
+    columns = {"polygon": GEO}
+    primary = "polygon"
+    if place:
+        schema = SCHEMA.append(pa.field("geometry", pa.binary()))
+        columns["geometry"] = GEO | {"crs": place.projjson()}
+        primary = "geometry"
+    geo = {"version": "1.1.0", "primary_column": primary, "columns": columns}
+    return schema.with_metadata({"geo": json.dumps(geo)})
 
 
 def _windows_of(raster: Raster) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -154,7 +167,7 @@ def _one_outline(whole: list, cut: list) -> Any:
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
-def _object_rows(some: np.ndarray, outlines: np.ndarray) -> pa.Table:
+def _object_rows(some: np.ndarray, outlines: np.ndarray, place: Place | None) -> pa.Table:
     import shapely
 
     ids, area, left, top, right, bottom = some[:, :6].T
@@ -167,38 +180,17 @@ def _object_rows(some: np.ndarray, outlines: np.ndarray) -> pa.Table:
         pa.FixedSizeListArray.from_arrays(centres.ravel(), 2),
         pa.array(shapely.to_wkb(outlines), pa.binary()),
     ]
-    return pa.table(columns, schema=SCHEMA)
-
-
-def _on_earth(raster: Raster) -> Callable[[np.ndarray], np.ndarray] | None:
-    """What lays outlines on the globe, outer rings counter-clockwise; None without a place there."""
-    import rasterio
-    import shapely
-    from rasterio import warp
-
-    if not raster.crs or not raster.transform:
-        return None
-    crs = rasterio.CRS.from_wkt(raster.crs)
-    if not (crs.is_geographic or crs.is_projected):  # a plan of a house has coordinates, too
-        return None
-    left, right_x, down_x, top, right_y, down_y = raster.transform
-
-    def degrees(at: np.ndarray) -> np.ndarray:
-        x = left + at @ [right_x, down_x]
-        y = top + at @ [right_y, down_y]
-        return np.round(np.stack(warp.transform(raster.crs, "EPSG:4326", x, y), 1), 9)
-
-    def placed(outlines: np.ndarray) -> np.ndarray:
-        return shapely.orient_polygons(shapely.transform(outlines, degrees))
-
-    return placed
+    if place:
+        columns.append(pa.array(shapely.to_wkb(place.in_scene(outlines)), pa.binary()))
+    return pa.table(columns, schema=_schema(place).remove_metadata())
 
 
 def _geojson_features(some: np.ndarray, outlines: np.ndarray) -> str:
     import shapely
 
     lines = []
-    for (n, area), shape in zip(some[:, :2].tolist(), shapely.to_geojson(outlines), strict=True):
+    shapes = [shape or "null" for shape in shapely.to_geojson(outlines)]
+    for (n, area), shape in zip(some[:, :2].tolist(), shapes, strict=True):
         about = f'"id": {n}, "properties": {{"id": {n}, "area": {area}}}'
         lines.append(f'{{"type": "Feature", {about}, "geometry": {shape}}}')
     return ",\n".join(lines)

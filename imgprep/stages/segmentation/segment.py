@@ -247,7 +247,7 @@ def _tidy(folder: Folder, found: Dataset) -> None:
     named = set()
     for column in OUTPUTS:
         named.update(rows[column].to_pylist())
-    ours = re.compile(r".+-[0-9a-f]{12}\.(tif|parquet|geojson)")
+    ours = re.compile(r".+-[0-9a-f]{12}\.(tif|parquet|(pixels\.)?geojson)")
     for place in set(OUTPUTS.values()):
         for name in folder.list(place):
             if ours.fullmatch(name) and f"{place}/{name}" not in named:

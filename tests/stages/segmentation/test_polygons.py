@@ -29,7 +29,8 @@ def written(tmp_path, labels, **more):
     n = polygons.write_objects(save(tmp_path / "labels.tif", labels, **more), str(tmp_path / "objects"))
     found = pq.read_table(tmp_path / "objects.parquet")
     assert n == found.num_rows
-    return found, json.loads((tmp_path / "objects.geojson").read_text())
+    (text,) = tmp_path.glob("objects*.geojson")
+    return found, json.loads(text.read_text())
 
 
 @pytest.mark.parametrize("side", [37, 64, 1024])
@@ -123,3 +124,48 @@ def test_noise_is_drawn_in_seconds(tmp_path):
     began = time.process_time()
     written(tmp_path, labels)
     assert time.process_time() - began < 10  # the union of all pieces took 22 s
+
+
+MARS = """GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190.0,169.894447]],
+    PRIMEM["Reference_Meridian",0],UNIT["Degree",0.0174532925199433]]"""
+
+
+def square(size_hw=(60, 80)):
+    labels = np.zeros(size_hw, int)
+    labels[10:20, 30:50] = 1
+    return labels
+
+
+def test_a_scene_of_mars_has_its_own_coordinates_and_a_geojson_in_pixels(tmp_path):
+    mars = rasterio.CRS.from_wkt(MARS)
+    found, geojson = written(tmp_path, square(), crs=mars, transform=from_origin(137, -4, 0.01, 0.01))
+    assert geojson["coordinates"] == "pixels, y down" and (tmp_path / "objects.pixels.geojson").exists()
+    assert shapely.geometry.shape(geojson["features"][0]["geometry"]).bounds == (30, 10, 50, 20)
+    (outline,) = shapely.from_wkb(found["geometry"].to_pylist())
+    assert outline.bounds == pytest.approx((137.3, -4.2, 137.5, -4.1))
+
+
+def test_the_table_names_the_crs_of_its_scene(tmp_path):
+    found, _ = written(tmp_path, square(), crs="EPSG:32633", transform=from_origin(500_000, 5_000_000, 10, 10))
+    geo = json.loads(pq.read_schema(tmp_path / "objects.parquet").metadata[b"geo"])
+    assert geo["primary_column"] == "geometry" and geo["columns"]["polygon"]["crs"] is None
+    assert geo["columns"]["geometry"]["crs"]["id"] == {"authority": "EPSG", "code": 32633}
+    (outline,) = shapely.from_wkb(found["geometry"].to_pylist())
+    assert outline.bounds == (500_300, 4_999_800, 500_500, 4_999_900)
+    assert (tmp_path / "objects.geojson").exists() and not (tmp_path / "objects.pixels.geojson").exists()
+
+
+def test_without_a_place_the_names_say_pixels(tmp_path):
+    found, _ = written(tmp_path, square())
+    assert (tmp_path / "objects.pixels.geojson").exists() and found.schema.names == polygons.SCHEMA.names
+
+
+def test_what_lies_beyond_the_rim_of_the_earth_has_no_geometry(tmp_path):
+    """A full disk of a weather satellite: its corners are sky."""
+    disk = rasterio.CRS.from_string("+proj=geos +h=35785831 +lon_0=0 +sweep=y +ellps=GRS80")
+    labels = np.zeros((110, 110), int)
+    labels[2:6, 2:6], labels[50:60, 50:60] = 1, 2
+    found, geojson = written(tmp_path, labels, crs=disk, transform=from_origin(-5.5e6, 5.5e6, 1e5, 1e5))
+    sky, earth = geojson["features"]
+    assert sky["geometry"] is None and abs(earth["geometry"]["coordinates"][0][0][0]) < 10
+    assert len(shapely.from_wkb(found["geometry"].to_pylist())) == 2

@@ -219,6 +219,18 @@ def test_place_on_earth_is_kept_and_nodata_stays_nodata(tmp_path):
         assert out.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and out.compression.name == "deflate"
 
 
+def test_a_scene_of_mars_is_segmented_like_any_other(tmp_path):
+    image = np.random.default_rng(6).integers(1, 255, (300, 400), np.uint8)
+    datum = 'DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190.0,169.894447]]'
+    mars = rasterio.CRS.from_wkt(
+        f'GEOGCS["Mars 2000",{datum},PRIMEM["Reference_Meridian",0],UNIT["Degree",0.0174532925199433]]'
+    )
+    place = {"crs": mars, "transform": rasterio.Affine(0.01, 0, 137, 0, -0.01, -4)}
+    row, mask, _ = segment(save(tmp_path / "a.tif", image, **place), tmp_path / "out", 128)
+    assert np.array_equal(mask, image <= 128) and row["geojson"].endswith(".pixels.geojson")
+    assert (tmp_path / "out" / row["geojson"]).exists() and "Mars" in row["crs"]
+
+
 def damage(path):
     """The fifth tile's first bytes: zlib finds no stream there. (Of what lies within one, libtiff says nothing.)"""
     with Image.open(path) as image:
