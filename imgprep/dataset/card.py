@@ -172,6 +172,7 @@ def own_text(text: str) -> tuple[str, str]:
     >>> own_text(f"---\\na: 1\\n---\\n\\n# Cats\\n\\n{BEGIN}\\nours\\n{END}\\n\\nWrite to me.\\n")
     ('# Cats', 'Write to me.')
     """
+    text = _plain_lines(text)
     body = re.sub(r"\A---\n.*?^---$", "", text, count=1, flags=re.S | re.M)
     head, _, rest = body.partition(BEGIN)
     above = head.strip()
@@ -181,13 +182,31 @@ def own_text(text: str) -> tuple[str, str]:
 
 def own_keys(text: str) -> dict[str, Any]:
     """The YAML of a card. ValueError when it cannot be read."""
-    found = re.match(r"---\n(.*?)^---$", text, flags=re.S | re.M)
+    found = re.match(r"---\n(.*?)^---$", _plain_lines(text), flags=re.S | re.M)
     try:
-        keys = yaml.safe_load(found[1]) if found else {}
+        keys = yaml.load(found[1], _CardLoader) if found else {}
     except yaml.YAMLError as e:
         why = " ".join(str(e).split())
         raise ValueError(f"the YAML at the head of README.md cannot be read: {why}") from None
     return keys if isinstance(keys, dict) else {}
+
+
+class _CardLoader(yaml.SafeLoader):
+    """YAML as cards mean it: `no` is Norwegian, not false. Only true and false are booleans."""
+
+
+BOOLEAN = "tag:yaml.org,2002:bool"
+_CardLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != BOOLEAN]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_CardLoader.add_implicit_resolver(BOOLEAN, re.compile("^(?i:true|false)$"), [*"tTfF"])
+
+
+def _plain_lines(text: str) -> str:
+    """The card without what editors add: a mark of byte order, CRLF, spaces behind the marks."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"^---[ \t]+$", "---", text, flags=re.M)
 
 
 def _own_keys_only(text: str) -> dict[str, Any]:

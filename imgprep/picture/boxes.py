@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from imgprep.hashing import versioned
 from imgprep.picture import runs
 from imgprep.picture.geometry import fit_pad, fitted_wh
 
@@ -146,6 +147,7 @@ def _is_gone(
     return min(inside[2:]) <= 0 or _box_area(inside) < min_visible * _box_area(box)
 
 
+@versioned(1)
 def fit_pad_objects(
     image: np.ndarray,
     objects: Sequence[Object] | None,
@@ -160,6 +162,7 @@ def fit_pad_objects(
     return {"image": picture, "objects": moved(objects or [], move, min_visible=min_visible)}
 
 
+@versioned(1)
 def crop_objects(
     image: np.ndarray,
     objects: Sequence[Object] | None,
@@ -310,3 +313,8 @@ def _under(length: int, scale: float, shift: float, old_length: int) -> tuple[Po
     old = np.floor((middles - shift) / scale).astype(int)
     is_there = (old >= 0) & (old < old_length)
     return old[is_there], is_there
+
+
+# The columns that they take and give back: `images.transform` replaces them.
+vars(fit_pad_objects)["moves"] = ("objects",)
+vars(crop_objects)["moves"] = ("objects",)

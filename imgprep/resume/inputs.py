@@ -60,6 +60,11 @@ class Inputs:
 
         return replace(self, columns=columns, identity=Identities(identities))
 
+    def without(self, names: Sequence[str]) -> "Inputs":
+        """The same rows, but these columns are not carried through: the work gives them back."""
+        there = [name for name in names if name in self.rows.column_names]
+        return replace(self, rows=self.rows.drop_columns(there)) if there else self
+
     def keyed_by(self, identity: Iterable[str | None]) -> "Inputs":
         """The same rows, with other names for what their results depend on."""
         return replace(self, identity=identity)

@@ -28,7 +28,9 @@ def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list
             asked.append(p.name)
         elif p.default is p.empty:
             told = "it is neither an option given nor a column of this dataset"
-            raise ValueError(f"{where} needs {p.name!r}: {told}")
+            near = difflib.get_close_matches(p.name, columns, 1)
+            more = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{where} needs {p.name!r}: {told}{more}")
     return asked
 
 

@@ -1,13 +1,11 @@
 """What a stage may be made of: a dataset folder, the tables of `sources.read`, or a path that it reads."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.io import uris
@@ -40,14 +38,27 @@ class Source:
         return replace(self, inputs=inputs)
 
 
+    def without(self, names: Sequence[str]) -> "Source":
+        """See `Inputs.without`."""
+        inputs = {split: one.without(names) for split, one in self.inputs.items()}
+        return replace(self, inputs=inputs)
+
+    def feature_of(self, name: str) -> Any:
+        """The Hugging Face feature of a column, as it is declared or as its type is; None: there is none."""
+        from datasets import Features
+
+        for one in self.inputs.values():
+            if name in one.rows.column_names:
+                return Features.from_arrow_schema(one.rows.select([name]).schema)[name]
+        return None
+
+
 def open_source(source: Any, out: str, *, new: Sequence[str]) -> Source:
     """What a stage is given as its source.
 
     new: the columns that the stage adds. Raises ValueError where the source has one already, or is `out` itself.
     """
-    if isinstance(source, str | os.PathLike):
-        source = os.fspath(source)
-        source = Dataset(source) if dataset.exists(source) else sources.read({"train": source})
+    source = sources.given(source)
     if isinstance(source, Dataset):
         if Folder(out).path == source.folder:
             raise ValueError(f"{out!r} is the source itself: name another folder")

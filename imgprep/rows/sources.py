@@ -120,7 +120,7 @@ def given(source: Any) -> dataset.Dataset | dict[str, pa.Table]:
         return dict(source)
     raise ValueError(
         "give a path, a Dataset, or give what sources.read gives, {split: table}, "
-        f"not {type(source).__name__} {str(source)[:100]!r}"
+        f"not {str(source)[:100]!r}"
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgprep import dataset
+from imgprep import dataset, words
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
+from imgprep.io import uris
 from imgprep.io.web.options import Options
 from imgprep.picture import codec, geometry
 from imgprep.resume import fingerprint, load, make, pins, stage, work
@@ -23,6 +24,7 @@ from imgprep.resume.plan import UNIT_ROWS
 from imgprep.resume.shape import TAKEN, Shape
 from imgprep.resume.source import check_tables, of_rows, of_tables, open_source
 from imgprep.rows import sources
+from imgprep.rows.annotations import left_behind
 
 
 def download(
@@ -117,6 +119,8 @@ def transform(
         Returns a picture (H, W, 3) or (H, W) uint8; or a dict of new columns (with the key "image": a new picture
         too); or, with children=True, a list of such dicts, which become rows with `parent_id` and `index`.
         A class is built once per worker with the options its __init__ takes, and then called.
+        A column that fn takes and gives back, such as boxes that move with the picture, is replaced: its name stands in
+        `features` or in fn.moves.
     features: the new columns: name -> a `datasets` feature, or a dtype such as "float32".
     batch: fn gets lists of up to so many pictures (and of columns), and returns a list.
     num_gpus: per worker. format: of new pictures: "PNG", "WEBP" (both lossless) or "JPEG" (quality 95).
@@ -128,17 +132,21 @@ def transform(
         raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
     check_flags(children=children, retry_failed=retry_failed)
     check_max_pixels(max_pixels)
-    extra = _features(features or {})
     if format not in ("PNG", "WEBP", "JPEG"):
         raise ValueError(f"format is 'PNG', 'WEBP' or 'JPEG', not {format!r}")
     if batch is not None and (not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch is a number of pictures, not {batch!r}")
     if not isinstance(num_gpus, int | float) or num_gpus < 0:
         raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
+    moved = [name for name in (*(features or {}), *getattr(fn, "moves", ())) if name in _parameters(fn)]
+    extra = _features(features or {})
     needed = {*RESULT.names, *sources.RESERVED, *(["index"] if children else [])}
     if clash := [c for c in extra.names if c in needed]:
         raise ValueError(f"there is a column {clash[0]!r} already: return yours under another name")
-    given = open_source(source, out, new=[*extra.names, *(["parent_id", "index"] if children else [])])
+    new = [name for name in extra.names if name not in moved]
+    given = open_source(source, out, new=[*new, *(["parent_id", "index"] if children else [])])
+    known = {name: given.feature_of(name) for name in moved if name not in extra.names}
+    extra = _features({**(features or {}), **{name: f for name, f in known.items() if f is not None}})
     init, call = _split_options(fn, options)
     if isinstance(fn, type) and getattr(fn, "once", False):  # a model of ours: a wrong one is told now
         known = [*inspect.signature(fn).parameters, *[*inspect.signature(fn.__call__).parameters][2:]]
@@ -148,7 +156,9 @@ def transform(
         except TypeError as e:
             raise ValueError(str(e).replace(".__init__()", " is")) from None
     asked = check_options(fn, call, given.columns)
-    given = given.with_columns(asked)
+    if left := left_behind(next(iter(given.inputs.values())).rows.schema, fn, extra.names):
+        words.say(f"{make.name_of(fn)}: {left}")
+    given = given.with_columns(asked).without(moved)
     reusable = ""
     operation = {"stage": "transform", "features": str(extra), "format": format, "options": options}
     operation |= {"children": children}
@@ -181,8 +191,9 @@ def transform(
 def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = None) -> Dataset:
     """Write a `ray.data.Dataset` with pictures in a column `image` as a dataset folder, in the order it yields them.
 
-    ds: has iter_batches(batch_format="pyarrow"); `image` is encoded bytes or the HF struct {bytes, path}; every other
-        column is kept. id_column names the rows; else a hash of the picture does.
+    ds: has iter_batches(batch_format="pyarrow"); `image` is encoded bytes, the HF struct {bytes, path}, of which a path
+        is read, or arrays (H, W, 3) or (H, W), uint8, which are stored as PNG; every other column is kept.
+    id_column: names the rows; else a hash of the picture does. ValueError where a row has none.
     """
     target, tables = Folder(out), []
     staged = Folder(target.full(".imgprep/staged"))
@@ -191,7 +202,7 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
         missing = [c for c in ("image", id_column) if c and c not in table.column_names]
         if missing:
             raise ValueError(f"no column {missing[0]!r}; this dataset has: {', '.join(table.column_names)}")
-        data = [(c["bytes"] if isinstance(c, dict) else c) or b"" for c in table["image"].to_pylist()]
+        data = [_encoded(cell) for cell in _pictures_of(table["image"])]
         with staged.create(lambda _, n=n: f"{n:05d}.parquet") as sink:
             file = dataset.Writer(sink, schema)
             file.write(pa.table([[{"bytes": d, "path": ""} for d in data], [len(d) for d in data]], schema=schema))
@@ -205,6 +216,8 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
         raise ValueError("the dataset has no rows")
     whole = pa.concat_tables(tables, promote_options="default")
     names = whole[id_column or "sha256"].cast(pa.string()).to_pylist()
+    if None in names:
+        raise ValueError(f"row {names.index(None) + 1} has no {id_column!r}, which id_column names")
     seen: Counter = Counter()
     ids = [n if seen.update([n]) or seen[n] == 1 else f"{n}-{seen[n]}" for n in names]
     kept = [c for c in whole.column_names if c not in ("image_id", id_column)]
@@ -214,6 +227,41 @@ def write(ds: Any, out: str, *, split: str = "train", id_column: str | None = No
     for n in range(len(tables)):
         staged.delete(f"{n:05d}.parquet")
     return found
+
+
+def _pictures_of(column: pa.ChunkedArray) -> list[Any]:
+    """The cells of a column of pictures; Ray keeps arrays as a type of its own."""
+    cells: list[Any] = []
+    for chunk in column.chunks:
+        is_tensor = isinstance(chunk, pa.ExtensionArray) and hasattr(chunk, "to_numpy_ndarray")
+        if is_tensor:
+            cells += list(chunk.to_numpy_ndarray())
+        elif isinstance(chunk, pa.ExtensionArray):
+            cells += list(chunk.to_numpy(zero_copy_only=False))
+        else:
+            cells += chunk.to_pylist()
+    return cells
+
+
+def _encoded(cell: Any) -> bytes:
+    """The file of a picture, as a Ray Dataset has it; b"" where there is none."""
+    if isinstance(cell, dict):
+        path = cell.get("path")
+        cell = cell.get("bytes")
+        if cell is None and path:
+            try:
+                return uris.read_bytes(path, max_bytes=Options().max_bytes)
+            except uris.SourceError:
+                return b""
+    if isinstance(cell, np.ndarray):
+        is_picture = cell.dtype == np.uint8 and (cell.ndim == 2 or (cell.ndim == 3 and cell.shape[2] in (1, 3)))
+        if not is_picture:
+            what = f"arrays of {cell.dtype}, {cell.shape}"
+            raise ValueError(f"the column 'image' holds {what}: give encoded bytes, or (H, W, 3) or (H, W) uint8")
+        return codec.encode(cell[:, :, 0] if cell.ndim == 3 and cell.shape[2] == 1 else cell)
+    if cell is not None and not isinstance(cell, bytes):
+        raise ValueError(f"the column 'image' holds {type(cell).__name__}, not encoded bytes of pictures")
+    return cell or b""
 
 
 def copy(source: str | Dataset, tables: dict[str, pa.Table], out: str) -> Dataset:
@@ -282,6 +330,15 @@ def _features(declared: dict[str, Any]) -> pa.Schema:
         return Features({n: Value(f) if isinstance(f, str) else f for n, f in declared.items()}).arrow_schema
     except (ValueError, TypeError) as e:
         raise ValueError(f"features: {e}") from None
+
+
+def _parameters(fn: Callable) -> list[str]:
+    """The names of what a function takes; of a class, of what its instances take."""
+    call = fn.__call__ if isinstance(fn, type) else fn
+    try:
+        return list(inspect.signature(call).parameters)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return []
 
 
 def _split_options(fn: Callable, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -37,6 +37,34 @@ def test_a_head_that_cannot_be_read_is_told_before_any_work(tmp_path):
         made(tmp_path, 3)
 
 
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("---\n", "--- \n", 1).encode(),
+    ],
+    ids=["CRLF", "mark of byte order", "space behind the mark"],
+)
+def test_what_editors_add_to_the_head_takes_no_words_away(tmp_path, saved):
+    readme = Path(made(tmp_path, 2), "README.md")
+    text = readme.read_text().replace(card.TITLE, "# Cats\n\nMy cats.").replace("---\n", "---\nlicense: mit\n", 1)
+    readme.write_bytes(saved(text))
+    made(tmp_path, 3)
+    after = readme.read_text("utf-8")
+    assert card.own_text(after) == ("# Cats\n\nMy cats.", "") and after.count("license: mit") == 1
+    assert card.own_keys(after)["license"] == "mit" and after.startswith("---\n")
+
+
+def test_no_is_norwegian_and_only_true_and_false_are_booleans(tmp_path):
+    readme = Path(made(tmp_path, 2), "README.md")
+    readme.write_text(readme.read_text().replace("---\n", "---\nlanguage: [no, yes, on]\ngated: false\n", 1))
+    made(tmp_path, 3)
+    keys = card.own_keys(readme.read_text())
+    assert keys["language"] == ["no", "yes", "on"] and keys["gated"] is False
+    assert yaml.safe_load(readme.read_text().split("---\n")[1])["language"] == ["no", "yes", "on"]
+
+
 @pytest.mark.parametrize("text", ["# Mine\n", "---\nlicense: mit\n---\n# Mine\n"])
 def test_anothers_card_is_all_its_own(text):
     assert not card.is_ours(text) and card.own_text(text) == ("# Mine", "")

@@ -13,8 +13,10 @@ import pyarrow as pa
 
 from imgprep import project, words
 from imgprep.dataset import Dataset
+from imgprep.picture.boxes import crop_objects, fit_pad_objects
 from imgprep.rows import picture_folders, sources
 from imgprep.rows.annotations import checks, coco, labelme, voc, yolo
+from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.annotations.objects import (
     COLUMN,
     Annotated,
@@ -23,8 +25,19 @@ from imgprep.rows.annotations.objects import (
     object_features,
     used_fields,
 )
+from imgprep.rows.annotations.scores import agreement
 
-__all__ = ["COLUMN", "ANNOTATION_FORMS", "object_features", "read", "write"]
+__all__ = [
+    "ANNOTATION_FORMS",
+    "COLUMN",
+    "agreement",
+    "crop_objects",
+    "fit_pad_objects",
+    "left_behind",
+    "object_features",
+    "read",
+    "write",
+]
 
 BAD = ("raise", "drop", "keep")
 

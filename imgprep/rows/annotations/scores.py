@@ -200,7 +200,8 @@ def iou_matrix(
     union = own + b[:, :, 2:].prod(axis=2) - both
     if is_crowd is not None:
         union = np.where(is_crowd[None, :], own, union)
-    return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    shares: np.ndarray = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    return shares
 
 
 def average_precisions(whole: Evaluated) -> np.ndarray:

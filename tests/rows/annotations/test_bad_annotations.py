@@ -157,7 +157,9 @@ def voc(tmp_path, corners, more=""):
     x0, y0, x1, y1 = corners
     box = f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
     one = f"<object><name>cat</name><bndbox>{box}</bndbox></object>"
-    (tmp_path / "a.xml").write_text(f"{more}<annotation><filename>a.png</filename>{one}</annotation>")
+    (tmp_path / "a.xml").write_text(
+        f"{more}<annotation><filename>a.png</filename>{one}</annotation>"
+    )
     return tmp_path
 
 

@@ -13,14 +13,21 @@ from imgprep.rows.annotations import scores
 
 def by_pycocotools(found, truth):
     """(map, map50, map75) of COCOeval."""
-    coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    coco, cocoeval = (
+        pytest.importorskip("pycocotools.coco"),
+        pytest.importorskip("pycocotools.cocoeval"),
+    )
     names = sorted({one["label"] for objects in (*found, *truth) for one in objects})
     whole, results = coco.COCO(), []
     annotations = []
     for image_id, objects in enumerate(truth, 1):
         for one in objects:
             x, y, w, h = one["box_xywh"]
-            about = {"id": len(annotations) + 1, "image_id": image_id, "category_id": names.index(one["label"]) + 1}
+            about = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": names.index(one["label"]) + 1,
+            }
             crowd = int(bool(one.get("is_crowd")))
             annotations.append(about | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": crowd})
     for image_id, objects in enumerate(found, 1):
@@ -52,11 +59,20 @@ def scene(seed, *, pictures=6, crowd=0.1, ties=False):
         for _ in range(rng.integers(0, 9)):
             box = [*rng.integers(0, 80, 2).tolist(), *rng.integers(3, 40, 2).tolist()]
             label = str(rng.choice(["a", "b", "c"]))
-            true.append({"label": label, "score": None, "box_xywh": box, "is_crowd": bool(rng.random() < crowd)})
+            true.append(
+                {
+                    "label": label,
+                    "score": None,
+                    "box_xywh": box,
+                    "is_crowd": bool(rng.random() < crowd),
+                }
+            )
             for _ in range(rng.integers(0, 4)):
                 near = (np.array(box) + rng.integers(-4, 5, 4)).clip(1).tolist()
                 score = float(rng.integers(0, 4) / 4 if ties else rng.random())
-                ours.append({"label": str(rng.choice([label, "a"])), "score": score, "box_xywh": near})
+                ours.append(
+                    {"label": str(rng.choice([label, "a"])), "score": score, "box_xywh": near}
+                )
         truth.append(true)
         found.append(ours)
     return found, truth
@@ -77,9 +93,14 @@ def test_average_precision_is_that_of_pycocotools(seed, ties, crowd):
 
 def test_more_than_a_hundred_boxes_of_a_picture_are_too_many():
     rng = np.random.default_rng(0)
-    boxes = [{"label": "a", "score": float(rng.random()), "box_xywh": [float(n), 0.0, 5.0, 5.0]} for n in range(250)]
+    boxes = [
+        {"label": "a", "score": float(rng.random()), "box_xywh": [float(n), 0.0, 5.0, 5.0]}
+        for n in range(250)
+    ]
     truth = [[{"label": "a", "box_xywh": one["box_xywh"]} for one in boxes[::2]]]
-    assert scores.agreement([boxes], truth)["map"] == pytest.approx(by_pycocotools([boxes], truth)[0], abs=1e-12)
+    assert scores.agreement([boxes], truth)["map"] == pytest.approx(
+        by_pycocotools([boxes], truth)[0], abs=1e-12
+    )
 
 
 def test_precision_and_recall_are_counted_at_one_iou_and_score():
@@ -93,8 +114,18 @@ def test_precision_and_recall_are_counted_at_one_iou_and_score():
     made = scores.agreement(found, truth)
     assert (made["precision"], made["recall"]) == (1 / 3, 1 / 2)
     assert made["classes"]["cat"] | {} == made["classes"]["cat"]
-    assert [made["classes"]["cat"][key] for key in ("true", "found", "precision", "recall")] == [1, 3, 1 / 3, 1.0]
-    assert [made["classes"]["dog"][key] for key in ("true", "found", "precision", "recall")] == [1, 0, None, 0.0]
+    assert [made["classes"]["cat"][key] for key in ("true", "found", "precision", "recall")] == [
+        1,
+        3,
+        1 / 3,
+        1.0,
+    ]
+    assert [made["classes"]["dog"][key] for key in ("true", "found", "precision", "recall")] == [
+        1,
+        0,
+        None,
+        0.0,
+    ]
     surer = scores.agreement(found, truth, min_score=0.85)
     assert (surer["precision"], surer["recall"]) == (1.0, 1 / 2)
     assert scores.agreement(found, truth, min_score=0.85, iou=0.95)["precision"] == 0.0
@@ -116,7 +147,10 @@ def test_difficult_ones_are_neither_right_nor_wrong():
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(([[]], [[], []]), "found has 1 rows and truth 2"), (([[]], [[]], 0), "iou is above 0 and at most 1, not 0")],
+    [
+        (([[]], [[], []]), "found has 1 rows and truth 2"),
+        (([[]], [[]], 0), "iou is above 0 and at most 1, not 0"),
+    ],
 )
 def test_mistakes_are_one_sentence(arguments, says):
     found, truth, *iou = arguments
