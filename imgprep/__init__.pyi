@@ -14,7 +14,6 @@ from imgprep.picture import geometry as geometry
 from imgprep.picture import ocr as ocr
 from imgprep.project import resolve as resolve
 from imgprep.project import resolve_input as resolve_input
-from imgprep.rows import annotations as annotations
 from imgprep.rows import entities as entities
 from imgprep.rows import labels as labels
 from imgprep.rows import sources as sources

@@ -48,11 +48,11 @@ def framed(html: str, text: str) -> str:
 def html_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Cells are HTML already; heads are text."""
     heads = [f"<th style='{MIDDLE}'>{escape(text)}</th>" for text in head]
-    rows = [_html_row(heads)]
+    rows = [_table_row(heads)]
     for line in lines:
-        rows.append(_html_row([f"<td style='{MIDDLE}'>{cell}</td>" for cell in line]))
+        rows.append(_table_row([f"<td style='{MIDDLE}'>{cell}</td>" for cell in line]))
     return f"<table>{''.join(rows)}</table>"
 
 
-def _html_row(cells: list[str]) -> str:
+def _table_row(cells: list[str]) -> str:
     return f"<tr>{''.join(cells)}</tr>"

@@ -110,7 +110,7 @@ NOTEBOOK_COLUMNS = [
 ]
 
 
-def table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def filled_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the template draws: heads, and of each row its cells as {text, right, bad}."""
     lines = []
     for row in rows:

@@ -22,7 +22,7 @@ ROW_COLUMNS = [
     "image_id", "source", "width", "height", "format", "nbytes", "sha256", "status", "reason", "error",
 ]  # fmt: skip
 RUN_FACTS = ["started", "engine", "workers", "seconds", "computed", "reused", "attempts", "bytes"]
-MEASURES = [("IoU", "iou"), ("F1", "f1"), ("PQ", "pq")]
+TRUTH_MEASURES = [("IoU", "iou"), ("F1", "f1"), ("PQ", "pq")]
 EXAMPLES = 5  # of each reason
 VALUES = 20  # lines of a tally
 
@@ -43,19 +43,19 @@ def all_rows(ds: Dataset, label: str | None) -> pd.DataFrame:
     table, places = every_row(ds)
     frame: pd.DataFrame = table.select(ROW_COLUMNS).to_pandas()
     frame = frame.fillna({"source": "", "format": ""})
-    frame["label"] = ["" if cell is None else str(cell) for cell in _cells(table, label)]
+    frame["label"] = ["" if cell is None else str(cell) for cell in _column_cells(table, label)]
     for side in ("width", "height"):
-        whole = pd.Series(_cells(table, f"source_{side}"), dtype=float)
+        whole = pd.Series(_column_cells(table, f"source_{side}"), dtype=float)
         frame[f"of_{side}"] = whole.fillna(frame[side])
-    frame["parent"] = _cells(table, "parent_id")
-    frame["is_size"] = [size not in (None, ds.configs[0]) for size in _cells(table, "variant")]
+    frame["parent"] = _column_cells(table, "parent_id")
+    frame["is_size"] = [size not in (None, ds.configs[0]) for size in _column_cells(table, "variant")]
     frame["split"] = places["split"]
     frame["home"] = places["split"]
     frame["row"] = places["row"]
     return frame
 
 
-def _cells(table: pa.Table, name: str | None) -> list[Any]:
+def _column_cells(table: pa.Table, name: str | None) -> list[Any]:
     """The cells of a column; None in every row where there is no such column."""
     if name not in table.column_names:
         return [None] * table.num_rows
@@ -63,7 +63,7 @@ def _cells(table: pa.Table, name: str | None) -> list[Any]:
     return cells
 
 
-def outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
+def stage_outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
     """The verdict, what is left after each stage, and why rows are not ok, with five examples."""
     counts = stages[-1].counts()
     names = [dataset_name(ds) for ds in stages]
@@ -180,7 +180,7 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found.insert(0, f"{int(frame['count'].sum()):,} objects")
     notes = [{"text": ", ".join(found), "is_bad": False}]
     measures = [
-        f"{name} {frame[key].median():.3f}" for name, key in MEASURES if frame[key].notna().any()
+        f"{name} {frame[key].median():.3f}" for name, key in TRUTH_MEASURES if frame[key].notna().any()
     ]
     if measures:
         text = f"Against the truth, the median of the pictures: {', '.join(measures)}"

@@ -22,12 +22,12 @@ PICTURE_BYTES = 128 << 20  # pictures in memory at once
 RUN_LENGTH = 100  # neighbours that are sampled together: few files are read
 # Correlation of two small grey pictures. Measured: one layout with other products 0.92, a 3 % crop
 # 0.98.
-ALIKE = 0.94
-MEASURED = ["hash", "look", "brightness", "sharpness", "entropy"]
+LOOKS_ALIKE = 0.94
+MEASURED_COLUMNS = ["hash", "look", "brightness", "sharpness", "entropy"]
 
 
 def measured_rows(ds: Dataset, ok: pd.DataFrame) -> pd.DataFrame:
-    """A bounded part of the ok rows, every distinct picture once, with the columns MEASURED."""
+    """A bounded part of the ok rows, every distinct picture once, with the columns MEASURED_COLUMNS."""
     part = _sampled(ok.drop_duplicates("sha256"))
     found: dict[Any, tuple[Any, ...] | None] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -35,9 +35,9 @@ def measured_rows(ds: Dataset, ok: pd.DataFrame) -> pd.DataFrame:
             batch = these.nbytes.cumsum() // PICTURE_BYTES
             for _, some in these.groupby(batch):
                 pictures = ds.pictures(str(home), some.row.tolist())
-                found.update(zip(some.index, pool.map(_measured, pictures), strict=True))
+                found.update(zip(some.index, pool.map(_look_of, pictures), strict=True))
     numbers = {place: values for place, values in found.items() if values}
-    frame = pd.DataFrame.from_dict(numbers, orient="index", columns=MEASURED)
+    frame = pd.DataFrame.from_dict(numbers, orient="index", columns=MEASURED_COLUMNS)
     return part.join(frame, how="inner")
 
 
@@ -56,7 +56,7 @@ def _sampled(part: pd.DataFrame) -> pd.DataFrame:
     return part[np.isin(np.arange(len(part)) // RUN_LENGTH, runs)]
 
 
-def _measured(data: bytes) -> tuple[int, np.ndarray, float, float, float] | None:
+def _look_of(data: bytes) -> tuple[int, np.ndarray, float, float, float] | None:
     try:
         image = codec.decode(data, min_wh=(512, 512))
     except codec.DecodeError:
@@ -123,7 +123,7 @@ def _correlated(cluster: list[int], looks: list[np.ndarray]) -> list[list[int]]:
     groups = []
     left = np.array(cluster)
     while len(left) > 1:
-        close = np.stack([looks[place] for place in left]) @ looks[left[0]] >= ALIKE
+        close = np.stack([looks[place] for place in left]) @ looks[left[0]] >= LOOKS_ALIKE
         close[0] = True
         if close.sum() > 1:
             groups.append(left[close].tolist())

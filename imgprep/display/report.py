@@ -49,8 +49,8 @@ def write(
     if not datasets:
         raise ValueError("a report needs at least one dataset")
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
-    seen = report_pictures.Seen.of(stages, label_column(every_row(stages[-1])[0]))
-    facts = _facts(seen)
+    seen = report_pictures.ReportRows.of(stages, label_column(every_row(stages[-1])[0]))
+    facts = _page_facts(seen)
     facts |= {"title": title, "time": findings.time(stages, steps), "command": public(command)}
     facts |= _provenance(stages, parameters or {}, defaults or {})
     groups = facts["duplicates"]["groups"]
@@ -68,7 +68,7 @@ def write(
     return path
 
 
-def _facts(seen: report_pictures.Seen) -> dict[str, Any]:
+def _page_facts(seen: report_pictures.ReportRows) -> dict[str, Any]:
     """What the datasets say, in the words and numbers of the page."""
     stages, ok, splits = seen.stages, seen.ok, seen.splits
     masks = [mask for stage in stages for mask in findings.masks(stage)]
@@ -77,7 +77,7 @@ def _facts(seen: report_pictures.Seen) -> dict[str, Any]:
     classes = findings.tally(ok.label, ok.split, splits) if seen.label else []
     return {
         "splits": [{"name": split, "rows": int((ok.split == split).sum())} for split in splits],
-        **findings.outcome(stages, seen.last),
+        **findings.stage_outcome(stages, seen.last),
         "label": seen.label or "",
         "classes": classes,
         "is_overview": is_overview,
@@ -94,10 +94,10 @@ def _facts(seen: report_pictures.Seen) -> dict[str, Any]:
 def _tables(facts: dict[str, Any]) -> dict[str, Any]:
     """The tables of the page, whose columns columns.py lists."""
     return {
-        "sizes": columns.table(columns.SIZE_COLUMNS, facts["variants"]),
-        "masks": columns.table(columns.MASK_COLUMNS, facts["masks"][:MASKS_LISTED]),
-        "runs": columns.table(columns.RUN_COLUMNS, facts["time"]["runs"]),
-        "notebooks": columns.table(columns.NOTEBOOK_COLUMNS, facts["time"]["notebooks"]),
+        "sizes": columns.filled_table(columns.SIZE_COLUMNS, facts["variants"]),
+        "masks": columns.filled_table(columns.MASK_COLUMNS, facts["masks"][:MASKS_LISTED]),
+        "runs": columns.filled_table(columns.RUN_COLUMNS, facts["time"]["runs"]),
+        "notebooks": columns.filled_table(columns.NOTEBOOK_COLUMNS, facts["time"]["notebooks"]),
     }
 
 

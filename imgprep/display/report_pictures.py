@@ -14,7 +14,7 @@ from imgprep.display.pictures import caption, every_row, size_text, spread, thum
 from imgprep.words import bytes_text
 
 GALLERY, CLUSTERS, OVERLAYS, VARIANTS, OUTLIERS = 90, 6, 4, 3, 6  # so many at most
-FEW = 8  # pictures
+FEW_PICTURES = 8  # pictures
 MOST_LABELS = 12  # in the gallery, the commonest
 SMALL_PX, LARGE_PX, OVERLAY_PX, VARIANT_PX = 160, 400, 640, 256
 READ = 16  # pictures at once: originals may be large
@@ -27,7 +27,7 @@ SCALES = [  # title, what is measured, its unit, how it is written, is the upper
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReportRows:
     """The datasets of a report, and their rows as its sections look at them."""
 
     stages: list[Dataset]
@@ -39,7 +39,7 @@ class Seen:
     measured: pd.DataFrame
 
     @classmethod
-    def of(cls, stages: list[Dataset], label: str | None) -> "Seen":
+    def of(cls, stages: list[Dataset], label: str | None) -> "ReportRows":
         """Read all rows, and look at a bounded number of pictures."""
         first = findings.all_rows(stages[0], label)
         last = findings.all_rows(stages[-1], label)
@@ -53,7 +53,7 @@ class Seen:
 
 
 def drawn(
-    seen: Seen, groups: list[dict[str, Any]], sizes: list[dict[str, Any]], share: float
+    seen: ReportRows, groups: list[dict[str, Any]], sizes: list[dict[str, Any]], share: float
 ) -> dict[str, Any]:
     """All pictures of the page; share: of the number that is shown where there is room."""
     first, last = seen.stages[0], seen.stages[-1]
@@ -78,7 +78,7 @@ def _drawn(ds: Dataset, rows: pd.DataFrame, px: int) -> "pd.Series[str]":
     return uris
 
 
-def _gallery(seen: Seen, most: int) -> list[dict[str, Any]]:
+def _gallery(seen: ReportRows, most: int) -> list[dict[str, Any]]:
     """About `most` ready pictures: of the commonest labels as many of every split, evenly spread."""
     is_ok = seen.last.status == "ok"
     ok = seen.last[is_ok & ~seen.last.is_size]
@@ -112,7 +112,7 @@ def _gallery(seen: Seen, most: int) -> list[dict[str, Any]]:
     return shown
 
 
-def _tiles(seen: Seen, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _tiles(seen: ReportRows, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """What the page shows of each row: its picture small and large, and what it was made from in
     the first stage.
     """
@@ -129,10 +129,10 @@ def _tiles(seen: Seen, rows: pd.DataFrame) -> list[dict[str, Any]]:
         large=_drawn(last, rows, LARGE_PX),
         before=_drawn(first, made, LARGE_PX),
     )
-    return [_tile(row) for row in rows.fillna({"before": ""}).itertuples()]
+    return [_shown_tile(row) for row in rows.fillna({"before": ""}).itertuples()]
 
 
-def _tile(row: Any) -> dict[str, Any]:
+def _shown_tile(row: Any) -> dict[str, Any]:
     words = [word for word in (row.label, row.split, row.image_id) if word]
     return {
         "label": row.label,
@@ -142,12 +142,12 @@ def _tile(row: Any) -> dict[str, Any]:
         "before": row.before,
         "alt": caption(", ".join(words), 90),
         "source": caption(row.source, 120),
-        "text": _size(row),
-        "before_text": _size(row, "_before") if row.before else "",
+        "text": _tile_size(row),
+        "before_text": _tile_size(row, "_before") if row.before else "",
     }
 
 
-def _size(row: Any, suffix: str = "") -> str:
+def _tile_size(row: Any, suffix: str = "") -> str:
     names = ("width", "height", "of_width", "of_height", "format", "nbytes")
     width, height, of_width, of_height, kind, nbytes = (
         getattr(row, name + suffix) for name in names
@@ -219,7 +219,7 @@ def _outliers(ds: Dataset, measured: pd.DataFrame, most: int) -> list[dict[str, 
     """The ends of the scales: so many pictures of each, and never more than a tenth of all."""
     n = min(most, -(-len(measured) // 10))
     # Of a few pictures every one would be an odd one.
-    if not n or len(measured) < FEW:
+    if not n or len(measured) < FEW_PICTURES:
         return []
     kinds = []
     for title, column, unit, text, upper in SCALES:

@@ -251,12 +251,12 @@ def clip_polygon(points: Points, size_wh: Sequence[int]) -> Points:
     One that is inside stays as it is.
     """
     for axis, most in enumerate(size_wh):
-        points = _cut(points, points[:, axis] >= 0, axis, 0)
-        points = _cut(points, points[:, axis] <= most, axis, most)
+        points = _cut_outline(points, points[:, axis] >= 0, axis, 0)
+        points = _cut_outline(points, points[:, axis] <= most, axis, most)
     return points
 
 
-def _cut(points: Points, inside: np.ndarray, axis: int, limit: float) -> Points:
+def _cut_outline(points: Points, inside: np.ndarray, axis: int, limit: float) -> Points:
     """The outline on one side of a line: corners that are inside, and where edges cross the line."""
     if inside.all():
         return points

@@ -92,7 +92,7 @@ def parse(value: str | None, entity: str, units: dict[str, list[str]] = UNITS) -
     allowed = units.get(entity, [])
     names = _unit_names(text, matches, allowed)
     try:
-        values = [number for match in matches for number in _values_of(match)]
+        values = [number for match in matches for number in _numbers_in(match)]
     except ValueError:
         values = []
     before = text[: matches[0].start()].strip(" [(") if matches else ""
@@ -155,7 +155,7 @@ def _unit_names(text: str, matches: list[re.Match[str]], allowed: list[str]) -> 
     return list(dict.fromkeys(_unit(word, allowed) for word in words if word))
 
 
-def _values_of(match: re.Match[str]) -> list[float]:
+def _numbers_in(match: re.Match[str]) -> list[float]:
     whole, over, under, decimal = match.groups()
     if decimal is None:
         if int(over) < int(under):

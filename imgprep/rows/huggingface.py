@@ -16,7 +16,7 @@ RESERVED = (*dataset.COLUMNS, "image_id", "original", "parent_id", "file", "row"
 MADE_HERE = {"image_id", "source", "status"}  # the columns of a dataset that imgprep made
 
 
-def open_dataset(where: str, split: str, url_column: str | None) -> Opened:
+def open_hf_dataset(where: str, split: str, url_column: str | None) -> Opened:
     """A split of a dataset in a folder, a Parquet file or on the Hub. Its only split is taken under
     any name.
     """

@@ -13,7 +13,7 @@ from imgprep.dataset.files import Folder
 from imgprep.io import uris
 from imgprep.rows import column_types, tables
 
-OUTCOME = ("status", "reason", "error", "width", "height")
+LABELLED_WITH = ("status", "reason", "error", "width", "height")
 
 
 def write_csv(
@@ -49,7 +49,7 @@ def write_csv(
         cells = text.rename_columns([(rename or {}).get(name, name) for name in text.column_names])
         cells = cells.take(_rows_of(cells, table, str(source)))
     ours = {"image_id": table["image_id"], "path": _paths(ds, split, table, out_csv, pictures)}
-    ours |= {name: table[name] for name in OUTCOME}
+    ours |= {name: table[name] for name in LABELLED_WITH}
     for name, column in ours.items():
         free = f"{name}_2" if name in cells.column_names else name
         cells = cells.append_column(free, column)

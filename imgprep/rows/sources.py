@@ -162,13 +162,13 @@ def _open_path(where: str, split: str, url_column: str | None, text: Hints) -> O
         # "data/pictures" could be a name on the Hub, but beside a folder "data" it is a typing
         # error.
         if is_hub_name(where) and not os.path.isdir(where.split("/")[0]):
-            return huggingface.open_dataset(where, split, url_column)
+            return huggingface.open_hf_dataset(where, split, url_column)
         raise ValueError(words.missing(where))
     if not is_folder:
         raise ValueError(tables.unknown(where))
     names = picture_folders.file_names(where)
     if any(map(HF_FILE.search, names)):
-        return huggingface.open_dataset(where, split, url_column)
+        return huggingface.open_hf_dataset(where, split, url_column)
     return picture_folders.open_pictures(where, split, names)
 
 
@@ -178,7 +178,7 @@ def _open_table(where: str, split: str, url_column: str | None, text: Hints) -> 
     asked = table.column_names if url_column is None else [url_column]
     kinds = [table.schema.field(name).type for name in asked if name in table.column_names]
     if any(map(huggingface.is_picture_type, kinds)) and os.path.isfile(where):
-        return huggingface.open_dataset(where, split, url_column)
+        return huggingface.open_hf_dataset(where, split, url_column)
     folder, slash, _ = where.rpartition("/")
     return Opened(where, table, root=folder or slash, features=features_of(table), is_text=is_text)
 

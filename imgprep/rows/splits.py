@@ -65,8 +65,8 @@ def split(
     if near_duplicates:
         _check_column(near_duplicates, table, fix="; splits.hashed(dataset) makes it")
     together = _first_alike(_likenesses(table, key, group, near_duplicates))
-    drawn = _hashes(table, key, group)[together]
-    places = _dealt(drawn, seed, parts)
+    drawn = _row_hashes(table, key, group)[together]
+    places = _split_numbers(drawn, seed, parts)
     if report_classes:
         _say_how_exact(table, report_classes, drawn, seed, parts)
     return {name: table.take(np.flatnonzero(places == place)) for place, name in enumerate(shares)}
@@ -161,7 +161,7 @@ def _first_alike(alike: list[pd.Series]) -> np.ndarray:
     return first
 
 
-def _hashes(table: pa.Table, key: str, group: str | None) -> np.ndarray:
+def _row_hashes(table: pa.Table, key: str, group: str | None) -> np.ndarray:
     """64 bits of the hash of each row's group, or of its key where it has none."""
     # Not by pandas: there 1 becomes 1.0 as soon as a row has none.
     keys = table[key].cast(pa.string()).to_pylist()
@@ -171,7 +171,7 @@ def _hashes(table: pa.Table, key: str, group: str | None) -> np.ndarray:
     return np.frombuffer(digests, np.uint64)
 
 
-def _dealt(drawn: np.ndarray, seed: int, shares: np.ndarray) -> np.ndarray:
+def _split_numbers(drawn: np.ndarray, seed: int, shares: np.ndarray) -> np.ndarray:
     """The number of each row's split: its hash, mixed with the seed (splitmix64, Steele 2014), as a
     share of 1.
     """
@@ -186,8 +186,8 @@ def _say_how_exact(
     table: pa.Table, column: str, drawn: np.ndarray, seed: int, shares: np.ndarray
 ) -> None:
     classes = pd.factorize(table[column].to_pandas().astype(str))[0]
-    here = _away(classes, _dealt(drawn, seed, shares), shares)
-    away = [_away(classes, _dealt(drawn, other, shares), shares) for other in range(SEEDS)]
+    here = _away(classes, _split_numbers(drawn, seed, shares), shares)
+    away = [_away(classes, _split_numbers(drawn, other, shares), shares) for other in range(SEEDS)]
     say(
         f"split: {here:.0f} of {len(table):,} rows are not where exact shares per {column} "
         f"would have them; nearest of {SEEDS} is seed={np.argmin(away)}, with {min(away):.0f}"

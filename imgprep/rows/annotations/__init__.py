@@ -20,17 +20,17 @@ from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.annotations.objects import (
     COLUMN,
     Annotated,
-    Notes,
+    Told,
     column,
     object_features,
     used_fields,
 )
-from imgprep.rows.annotations.scores import agreement
+from imgprep.rows.annotations.scores import box_agreement
 
 __all__ = [
     "ANNOTATION_FORMS",
     "COLUMN",
-    "agreement",
+    "box_agreement",
     "crop_objects",
     "fit_pad_objects",
     "left_behind",
@@ -162,7 +162,7 @@ def write(
     missing = sorted(found - set(names))
     if missing:
         raise ValueError(f"classes does not name {missing[0]!r}, which objects have")
-    notes = Notes()
+    notes = Told()
     options = {"one_based": one_based} if form == "voc" else {}
     ANNOTATION_FORMS[form].dump(pictures, names, str(where), notes, **options)
     for sentence in notes.sentences():
@@ -189,7 +189,7 @@ def _form_of(where: str, form: str | None) -> str:
 
 
 def _read_one(where: str, kind: str, folder: str, options: _Options) -> list[Annotated]:
-    notes = Notes()
+    notes = Told()
     more: dict[str, Any] = {}
     if kind == "voc":
         more = {"one_based": options.one_based}
@@ -217,7 +217,7 @@ def _read_one(where: str, kind: str, folder: str, options: _Options) -> list[Ann
     return pictures
 
 
-def _tell_problems(where: str, problems: list[str], bad: str, notes: Notes) -> None:
+def _tell_problems(where: str, problems: list[str], bad: str, notes: Told) -> None:
     if problems and bad == "raise":
         more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise ValueError(

@@ -10,12 +10,12 @@ from typing import Any
 
 from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points
-from imgprep.rows.annotations.objects import Annotated, Notes, box_of
+from imgprep.rows.annotations.objects import Annotated, Told, box_of
 
 Json = dict[str, Any]
 
 
-def load_coco(where: str, notes: Notes) -> list[Annotated]:
+def load_coco(where: str, notes: Told) -> list[Annotated]:
     """The pictures of a file, in its order. ValueError where an id names nothing, or two things."""
     with open(where, encoding="utf-8-sig") as file:
         data = json.load(file)
@@ -81,7 +81,7 @@ def _coco_object(one: Json, label: str, about: str) -> Object:
 
 
 def dump_coco(
-    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Notes
+    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Told
 ) -> None:
     """Write one file. The classes are the categories 1, 2 … in their order."""
     category_of = {name: number for number, name in enumerate(classes, 1)}

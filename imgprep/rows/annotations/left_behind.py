@@ -8,7 +8,7 @@ import pyarrow as pa
 from imgprep.picture import geometry, ocr
 
 # What a column of these names holds are pixels of the picture, whatever its type.
-NAMES = (
+PLACE_NAMES = (
     "objects",
     "boxes",
     "bbox",
@@ -26,7 +26,7 @@ def box_columns(schema: pa.Schema) -> list[str]:
     """The columns that hold places in the picture: by their name, or lists of structs with a box."""
     found = []
     for field in schema:
-        is_named = field.name in NAMES or field.name.startswith(("boxes_", "points_"))
+        is_named = field.name in PLACE_NAMES or field.name.startswith(("boxes_", "points_"))
         is_place = pa.types.is_nested(field.type) and (is_named or _has_box(field.type))
         if is_place:
             found.append(field.name)

@@ -17,14 +17,14 @@ from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points, points_bounds
 
 COLUMN = "objects"
-NUMBERS = pa.list_(pa.float64())
+FLOAT_LIST = pa.list_(pa.float64())
 TYPES = {
     "label": pa.string(),
     "score": pa.float64(),
-    "box_xywh": NUMBERS,
-    "polygons": pa.list_(NUMBERS),
+    "box_xywh": FLOAT_LIST,
+    "polygons": pa.list_(FLOAT_LIST),
     "mask": pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.list_(pa.int32()))]),
-    "points_xyv": pa.list_(NUMBERS),
+    "points_xyv": pa.list_(FLOAT_LIST),
     "is_crowd": pa.bool_(),
     "is_difficult": pa.bool_(),
 }
@@ -42,7 +42,7 @@ class Annotated:
 
 
 @dataclass
-class Notes:
+class Told:
     """Sentences that a reader or a writer has to say."""
 
     said: list[str] = field(default_factory=list)

@@ -28,14 +28,14 @@ class Evaluated(NamedTuple):
     true_count: int
 
 
-def agreement(
+def box_agreement(
     found: Sequence[Sequence[Object]],
     truth: Sequence[Sequence[Object]],
     *,
     min_score: float = 0.0,
     iou: float = 0.5,
 ) -> dict[str, Any]:
-    """The agreement of two columns of objects, row by row, over all classes and for each.
+    """The box_agreement of two columns of objects, row by row, over all classes and for each.
 
     map: the mean over classes and IoU 0.50:0.95. map50, map75: at one IoU. precision, recall: of
     boxes with a score of min_score or more, at one IoU; None where there are no boxes, or none that
@@ -62,14 +62,14 @@ def _of_class(
 ) -> dict[str, Any]:
     whole = evaluated(found, truth, THRESHOLDS)
     precisions = average_precisions(whole)
-    right, wrong, missed = _counted(found, truth, min_score, iou)
+    right, wrong, missed = _right_and_wrong(found, truth, min_score, iou)
     average = precisions.mean() if whole.true_count else None
     return {
         "true": whole.true_count,
         "found": sum(map(len, found)),
-        "map": _number(average),
-        "map50": _number(precisions[0] if whole.true_count else None),
-        "map75": _number(precisions[5] if whole.true_count else None),
+        "map": _float_or_none(average),
+        "map50": _float_or_none(precisions[0] if whole.true_count else None),
+        "map75": _float_or_none(precisions[5] if whole.true_count else None),
         "precision": _share_of(right, right + wrong),
         "recall": _share_of(right, right + missed),
         "counts": [right, wrong, missed],
@@ -88,7 +88,7 @@ def _together(classes: list[dict[str, Any]]) -> dict[str, Any]:
     return together
 
 
-def _number(value: Any) -> float | None:
+def _float_or_none(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
@@ -96,7 +96,7 @@ def _share_of(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _counted(
+def _right_and_wrong(
     found: list[list[Object]], truth: list[list[Object]], min_score: float, iou: float
 ) -> tuple[int, int, int]:
     """(right, wrong, missed) boxes at one IoU, of those with the score or more."""

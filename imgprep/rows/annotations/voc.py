@@ -14,13 +14,13 @@ from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 
 from imgprep.picture.boxes import Object
-from imgprep.rows.annotations.objects import Annotated, Notes, box_of
+from imgprep.rows.annotations.objects import Annotated, Told, box_of
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 VOC_DIGITS = 400  # enough for any float without rounding
 
 
-def load_voc(where: str, notes: Notes, *, one_based: bool | None = None) -> list[Annotated]:
+def load_voc(where: str, notes: Told, *, one_based: bool | None = None) -> list[Annotated]:
     """The pictures of all .xml files of a folder, in the order of their names."""
     files = sorted(Path(where).glob("*.xml"))
     trees = {str(file): _parsed(file) for file in files}
@@ -60,7 +60,7 @@ def _voc_size(root: ET.Element) -> tuple[int, int] | None:
 
 
 def _seems_one_based(trees: Iterable[ET.Element]) -> bool:
-    lowest = [_number(corner) for root in trees for corner in _low_corners(root)]
+    lowest = [_decimal(corner) for root in trees for corner in _low_corners(root)]
     return not lowest or min(lowest) >= 1
 
 
@@ -68,7 +68,7 @@ def _low_corners(root: ET.Element) -> list[str]:
     return [box.findtext(name) or "1" for box in root.iter("bndbox") for name in CORNERS[:2]]
 
 
-def _number(text: str) -> Decimal:
+def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text.strip())
     except InvalidOperation as e:
@@ -85,7 +85,7 @@ def _voc_object(one: ET.Element, one_based: bool, file: str) -> Object:
         raise ValueError(f"the box of {label!r} in {file} has no {CORNERS[texts.index(None)]}")
     with localcontext() as exact:
         exact.prec = VOC_DIGITS
-        left, top, right, bottom = (_number(text or "") for text in texts)
+        left, top, right, bottom = (_decimal(text or "") for text in texts)
         start = Decimal(int(one_based))
         sides = right - left + start, bottom - top + start
         numbers = (left - start, top - start, *sides)
@@ -99,7 +99,7 @@ def dump_voc(
     pictures: Sequence[Annotated],
     classes: Sequence[str],
     where: str,
-    notes: Notes,
+    notes: Told,
     *,
     one_based: bool = True,
 ) -> None:

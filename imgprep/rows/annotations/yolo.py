@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from imgprep.picture.boxes import Object
-from imgprep.rows.annotations.objects import Annotated, Notes, box_of
+from imgprep.rows.annotations.objects import Annotated, Told, box_of
 
-NAMES = ("classes.txt", "obj.names", "labels.txt")  # a class a line, as tools call this file
+CLASS_FILES = ("classes.txt", "obj.names", "labels.txt")  # a class a line, as tools call this file
 YOLO_DIGITS = 12  # behind the point: a pixel of the largest picture to its millionth
 PIXEL_PLACES = 6  # of a pixel
 
@@ -25,7 +25,7 @@ Sizes = Callable[[str], tuple[int, int] | None]
 
 def load_yolo(
     where: str,
-    notes: Notes,
+    notes: Told,
     *,
     classes: Sequence[str] | None = None,
     pictures: Sequence[str],
@@ -76,7 +76,7 @@ def _class_names(folder: str, about: dict[str, Any]) -> list[str]:
     if names:
         return [str(name) for name in names]
     for beside in (folder, os.path.dirname(folder.rstrip("/"))):
-        for file in NAMES:
+        for file in CLASS_FILES:
             path = Path(beside, file)
             if path.is_file():
                 return [
@@ -146,7 +146,7 @@ def _in_pixels(value: Decimal) -> float:
 
 
 def dump_yolo(
-    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Notes
+    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Told
 ) -> None:
     """Write a file for each picture into a folder, and data.yaml with the classes beside them.
 
@@ -187,7 +187,7 @@ def _line_kind(objects: Sequence[Object]) -> tuple[str, list[int] | None]:
     return "boxes", None
 
 
-def _count_lost(one: Object, kind: str, notes: Notes) -> None:
+def _count_lost(one: Object, kind: str, notes: Told) -> None:
     held = {"points": {"points_xyv", "score"}, "outlines": {"polygons"}, "boxes": {"score"}}[kind]
     for field in ("polygons", "mask", "points_xyv", "score", "is_crowd", "is_difficult"):
         if one.get(field) not in (None, False) and field not in held:

@@ -85,7 +85,7 @@ def test_average_precision_is_that_of_pycocotools(seed, ties, crowd):
     if not any(truth):
         return
     wanted = by_pycocotools(found, truth)
-    made = scores.agreement(found, truth)
+    made = scores.box_agreement(found, truth)
     for key, value in zip(("map", "map50", "map75"), wanted, strict=True):
         assert (made[key] is None) == (value is None)
         assert value is None or made[key] == pytest.approx(value, abs=1e-12), (key, seed)
@@ -98,7 +98,7 @@ def test_more_than_a_hundred_boxes_of_a_picture_are_too_many():
         for n in range(250)
     ]
     truth = [[{"label": "a", "box_xywh": one["box_xywh"]} for one in boxes[::2]]]
-    assert scores.agreement([boxes], truth)["map"] == pytest.approx(
+    assert scores.box_agreement([boxes], truth)["map"] == pytest.approx(
         by_pycocotools([boxes], truth)[0], abs=1e-12
     )
 
@@ -111,7 +111,7 @@ def test_precision_and_recall_are_counted_at_one_iou_and_score():
         {"label": "cat", "score": 0.8, "box_xywh": cat},
         {"label": "cat", "score": 0.1, "box_xywh": far},
     ]]  # fmt: skip
-    made = scores.agreement(found, truth)
+    made = scores.box_agreement(found, truth)
     assert (made["precision"], made["recall"]) == (1 / 3, 1 / 2)
     assert made["classes"]["cat"] | {} == made["classes"]["cat"]
     assert [made["classes"]["cat"][key] for key in ("true", "found", "precision", "recall")] == [
@@ -126,22 +126,22 @@ def test_precision_and_recall_are_counted_at_one_iou_and_score():
         None,
         0.0,
     ]
-    surer = scores.agreement(found, truth, min_score=0.85)
+    surer = scores.box_agreement(found, truth, min_score=0.85)
     assert (surer["precision"], surer["recall"]) == (1.0, 1 / 2)
-    assert scores.agreement(found, truth, min_score=0.85, iou=0.95)["precision"] == 0.0
+    assert scores.box_agreement(found, truth, min_score=0.85, iou=0.95)["precision"] == 0.0
 
 
 def test_nothing_found_and_nothing_true():
-    assert scores.agreement([[]], [[]]) == {
+    assert scores.box_agreement([[]], [[]]) == {
         "map": None, "map50": None, "map75": None, "precision": None, "recall": None, "classes": {},
     }  # fmt: skip
-    alone = scores.agreement([[{"label": "a", "score": 0.5, "box_xywh": [0, 0, 1, 1]}]], [[]])
+    alone = scores.box_agreement([[{"label": "a", "score": 0.5, "box_xywh": [0, 0, 1, 1]}]], [[]])
     assert (alone["map"], alone["precision"], alone["recall"]) == (None, 0.0, None)
 
 
 def test_difficult_ones_are_neither_right_nor_wrong():
     truth = [[{"label": "a", "box_xywh": [0, 0, 9, 9], "is_difficult": True}]]
-    made = scores.agreement([[{"label": "a", "score": 0.5, "box_xywh": [0, 0, 9, 9]}]], truth)
+    made = scores.box_agreement([[{"label": "a", "score": 0.5, "box_xywh": [0, 0, 9, 9]}]], truth)
     assert (made["precision"], made["recall"]) == (None, None)
 
 
@@ -155,4 +155,4 @@ def test_difficult_ones_are_neither_right_nor_wrong():
 def test_mistakes_are_one_sentence(arguments, says):
     found, truth, *iou = arguments
     with pytest.raises(ValueError, match=says):
-        scores.agreement(found, truth, **({"iou": iou[0]} if iou else {}))
+        scores.box_agreement(found, truth, **({"iou": iou[0]} if iou else {}))
