@@ -206,11 +206,10 @@ def places(ds: Dataset, public: dict[str, bool]) -> Cell:
     """
     lines, texts = [], []
     table, _ = every_row(ds)
-    stored = table.select(["uri", "nbytes", "stored"]).to_pandas().dropna(subset=["uri"])
+    objects = table.select(["uri", "nbytes"]).to_pandas().dropna(subset=["uri"])
     for place, is_public in public.items():
-        these = stored[stored.uri.str.startswith(f"{place}/")]
-        words = [f"{n:,} {word}" for word, n in these.stored.value_counts().items()]
-        counts = " and ".join(words)
+        these = objects[objects.uri.str.startswith(f"{place}/")]
+        counts = f"{len(these):,} picture{'s' * (len(these) != 1)}"
         nbytes = bytes_text(these.nbytes.sum())
         says = "refused" if "://" in place else "a folder of this machine"
         cell = says

@@ -93,7 +93,7 @@ def test_azure_holds_exactly_what_the_dataset_says_and_no_file_holds_the_key(gal
     admin.get_container_client(f"{place}-vision").set_container_access_policy({}, public_access="blob")
     cell = show.places(up, upload.public(up))
     assert cell._repr_html_().count("<b style='color:#d11'>PUBLIC: anyone can read this") == 1
-    assert f"az://{place}-vision: 3 uploaded, PUBLIC" in repr(cell)
+    assert f"az://{place}-vision: 3 pictures, PUBLIC" in repr(cell)
 
 
 @pytest.mark.parametrize("name", ["credentials_env", "publish.token_env"])

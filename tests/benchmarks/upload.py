@@ -43,16 +43,17 @@ def ours(n: int) -> dict:
     """The stage's worker, without the Parquet files around it: `work.Loaded` in, rows with URI and ETag out."""
     from imgprep.io.stores import Store
     from imgprep.resume import work
-    from imgprep.stages import upload
+    from imgprep.stages.upload.unit import UploadUnit
 
     store = Store(f"az://b{uuid.uuid4().hex}")
     store.ready()
-    worker = upload.Upload(None, None, {"": store})
+    worker = UploadUnit(None, None, {"": store})
 
     def put(items: list[bytes]) -> None:
         loaded = (work.Loaded(b"", data, {"variant": ""}) for data in items)
-        rows = list(worker._rows(loaded, {"attempts": 0}))
-        assert {row["stored"] for row in rows} == {"uploaded"} and len(rows) == len(items)
+        totals, faults = {"attempts": 0, "unchanged": 0}, []
+        rows = list(worker._rows(loaded, totals, faults))
+        assert not faults and totals["unchanged"] == 0 and len(rows) == len(items)
 
     items = pictures(n + WARM)
     put(items[:WARM])

@@ -100,6 +100,6 @@ def test_sizes_stand_beside_one_another_and_a_place_that_anyone_can_read_is_red(
     for size in ("400 × 300 · PNG, as it was", "64 × 48 · JPEG, quality 85"):
         assert text.count(f"{size} · ") == 4, "of two pictures, each told to eyes and to readers"
     found = upload.public(up)
-    assert "3 uploaded" in html(show.places(up, found)) and str(tmp_path) not in html(show.places(up, found))
+    assert "3 pictures" in html(show.places(up, found)) and str(tmp_path) not in html(show.places(up, found))
     found[next(iter(found))] = True
     assert show.places(up, found)._repr_html_().count("<b style='color:#d11'>PUBLIC") == 1

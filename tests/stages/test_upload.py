@@ -5,23 +5,27 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import uuid
-from collections import Counter
 
 import datasets
 import fsspec
 import pytest
 from conftest import AZURITE_KEY, azurite_connection
-from made import folder
+from made import folder, picture, table, tree
 
 import imgprep
 from imgprep import dataset
 from imgprep.failures import RunStopped
 from imgprep.io import stores
-from imgprep.io.stores import Store, StoreError
+from imgprep.io.stores import Store, StoreError, kinds
+from imgprep.picture import codec
 from imgprep.stages import images, upload, variants
+from imgprep.stages.upload import unit
 
 pytestmark = pytest.mark.store
 N = 40
@@ -78,7 +82,7 @@ def test_the_store_holds_exactly_the_objects_of_the_dataset(sizes, place, target
         assert about["sha256"] == row["sha256"] == hashlib.sha256(data).hexdigest()
         assert (about["nbytes"], about["etag"]) == (row["nbytes"], row["etag"])
         assert about["Content-Type"] == f"image/{row['format'].lower()}" and "private" in about["Cache-Control"]
-        assert row["stored"] == "uploaded" and row["variant"] in row["uri"]
+        assert row["variant"] in row["uri"]
     texts = [f.read_bytes() for f in (tmp_path / "out").rglob("*") if f.is_file()] + [str(rows(up)).encode()]
     assert not [s for s in (AZURITE_KEY, os.environ["AWS_SECRET_ACCESS_KEY"]) if s.encode() in b"".join(texts)]
     sample = rows(up)[0]
@@ -88,7 +92,7 @@ def test_the_store_holds_exactly_the_objects_of_the_dataset(sizes, place, target
 
     loaded = datasets.load_dataset(out, "thumbnail", split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == N + 1 and not any(loaded["image"]) and max(loaded["width"]) == 8
-    assert {"uri", "etag", "stored", "variant", "quality", "nbytes", "sha256"} <= set(loaded.column_names)
+    assert {"uri", "etag", "variant", "quality", "nbytes", "sha256"} <= set(loaded.column_names)
 
 
 def _options(target: str) -> dict:
@@ -109,13 +113,14 @@ def test_a_second_run_asks_for_nothing_and_a_lost_folder_sends_no_bytes(sizes, p
         assert not wire.requests and "rows, nothing to compute" in capsys.readouterr().out
 
         again = upload.upload(sizes, target, str(tmp_path / "lost"))
-        assert Counter(row["stored"] for row in rows(again)) == {"present": 3 * (N + 1)}
+        assert again.runs()[-1]["unchanged"] == 3 * N, "all were there"
+        assert tree(tmp_path / "lost") == tree(tmp_path / "out"), "and the books say the same"
         assert wire.puts - before <= 3 * upload.IN_FLIGHT, "once one was there, a look goes before each PUT"
         assert objects({f"az://{place}/"}) == first, "nothing was written: the same ETags"
 
         Store(f"az://{place}").delete(next(iter(first)).split("/", 3)[3])
         mended = upload.upload(sizes, target, str(tmp_path / "out"), refresh=True)
-        assert Counter(row["stored"] for row in rows(mended))["uploaded"] in (1, 2)  # a name may stand in two rows
+        assert mended.runs()[-1]["computed"] - mended.runs()[-1]["unchanged"] in (1, 2)  # two rows may have one name
         assert objects({f"az://{place}/"}).keys() == first.keys()
 
 
@@ -180,7 +185,7 @@ def test_mistakes_are_told_before_any_work(sizes, tmp_path):
     with pytest.raises(ValueError, match="memory:// is this process's own"):
         upload.upload(sizes, "memory://x", str(tmp_path / "out"))
     imgprep.session("local", 0)
-    with pytest.raises(ValueError, match="is no dataset folder"):
+    with pytest.raises(ValueError, match="no pictures in it"):
         upload.upload(str(tmp_path), "az://pictures", str(tmp_path / "out"))
     with pytest.raises(ValueError, match="there is a column 'uri' already"):
         up = upload.upload(sizes, str(tmp_path / "store"), str(tmp_path / "up"))
@@ -197,12 +202,125 @@ def test_a_folder_is_a_store_too_and_gives_the_same_bytes_each_time(sizes, tmp_p
             assert hashlib.sha256(file.read()).hexdigest() == row["sha256"]
 
 
+KILLED = """
+import os, sys
+import imgprep
+from imgprep.io.stores import Store
+from imgprep.stages import upload
+seen, put = [], Store.put
+def puts(self, *given, **named):
+    seen.append(put(self, *given, **named))
+    if len(seen) == 50:
+        os.kill(os.getpid(), 9)
+    return seen[-1]
+Store.put = puts
+imgprep.session("local", 0)
+upload.upload(*sys.argv[1:])
+"""
+
+
+def test_an_upload_that_was_killed_ends_with_the_bytes_of_an_unbroken_one(sizes, tmp_path):
+    target, out = str(tmp_path / "store"), str(tmp_path / "out")
+    upload.upload(sizes, target, out)
+    wanted, there = tree(out), tree(target)
+    shutil.rmtree(target)
+    shutil.rmtree(out)
+    done = subprocess.run([sys.executable, "-c", KILLED, sizes.folder, target, out])
+    assert done.returncode == -9 and 0 < len(tree(target)) < 3 * N
+    upload.upload(sizes, target, out)
+    assert tree(out) == wanted and tree(target) == there
+
+
+def made(root, pictures: dict[str, str], *, splits: bool = False) -> dataset.Dataset:
+    """Sizes of pictures {file name: the picture that it shows}."""
+    (root / "in").mkdir(parents=True)
+    for name, other in pictures.items():
+        (root / "in" / name).write_bytes(codec.encode(picture(int(other))))
+    rows = table([str(root / "in" / name) for name in pictures])
+    rows = rows.set_column(0, "image_id", [[name.partition(".")[0] for name in pictures]])
+    tables = {"train": rows, "test": rows.slice(0, 1)} if splits else {"train": rows}
+    return variants.build(tables, str(root / "sizes"), thumbnail_side=8)
+
+
+@pytest.mark.parametrize("target", ["az://{place}-{{variant}}", "{tmp_path}/store"])
+def test_objects_may_be_called_by_their_pictures_with_an_index_and_a_list_of_orphans(place, tmp_path, target, caplog):
+    target, out = target.format(place=place, tmp_path=tmp_path), str(tmp_path / "out")
+    ds = made(tmp_path / "a", {"cat.png": "1", "Cat.png": "2", "a b.png": "3"})
+    up = upload.upload(ds, target, out, names="picture")
+    uris = [row["uri"] for row in rows(up)]
+    named = sorted(uri.rpartition("/")[2] for uri in uris if "original" in uri)
+    assert len(named) == 3 and all(name.endswith(".png") for name in named)
+    assert [name.partition("-")[0] for name in named] == ["Cat", "a_b", "cat"], "differ in more than their case"
+    store, _ = upload.locate(uris[0])
+    lines = [json.loads(line) for line in store.get("index.jsonl").splitlines()]
+    assert [line["parent_id"] for line in lines] == ["cat", "Cat", "a b"]
+    for line in lines:
+        assert hashlib.sha256(store.get(line["name"])).hexdigest() == line["sha256"]
+        assert f"{store.uri}/{line['name']}" in uris and line["split"] == "train"
+    assert upload.orphans(up) == []
+    told = [r.message for r in caplog.records if r.message.startswith("upload: 3 pictures in ")]
+    assert told and told[0].count("3 pictures in ") == 3 and "thumbnail" in told[0], "where they are"
+    if "://" in target:
+        assert {store.find(line["name"])["Cache-Control"] for line in lines} == {"private, no-cache"}
+
+    newer = made(tmp_path / "b", {"cat.png": "1", "Cat.png": "7"})
+    up = upload.upload(newer, target, out, names="picture")
+    assert {row["uri"] for row in rows(up)} < {*uris}, "what changed took the place of what was there"
+    for row in rows(up):
+        store, name = upload.locate(row["uri"])
+        assert hashlib.sha256(store.get(name)).hexdigest() == row["sha256"]
+    gone = {*uris} - {row["uri"] for row in rows(up)}
+    assert {*upload.orphans(up)} == gone and len(gone) == 3
+    assert len(store.get("index.jsonl").splitlines()) == 2
+
+
+def test_pictures_of_several_splits_do_not_take_each_others_names(tmp_path):
+    ds = made(tmp_path, {"cat.png": "1", "dog.png": "2"}, splits=True)
+    up = upload.upload(ds, str(tmp_path / "store"), str(tmp_path / "out"), names="picture")
+    names = sorted(str(f.relative_to(tmp_path / "store")) for f in (tmp_path / "store").rglob("*.*"))
+    assert len(names) == 3 * (2 + 1 + 2) and "original/test/cat.png" in names and "original/train/index.jsonl" in names
+    assert upload.orphans(up) == []
+    with pytest.raises(ValueError, match="names is 'content' or 'picture', not 'id'"):
+        upload.upload(ds, str(tmp_path / "store"), str(tmp_path / "out"), names="id")
+
+
+def test_orphans_of_objects_called_by_their_content(sizes, tmp_path):
+    up = upload.upload(sizes, str(tmp_path / "store"), str(tmp_path / "out"))
+    assert upload.orphans(up) == []
+    (tmp_path / "store" / "thumbnail" / "mine.txt").write_text("x")
+    assert upload.orphans(up.folder) == [str(tmp_path / "store" / "thumbnail" / "mine.txt")]
+    with pytest.raises(ValueError, match="says of no picture where it is: give what `upload.upload` made"):
+        upload.orphans(sizes)
+
+
+def test_a_folder_of_pictures_and_tables_are_uploaded_too(tmp_path):
+    (paths,) = [folder(tmp_path / "in", 3)]
+    (tmp_path / "in" / "x.png").write_bytes(b"no picture")
+    up = upload.upload(str(tmp_path / "in"), str(tmp_path / "store"), str(tmp_path / "a"))
+    assert up.counts() == {"rows": 4, "ok": 3, "placeholder": 0, "failed": 1, "reasons": {"not_an_image": 1}}
+    again = upload.upload({"train": table(paths)}, str(tmp_path / "store"), str(tmp_path / "b"))
+    assert {row["uri"] for row in rows(again)} == {row["uri"] for row in rows(up)}
+    with pytest.raises(ValueError, match="give what sources.read gives"):
+        upload.upload(7, str(tmp_path / "store"), str(tmp_path / "c"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hang_after", [0, 50])
+def test_a_store_that_hangs_is_told_within_half_a_minute(sizes, place, tmp_path, monkeypatch, hang_after):
+    upload.check(f"az://{place}", ["original"])  # the container is there
+    assert unit.SILENT_S + float(kinds.ASKING["timeout"].rstrip("s")) < 30
+    with Wire(monkeypatch, hang_after=hang_after):
+        with pytest.raises(RunStopped, match=f"az://{place}/.* does not answer: run it again when it does"):
+            upload.upload(sizes, f"az://{place}/{{variant}}", str(tmp_path / "out"))
+
+
 class Wire:
     """A way to Azurite that counts requests and can be cut: the environment names it while it is open."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, cut_after: int | None = None):
+    def __init__(self, patch: pytest.MonkeyPatch, cut_after: int | None = None, hang_after: int | None = None):
         self.server = int(re.search(r"127\.0\.0\.1:(\d+)", os.environ["AZURE_STORAGE_CONNECTION_STRING"])[1])
         self.patch, self.cut_after, self.requests, self.open = patch, cut_after, [], []
+        self.hang_after = hang_after
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.lock = threading.Lock()
 
@@ -245,6 +363,8 @@ class Wire:
                         self.requests.append(data.split(b"\r\n", 1)[0])
                     if self.cut_after and self.puts > self.cut_after:
                         self.cut()
+                    if self.hang_after is not None and self.puts >= self.hang_after:
+                        continue  # asked, and never answered
                 other.sendall(data)
         except OSError:
             pass

@@ -14,6 +14,9 @@ AZURE = "AZURE_STORAGE_CONNECTION_STRING"
 # A network that is gone is told within a minute; a large picture on a slow line has its time.
 CLIENT = {"connect_timeout": "10s", "timeout": "300s"}
 RETRIES: dict[str, Any] = {"max_retries": 6, "retry_timeout": timedelta(seconds=40)}
+# A question without a body: who does not answer it in time hangs.
+ASKING = {"connect_timeout": "8s", "timeout": "12s"}
+ASKING_RETRIES: dict[str, Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,11 @@ KINDS = {
 memory = functools.cache(lambda container: clients.MemoryStore())
 
 
-def open_client(kind: str, container: str, secret: str) -> Any:
-    """obstore's client. secret: a connection string (az), KEY_ID:SECRET (s3), a path (gs)."""
+def open_client(kind: str, container: str, secret: str, *, is_asking: bool = False) -> Any:
+    """obstore's client. secret: a connection string (az), KEY_ID:SECRET (s3), a path (gs).
+
+    is_asking: it sends and gets no bodies, so it is told within half a minute that nobody answers.
+    """
     if kind == "memory":
         return memory(container)
     if kind == "file":
@@ -67,8 +73,12 @@ def open_client(kind: str, container: str, secret: str) -> Any:
     given = credentials(kind, secret)
     endpoint = given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
     options = {**CLIENT, "allow_http": endpoint.startswith("http://")}
+    retries = RETRIES
+    if is_asking:
+        options |= ASKING
+        retries = ASKING_RETRIES
     open_it = KINDS[kind].client
-    return open_it(container, client_options=options, retry_config=RETRIES, **given)
+    return open_it(container, client_options=options, retry_config=retries, **given)
 
 
 def credentials(kind: str, secret: str) -> dict[str, str]:

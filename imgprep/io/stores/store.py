@@ -19,6 +19,7 @@ from imgprep.io.stores import kinds
 from imgprep.io.stores.faults import DENIED, MISSING, StoreError, told
 
 FOREVER = "private, max-age=31536000, immutable"  # what lies under the name of its content stays
+CHECKED = "private, no-cache"
 WEEK_S = 604_800
 # Azure refuses what obstore signs for other letters.
 ODD = re.compile(r"[^\w./+=,&~-]|//|/\.\.?(/|$)", re.ASCII)
@@ -59,15 +60,23 @@ class Store:
 
     @told
     def put(
-        self, name: str, data: bytes, *, content_type: str, sha256: str = ""
+        self,
+        name: str,
+        data: bytes,
+        *,
+        content_type: str,
+        sha256: str = "",
+        is_lasting: bool = True,
     ) -> tuple[str, str]:
         """Store bytes unless they are there already: ("uploaded" or "present", ETag).
 
-        Other bytes are replaced. With them go their type, `sha256` as metadata and FOREVER; a local
-        folder keeps none of these.
+        Other bytes are replaced. With them go their type, `sha256` as metadata and FOREVER, unless
+        is_lasting is False: then others may come under this name. A local folder keeps none of
+        these.
         """
         sha256 = sha256 or hashlib.sha256(data).hexdigest()
-        about = {"Content-Type": content_type, "Cache-Control": FOREVER, "sha256": sha256}
+        cached = FOREVER if is_lasting else CHECKED
+        about = {"Content-Type": content_type, "Cache-Control": cached, "sha256": sha256}
         # Where one was there the next may be: a look sends no bytes.
         known = self.find(name) if self._finds else None
         if known is None:
@@ -131,7 +140,7 @@ class Store:
         if self.kind in OURS:
             return
         try:
-            pages = obstore.list(self._client, self._path("") or None, chunk_size=1)
+            pages = obstore.list(self._asking, self._path("") or None, chunk_size=1)
             first = next(iter(pages), None)
             self.refuse_public(self._name(first[0]["path"]) if first else "-")
         except exceptions.BaseError as e:
@@ -141,12 +150,20 @@ class Store:
                 raise
 
     @told
+    def answers(self) -> None:
+        """RunStopped, within half a minute, where nothing answers at all."""
+        if self.kind in OURS:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            obstore.head(self._asking, self._path("-"))
+
+    @told
     def is_public(self, name: str) -> bool:
         """Does a plain GET of an object, without credentials, get it?"""
         if self.kind in OURS:
             return False
         try:
-            urllib.request.urlopen(self._plain_url(name), timeout=30).close()
+            urllib.request.urlopen(self._plain_url(name), timeout=15).close()
             return True
         except urllib.error.HTTPError as e:
             # Only who may read a container of Azure's is told that something is not in it.
@@ -182,6 +199,10 @@ class Store:
     @functools.cached_property
     def _client(self) -> Any:
         return kinds.open_client(self.kind, self.container, self._secret)
+
+    @functools.cached_property
+    def _asking(self) -> Any:
+        return kinds.open_client(self.kind, self.container, self._secret, is_asking=True)
 
     @property
     def _secret(self) -> str:
