@@ -53,7 +53,7 @@ def collect(ds: Dataset, *, words: bool = True, most: int | None = None) -> Coll
         "src": _shown_sources(table),
         "wide": table["width"].fill_null(0).to_pylist(),
         "high": table["height"].fill_null(0).to_pylist(),
-        **_tag_columns(table),
+        **tag_columns(table),
         **_measured_columns(table),
     }
     texts = _searched_texts(table)
@@ -73,7 +73,7 @@ def _shown_sources(table: pa.Table) -> list[str]:
     return [caption((one or "").rstrip("/").rpartition("/")[2], 90) for one in table["source"].to_pylist()]
 
 
-def _tag_columns(table: pa.Table) -> dict[str, Any]:
+def tag_columns(table: pa.Table) -> dict[str, Any]:
     """tags [[kind, name]], sources, kinds; and `of`: for each picture [[tag, score, source, accepted, box]]."""
     numbers: dict[tuple[str, str], int] = {}
     sources: dict[str, int] = {}

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.jobs import Jobs, read_steps
 from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
+from imgprep.serve.page import add_page
 from imgprep.serve.service import Service
 from imgprep.serve.uploads import Spool, add_uploads
 
@@ -47,6 +48,7 @@ def build_app(service: Service) -> FastAPI:
     app = FastAPI(title="imgprep", version="1", docs_url="/docs", redoc_url=None, lifespan=life)
     _add_jobs(app, service, jobs)
     settings = service.settings
+    add_page(app, service)
     add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes))
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_no_such_path)
@@ -153,9 +155,13 @@ def _add_objects(app: FastAPI, service: Service) -> None:
     @app.put("/v1/objects", tags=["objects"])
     @app.post("/v1/objects", tags=["objects"])
     async def put_object(request: Request) -> JSONResponse:
-        """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already."""
+        """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already.
+
+        name: what people call it, to be found by; it names no file.
+        """
         service.access.allow(request.headers.get("authorization"), "write")
-        name, record, is_new = await objects.put(await body_of(request))
+        called = request.query_params.get("name", "")
+        name, record, is_new = await objects.put(await body_of(request), called=called)
         return JSONResponse({"id": name, **record}, 201 if is_new else 200, STRICT)
 
     @app.get("/v1/objects", tags=["objects"])

@@ -14,13 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from imgprep.io.stores import Store
-from imgprep.picture import codec, metadata
+from imgprep.picture import codec, composition, metadata, tone
 from imgprep.project import absolute
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.operations import PICTURE_PIXELS
 from imgprep.serve.records import Records
 from imgprep.serve.workers import Pool
+from imgprep.stages.tags.entries import entry, plain_name
 
 ID = re.compile(r"[0-9a-f]{64}")
 OBJECT_TYPES = {
@@ -28,6 +31,7 @@ OBJECT_TYPES = {
     "TIFF": "image/tiff", "BMP": "image/bmp", "HEIF": "image/heif", "JPEG2000": "image/jp2",
 }  # fmt: skip
 SMALL_BYTES = 20_000_000  # what a request may hold in memory
+TAGGED_SIDE = 512  # what composition and tone are seen at
 HEADER_BYTES = 1 << 20
 UNKNOWN_TYPE = "application/octet-stream"
 
@@ -35,15 +39,22 @@ UNKNOWN_TYPE = "application/octet-stream"
 def looked_at(data: bytes, keep_metadata: bool) -> tuple[bytes, dict[str, Any]]:
     """What an upload is, and the bytes to keep: without metadata where that needs no encoding. Runs in a worker."""
     header = codec.probe(data, max_pixels=PICTURE_PIXELS)
-    codec.check(data, max_pixels=PICTURE_PIXELS)
+    image = codec.decode(data, min_wh=(TAGGED_SIDE, TAGGED_SIDE), max_pixels=PICTURE_PIXELS)
     cleaned = None if keep_metadata else metadata.clean(data, max_pixels=PICTURE_PIXELS)
     facts = {
         "format": header.format,
         "width": header.width,
         "height": header.height,
         "has_metadata": cleaned is None,
+        "tags": tags_of(image),
     }
     return data if cleaned is None else cleaned, facts
+
+
+def tags_of(image: np.ndarray) -> list[dict[str, Any]]:
+    """Composition and tone of an upload, as entries of the column `tags`."""
+    said = [*composition.composition_tags(image), *tone.tone_tags(image)]
+    return [entry(one, source="imgprep heuristic", version="1") for one in said]
 
 
 def file_looked_at(path: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -103,14 +114,17 @@ class Album:
         self.cache = Cache(cache_bytes)
         self._making: dict[str, asyncio.Future[Result]] = {}
 
-    async def put(self, data: bytes) -> tuple[str, dict[str, Any], bool]:
-        """Keep a picture: its id, its record, and whether it is new. Refusal where it is none."""
+    async def put(self, data: bytes, *, called: str = "") -> tuple[str, dict[str, Any], bool]:
+        """Keep a picture: its id, its record, and whether it is new. Refusal where it is none.
+
+        called: the name that people know it by.
+        """
         name = hashlib.sha256(data).hexdigest()
         known = await asyncio.to_thread(self.records.get, name)
         if known is not None:
             return name, known, False
         body, facts = await self.pool.run("look", data, keep_metadata=self.keep_metadata)
-        record = self._new_record(facts, len(body), len(data))
+        record = self._new_record(facts, len(body), len(data)) | {"name": plain_name(called)}
         media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)
         await asyncio.to_thread(self.store.put, place_of(name), body, content_type=media_type)
         # The record last: an object that is known is whole.
@@ -158,6 +172,18 @@ class Album:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "results": [],
         }
+
+    async def correct(self, name: str, kind: str, tag: str, accepted: bool, who: str) -> None:
+        """Write a person's decision about a tag: beside what taggers said, or as an entry of its own."""
+        known = await self.record(name)
+        same = [t for t in known.get("tags", []) if (t["kind"], t["name"]) == (kind, tag)]
+        for one in same:
+            one["accepted"] = accepted
+        if not same:
+            mine = {"kind": kind, "name": tag, "accepted": accepted}
+            tags = known.setdefault("tags", [])
+            tags.append(entry(mine, source=f"human:{who}", version="1"))
+        await asyncio.to_thread(self.records.put, name, known)
 
     async def keep(self, name: str, job: str, result: Result) -> None:
         """Keep a result that was made elsewhere."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,10 @@ class Service:
         self.settings = settings
         own = [operations.operation(f) for f in functions]
         self.operations = operations.builtin() | {one.name: one for one in own}
-        secrets = os.environ.get(settings.secrets_env or "", "").split()
+        # Without secrets of its own, what is signed holds until the process ends.
+        signing = os.environ.get(settings.secrets_env or "", "").split() or [secrets.token_hex(32)]
         keys = keys_of(settings.keys_file, settings.keys_env)
-        self.access = Access(keys, secrets=secrets, rate=settings.rate)
+        self.access = Access(keys, secrets=signing, rate=settings.rate)
         self.metrics = Metrics()
         self.is_stopping = False
         self.grpc_port = 0  # the one that was taken, while it listens

@@ -88,6 +88,8 @@ class Pool:
         self.deaths = 0
         self.mean_s = 0.1  # of a call, for Retry-After
         self._context = multiprocessing.get_context("forkserver")
+        # Imported once, in the process that workers are forked from: one that was lost is back in a moment.
+        self._context.set_forkserver_preload(["imgprep.serve.service"])
         self._threads = ThreadPoolExecutor(workers, "imgprep-worker")
         self._mine = threading.local()
         self._alive: set[Any] = set()

@@ -5,6 +5,7 @@
 //   style       the text of gallery.css
 //   picture(i)  the URL of a small picture;  large(i)  of a larger one, where there is one
 //   find(query) a promise of {rows, note}, where the host searches better than the page can (optional)
+//   remove(rows)  takes chosen pictures away (optional)
 //   decide(corrections)  told at once of each decision; without it the page offers a file to save
 // Everything that comes from a dataset is text for this page, never markup.
 
@@ -501,6 +502,9 @@ function imgprepGallery(place, host) {
         tiles.forEach((one, place) => mark(one, results[place]));
         showActs();
       } }),
+      host.remove ? el("button", { className: "no", textContent: "Delete", onclick: () => {
+        if (picked.size && confirm(`Delete ${plural(picked.size, "picture")}?`)) host.remove([...picked]);
+      } }) : "",
       el("button", { textContent: "Done", onclick: () => selecting(false) }));
   }
 

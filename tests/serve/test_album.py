@@ -1,0 +1,114 @@
+"""The album in a real browser, on a phone's width: upload, find by a word, open, correct, delete."""
+
+import base64
+import time
+
+import browser
+import cv2
+import httpx
+import numpy as np
+import pytest
+from browser import Page
+from conftest import missing
+
+from imgprep.picture import codec
+from imgprep.serve import access, server
+
+SCENE = np.full((900, 3000, 3), (60, 120, 200), np.uint8)
+cv2.circle(SCENE, (1500, 450), 300, (250, 220, 40), -1)
+JPEG = codec.encode(SCENE, "JPEG")
+
+UPLOAD = """(async () => {
+  const bytes = Uint8Array.from(atob(%r), c => c.charCodeAt(0));
+  const given = new DataTransfer();
+  given.items.add(new File([bytes], %r, { type: "image/jpeg" }));
+  const field = document.getElementById("files");
+  field.files = given.files;
+  field.dispatchEvent(new Event("change"));
+})()"""
+
+
+def until(page, expression, wait_s=30):
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        if page.run(expression):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{expression} did not come true; the page says {page.problems}")
+
+
+@pytest.fixture
+def here(tmp_path):
+    if not browser.find():
+        missing("chromium")
+    with server.start(out=str(tmp_path), workers=1) as found:
+        yield found
+
+
+def upload(page, data, name):
+    page.run(UPLOAD % (base64.b64encode(data).decode(), name))
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_phone_uploads_finds_corrects_and_deletes(here):
+    with Page(width=390, height=800) as page:
+        page.open(here.url)
+        until(page, "gallery.results?.().length === 0")
+        upload(page, JPEG, "sunny day.jpg")
+        # While it uploads, the page takes nothing else.
+        until(page, "gallery.results().length === 1 && !document.getElementById('busy').open")
+        (known,) = httpx.get(f"{here.url}/v1/objects").json()["objects"]
+        assert (known["width"], known["height"], known["name"]) == (2048, 614, "sunny day.jpg")
+        page.run("gallery.query.value = 'sunny'; gallery.search()")
+        until(page, "gallery.results().length === 1")
+        page.run("gallery.query.value = 'zxqv'; gallery.search()")
+        until(page, "gallery.results().length === 0")
+        assert page.run("document.documentElement.scrollWidth") <= 390
+        page.run("window.confirm = () => true")
+        page.run("gallery.query.value = ''; gallery.search()")
+        until(page, "gallery.results().length === 1")
+        page.run("[...gallery.root.querySelectorAll('button')].find(b => b.textContent === 'Select').click()")
+        page.run("[...gallery.root.querySelectorAll('.acts button')].find(b => b.textContent === 'all').click()")
+        page.run("[...gallery.root.querySelectorAll('.acts button')].find(b => b.textContent === 'Delete').click()")
+        until(page, "gallery.results().length === 0")
+        assert httpx.get(f"{here.url}/v1/objects").json()["objects"] == []
+        assert page.problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_what_is_no_picture_is_told_and_hostile_names_run_nothing(here):
+    with Page(width=800, height=700) as page:
+        page.open(here.url)
+        until(page, "gallery.results?.().length === 0")
+        upload(page, b"no picture", "<img src=x onerror=alert(1)>.jpg")
+        until(page, "document.getElementById('refused').children.length === 1")
+        assert "no picture" in page.run("document.getElementById('refused').textContent")
+        page.run("document.getElementById('closing').click()")
+        upload(page, JPEG, "<script>document.title = 'taken'</script>.jpg")
+        until(page, "gallery.results().length === 1")
+        assert page.run("document.title") == "imgprep"
+        assert all(address.startswith(here.url) for address in page.requests)
+
+
+def test_decisions_are_kept_beside_what_taggers_said(here):
+    name = httpx.put(f"{here.url}/v1/objects?name=a", content=JPEG).json()["id"]
+    decided = [{"image_id": name, "kind": "tag", "name": "holiday", "accepted": True}]
+    assert httpx.post(f"{here.url}/v1/corrections", json={"corrections": decided}).json() == {"taken": 1}
+    tags = httpx.get(f"{here.url}/v1/objects/{name}").json()["tags"]
+    assert [t["accepted"] for t in tags if t["name"] == "holiday"] == [True]
+    assert all(t["accepted"] is None for t in tags if t["name"] != "holiday")
+    wrong = httpx.post(f"{here.url}/v1/corrections", json={"corrections": [{"image_id": name}]})
+    assert wrong.status_code == 422
+
+
+def test_pictures_of_a_guarded_album_have_signed_addresses(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEYS", access.hashed_key("me", "write", "k"))
+    with server.start(out=str(tmp_path), keys_env="MY_KEYS", workers=1) as here:
+        headers = {"authorization": "Bearer k"}
+        httpx.put(f"{here.url}/v1/objects", content=JPEG, headers=headers)
+        assert httpx.get(f"{here.url}/v1/album").status_code == 401
+        (small,) = httpx.get(f"{here.url}/v1/album", headers=headers).json()["small"]
+        assert httpx.get(here.url + small).status_code == 200
+        assert httpx.get(here.url + small.replace("max_side=400", "max_side=4")).status_code == 401
