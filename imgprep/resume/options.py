@@ -61,6 +61,26 @@ def check_flags(**flags: Any) -> None:
             raise ValueError(f"{name} is true or false, not {value!r}")
 
 
+def check_run_options(
+    *,
+    batch_size: Any = 10_000,
+    retry_failed: Any = False,
+    refresh: Any = False,
+    max_failed: Any = 0.5,
+    dry_run: Any = False,
+    num_gpus: Any = 0,
+) -> None:
+    """ValueError for a wrong value of an option that the stages share."""
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size is a number of rows, not {batch_size!r}")
+    check_flags(retry_failed=retry_failed, refresh=refresh, dry_run=dry_run)
+    is_number = isinstance(max_failed, int | float) and not isinstance(max_failed, bool)
+    if not is_number or not 0 <= max_failed <= 1:
+        raise ValueError(f"max_failed is a share of the rows, from 0 to 1, not {max_failed!r}")
+    if not isinstance(num_gpus, int | float) or num_gpus < 0:
+        raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
+
+
 def check_max_pixels(value: Any) -> None:
     """ValueError when this is no number of pixels, and not None."""
     if value is not None and (type(value) is not int or value < 1):

@@ -15,6 +15,7 @@ from imgprep.failures import RunStopped
 from imgprep.resume.commit import Clock, Commit
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.located import known_in
+from imgprep.resume.options import check_run_options
 from imgprep.resume.parts import PartWriter
 from imgprep.resume.passes import Pass
 from imgprep.resume.plan import RunOptions, make_plan
@@ -73,7 +74,13 @@ def build(
 
     Raises RunStopped when nearly everything fails alike, or more than max_failed of the rows are not ok.
     """
-    _check_numbers(batch_size, max_failed)
+    check_run_options(
+        batch_size=batch_size,
+        retry_failed=retry_failed,
+        refresh=refresh,
+        max_failed=max_failed,
+        dry_run=dry_run,
+    )
     folder = _folder(out)
     started = datetime.now(UTC)
     clock = Clock(started, time.monotonic())
@@ -104,14 +111,6 @@ def build(
         told = f"more than max_failed={max_failed} of the rows, in {folder.path}"
         raise RunStopped(f"{dataset.summary(counts)}: {told}")
     return found
-
-
-def _check_numbers(batch_size: Any, max_failed: Any) -> None:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is a number of rows, not {batch_size!r}")
-    is_number = isinstance(max_failed, int | float) and not isinstance(max_failed, bool)
-    if not is_number or not 0 <= max_failed <= 1:
-        raise ValueError(f"max_failed is a share of the rows, from 0 to 1, not {max_failed!r}")
 
 
 def _folder(out: Any) -> Folder:

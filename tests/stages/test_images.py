@@ -12,7 +12,7 @@ import imgprep
 from imgprep import dataset, engine
 from imgprep.picture import codec
 from imgprep.resume import located
-from imgprep.stages import images
+from imgprep.stages import images, variants
 
 
 @pytest.fixture(autouse=True)
@@ -250,3 +250,32 @@ def test_a_header_that_opts_out_is_honoured_or_kept_in_the_row(site, tmp_path, o
     with pytest.raises(ValueError, match="there is a column 'opt_out' already"):
         rows = {"train": table(["http://127.0.0.1/1"], opt_out=["x"])}
         images.download(rows, str(tmp_path / "other"), opt_out=False, allow_hosts=["127.0.0.1"])
+
+
+def test_fitting_a_download_says_which_columns_of_places_stay_behind(tmp_path, caplog):
+    rows = table(folder(tmp_path / "in", 1)).append_column("boxes", [[[[1, 2, 3, 4]]]])
+    images.download({"train": rows}, str(tmp_path / "raw"))
+    assert "of places in the picture" not in caplog.text
+    images.download({"train": rows}, str(tmp_path / "fit"), size_wh=(8, 8))
+    said = [r.message for r in caplog.records]
+    (told,) = [n for n, text in enumerate(said) if text.startswith("download: boxes is a column of places in the pict")]
+    assert said[told + 1].startswith("download: 1 of 1 rows to compute"), "before it starts"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"batch_size": 0}, "batch_size is a number of rows, not 0"),
+        ({"batch_size": True}, "batch_size is a number of rows, not True"),
+        ({"max_failed": 50}, "max_failed is a share of the rows, from 0 to 1, not 50"),
+        ({"retry_failed": "yes"}, "retry_failed is true or false, not 'yes'"),
+        ({"dry_run": 1}, "dry_run is true or false, not 1"),
+    ],
+)
+def test_the_options_of_a_run_are_checked_alike_before_anything_is_opened(tmp_path, wrong, says):
+    with pytest.raises(ValueError, match=says):
+        images.download({"train": None}, str(tmp_path / "out"), **wrong)
+    with pytest.raises(ValueError, match=says):
+        images.transform("no such folder", str(tmp_path / "out"), len, **wrong)
+    with pytest.raises(ValueError, match=says):
+        variants.build("no such folder", str(tmp_path / "out"), **wrong)

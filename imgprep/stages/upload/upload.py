@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from imgprep.dataset.files import Folder
 from imgprep.display.pictures import public as shown
 from imgprep.resume import stage
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.options import check_flags
+from imgprep.resume.options import check_run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import open_source
@@ -55,7 +56,13 @@ def upload(
     Raises ValueError for a wrong name, StoreError for credentials or a public container, RunStopped
     where none answers.
     """
-    check_flags(refresh=refresh)
+    run: dict[str, Any] = {
+        "batch_size": batch_size,
+        "refresh": refresh,
+        "max_failed": max_failed,
+        "dry_run": dry_run,
+    }
+    check_run_options(**run)
     check_names(names)
     if isinstance(source, str | os.PathLike) and dataset.exists(os.fspath(source)):
         source = dataset.open(os.fspath(source))
@@ -85,14 +92,7 @@ def upload(
         shape=Shape(OF_OBJECT, configs=tuple(c for c in configs if c != "failures")),
         ready=work.ready,
     )
-    found = stage.build(
-        wanted,
-        out,
-        batch_size=batch_size,
-        refresh=refresh,
-        max_failed=max_failed,
-        dry_run=dry_run,
-    )
+    found = stage.build(wanted, out, **run)
     if found is not None:
         if names == PICTURE:
             put_indexes(found, credentials_env=credentials_env)

@@ -12,7 +12,7 @@ from imgprep.picture import augment as augmentation
 from imgprep.picture import codec
 from imgprep.resume import pins, stage
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.options import check_flags, check_known, check_max_pixels
+from imgprep.resume.options import check_flags, check_known, check_max_pixels, check_run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import open_source
@@ -73,7 +73,14 @@ def build(
     `over_budget`.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
     """
-    check_flags(keep_metadata=keep_metadata, retry_failed=retry_failed)
+    run: dict[str, Any] = {
+        "batch_size": batch_size,
+        "retry_failed": retry_failed,
+        "max_failed": max_failed,
+        "dry_run": dry_run,
+    }
+    check_run_options(**run)
+    check_flags(keep_metadata=keep_metadata)
     check_max_pixels(max_pixels)
     if frames not in ("first", "all"):
         raise ValueError(f"frames is 'first' or 'all', not {frames!r}")
@@ -108,14 +115,7 @@ def build(
         work=Work(writer, given.load, made),
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),
     )
-    return stage.build(
-        plan,
-        out,
-        batch_size=batch_size,
-        retry_failed=retry_failed,
-        max_failed=max_failed,
-        dry_run=dry_run,
-    )
+    return stage.build(plan, out, **run)
 
 
 def _size_columns(frames: str, copies: int) -> dict[str, pa.DataType]:

@@ -1,0 +1,251 @@
+"""The verb that works on pictures: a function of one is run on all of a dataset."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from imgprep.dataset import Dataset
+from imgprep.dataset.files import Folder
+from imgprep.picture import codec
+from imgprep.resume import fingerprint, make, stage
+from imgprep.resume.options import (
+    check_flags,
+    check_known,
+    check_max_pixels,
+    check_options,
+    check_run_options,
+)
+from imgprep.resume.parts import RESULT, PartWriter, part_schema
+from imgprep.resume.shape import Shape
+from imgprep.resume.source import Source, open_source
+from imgprep.resume.work import Work
+from imgprep.rows.annotations.left_behind import left_behind
+from imgprep.rows.huggingface import RESERVED
+from imgprep.words import say
+
+CHILD_COLUMNS = ("parent_id", "index")
+
+
+def transform(
+    source: str | Dataset | dict[str, pa.Table],
+    out: str,
+    fn: Callable,
+    *,
+    features: dict[str, Any] | None = None,
+    children: bool = False,
+    batch: int | None = None,
+    num_gpus: float = 0,
+    format: str = "PNG",
+    max_pixels: int | None = codec.MAX_PIXELS,
+    batch_size: int = 10_000,
+    retry_failed: bool = False,
+    max_failed: float = 0.5,
+    dry_run: bool = False,
+    **options: Any,
+) -> Dataset | None:
+    """Run `fn(image, **options)` on every picture of `source`, into the dataset folder `out`.
+
+    source: a dataset folder, what `sources.read` gives, or one path that it reads (a folder of
+        pictures …).
+    fn: gets an (H, W, 3) uint8 RGB array, the options, and each column of the dataset that it has a
+        parameter for. Returns a picture (H, W, 3) or (H, W) uint8; or a dict of new columns (with
+        the key "image": a new picture too); or, with children=True, a list of such dicts, which
+        become rows with `parent_id` and `index`. A class is built once per worker with the options
+        its __init__ takes, and then called. A column that fn takes and gives back, such as boxes
+        that move with the picture, is replaced: its name stands in `features` or in fn.moves.
+    features: the new columns: name -> a `datasets` feature, or a dtype such as "float32".
+    batch: fn gets lists of up to so many pictures (and of columns), and returns a list.
+    num_gpus: per worker. format: of new pictures: "PNG", "WEBP" (both lossless) or "JPEG" (quality
+        95).
+    max_pixels: pictures with more, by their header, are not decoded. None: no limit.
+    Placeholders go through and stay placeholders; rows without a picture keep their outcome.
+    Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's
+    `error`.
+    """
+    if not callable(fn):
+        raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
+    run: dict[str, Any] = {
+        "batch_size": batch_size,
+        "retry_failed": retry_failed,
+        "max_failed": max_failed,
+        "dry_run": dry_run,
+    }
+    check_run_options(**run, num_gpus=num_gpus)
+    check_flags(children=children)
+    check_max_pixels(max_pixels)
+    _check_form(format, batch)
+    new = _New.of(fn, features or {}, children=children)
+    given = open_source(source, out, new=new.names)
+    extra = new.schema(given)
+    call = _Call.of(fn, options).checked(given.columns)
+    if left := left_behind(next(iter(given.inputs.values())).rows.schema, fn, extra.names):
+        say(f"{call.name}: {left}")
+    given = given.with_columns(call.columns).without(new.moved)
+    key, reusable = call.key()
+    picture = make.Picture(
+        call.run(key),
+        format=format,
+        columns=tuple(call.columns),
+        extra=tuple(extra.names),
+        children=children,
+        batch=batch,
+        name=call.name,
+        max_pixels=max_pixels,
+    )
+    plan = stage.Stage(
+        name=call.name,
+        options={"function": call.name, "options": call.told, "format": format},
+        operation={
+            "stage": "transform",
+            "features": str(extra),
+            "format": format,
+            "options": call.told,
+            "children": children,
+            "function": key,
+        },
+        inputs=given.inputs,
+        earlier=given.earlier,
+        work=Work(PartWriter(Folder(out), part_schema(extra)), given.load, picture),
+        shape=Shape(extra, children=children),
+        once=call.is_kept,
+        num_gpus=num_gpus,
+        reusable=reusable,
+    )
+    return stage.build(plan, out, **run)
+
+
+def _check_form(format: str, batch: int | None) -> None:
+    if format not in ("PNG", "WEBP", "JPEG"):
+        raise ValueError(f"format is 'PNG', 'WEBP' or 'JPEG', not {format!r}")
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise ValueError(f"batch is a number of pictures, not {batch!r}")
+
+
+@dataclass(frozen=True)
+class _New:
+    """The columns that come of the function. moved: those that it takes, too, and that are
+    replaced."""
+
+    declared: dict[str, Any]
+    moved: list[str]
+    names: list[str]
+
+    @staticmethod
+    def of(
+        fn: Callable,
+        features: dict[str, Any],
+        *,
+        children: bool,
+    ) -> "_New":
+        """ValueError for a column that every dataset has already."""
+        taken = _parameters(fn)
+        moves = [*features, *getattr(fn, "moves", ())]
+        moved = [name for name in moves if name in taken]
+        names = features_schema(features).names
+        more = CHILD_COLUMNS if children else ()
+        needed = {*RESULT.names, *RESERVED, *more}
+        for name in names:
+            if name in needed:
+                fix = "return yours under another name"
+                raise ValueError(f"there is a column {name!r} already: {fix}")
+        added = [name for name in names if name not in moved]
+        return _New(features, moved, [*added, *more])
+
+    def schema(self, given: Source) -> pa.Schema:
+        """Their types; those that are only moved have that of the source."""
+        declared = dict(self.declared)
+        for name in self.moved:
+            feature = None if name in declared else given.feature_of(name)
+            if feature is not None:
+                declared[name] = feature
+        return features_schema(declared)
+
+
+def features_schema(declared: Any) -> pa.Schema:
+    """Columns as `datasets` declares them. ValueError for what is no feature."""
+    if not isinstance(declared, dict):
+        raise ValueError(f"features is {{name: feature or dtype}}, not {declared!r}")
+    if not declared:
+        return pa.schema([])
+    from datasets import Features, Value
+
+    try:
+        kinds = {n: Value(kind) if isinstance(kind, str) else kind for n, kind in declared.items()}
+        return Features(kinds).arrow_schema
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"features: {e}") from None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function, or a class, and its options.
+
+    init: what the class is built with; options: what each call gets. told: the options as the books
+        have them.
+    columns: of the dataset, that it asks for.
+    """
+
+    fn: Callable
+    init: dict[str, Any]
+    options: dict[str, Any]
+    told: dict[str, Any]
+    columns: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def of(fn: Callable, options: dict[str, Any]) -> "_Call":
+        """A class takes its options in __init__ where it has such parameters, the others when it is
+        called."""
+        if not isinstance(fn, type):
+            return _Call(fn, {}, options, options)
+        taken = inspect.signature(fn).parameters
+        init = {name: value for name, value in options.items() if name in taken}
+        call = {name: value for name, value in options.items() if name not in taken}
+        if not getattr(fn, "once", False):
+            return _Call(fn, init, call, options)
+        # A model of ours: a wrong one is told now.
+        own = [*inspect.signature(fn.__call__).parameters][2:]
+        check_known(fn.__name__, call, [*taken, *own])
+        try:
+            return _Call(fn(**init), init, call, call)
+        except TypeError as e:
+            raise ValueError(str(e).replace(".__init__()", " is")) from None
+
+    def checked(self, columns: list[str]) -> "_Call":
+        """With the columns that it asks for. ValueError where it has no such option, or needs what
+        is not there."""
+        return replace(self, columns=check_options(self.fn, self.options, columns))
+
+    @property
+    def name(self) -> str:
+        return make.name_of(self.fn)
+
+    @property
+    def is_kept(self) -> bool:
+        """Is it built once per worker?"""
+        return isinstance(self.fn, type) or getattr(self.fn, "once", False)
+
+    def key(self) -> tuple[str, str]:
+        """(what a result depends on, why results may not be reused)"""
+        try:
+            return fingerprint.function(self.fn), ""
+        except fingerprint.Unhashable as e:
+            return "", f"{self.name} uses something that {e}"
+
+    def run(self, key: str) -> Callable:
+        """What is called with each picture and the columns."""
+        if isinstance(self.fn, type):
+            return make.Function(self.fn, self.init, self.options, key)
+        return functools.partial(self.fn, **self.options)
+
+
+def _parameters(fn: Callable) -> list[str]:
+    """The names of what a function takes; of a class, of what its instances take."""
+    call = fn.__call__ if isinstance(fn, type) else fn
+    try:
+        return list(inspect.signature(call).parameters)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return []
