@@ -1,10 +1,19 @@
 """Pictures that do not fit in memory, read by windows: GDAL's formats, and openslide's slides.
 
-`raster` opens them, `tiled` copies what cannot be read by windows, `mosaic` puts parts together,
+`raster` opens them, `planes` chooses among many in one file, `tiled` copies what cannot be read by
+windows, `mosaic` puts parts together,
 `marks` tells versions apart, `settings` is GDAL as we use it.
 """
 
 from imgprep.io.rasters.marks import content, identity
+from imgprep.io.rasters.planes import (
+    Choice,
+    checked_choice,
+    copy_chosen,
+    count_planes,
+    open_chosen,
+    told_planes,
+)
 from imgprep.io.rasters.raster import DRIVERS, Raster, open_raster, vsi_path
 from imgprep.io.rasters.settings import OPTIONS, gdal
 from imgprep.io.rasters.tiled import copy, needs_copy
@@ -14,15 +23,21 @@ open = open_raster  # noqa: A001 - reads as rasters.open(uri)
 
 __all__ = [
     "DRIVERS",
+    "Choice",
     "OPTIONS",
     "Raster",
     "SourceError",
+    "checked_choice",
     "content",
     "copy",
+    "copy_chosen",
+    "count_planes",
     "gdal",
     "identity",
     "needs_copy",
     "open",
+    "open_chosen",
     "open_raster",
+    "told_planes",
     "vsi_path",
 ]

@@ -82,10 +82,12 @@ class Raster:
         self._opened = {0: top}
 
     def _describe(self, top: Any) -> None:
-        kinds = [c.name for c in top.colorinterp]
+        # GDAL has the frames of a GIF as bands: they are planes, see `planes`.
+        count = 1 if top.driver == "GIF" else top.count
+        kinds = [c.name for c in top.colorinterp[:count]]
         self._palette = _palette(top) if kinds == ["palette"] else None
         self._bands = [n for n, kind in enumerate(kinds, 1) if kind != "alpha"] or [1]
-        self._masked = _is_masked(top, len(self._bands))
+        self._masked = _is_masked(top, len(self._bands), count)
         self.width = top.width
         self.height = top.height
         self.dtype = top.dtypes[self._bands[0] - 1]
@@ -149,6 +151,8 @@ class Raster:
         with gdal() as rasterio:
             place = rasterio.windows.Window(*window)
             try:
+                if self.driver == "GIF":  # the other bands are other frames
+                    return self.dataset.read_masks(self._bands[0], window=place) > 0
                 return self.dataset.dataset_mask(window=place) > 0
             except rasterio.errors.RasterioError as e:
                 raise SourceError("corrupt", f"the mask cannot be read: {_said(e)}") from None
@@ -187,11 +191,11 @@ def vsi_path(uri: str) -> str:
     return VSI[scheme] + rest
 
 
-def _is_masked(dataset: Any, bands: int) -> bool:
-    """Whether some pixels may not be valid."""
-    if bands < dataset.count:  # there is an alpha band
+def _is_masked(dataset: Any, bands: int, count: int) -> bool:
+    """Whether some pixels of the first `count` bands may not be valid."""
+    if bands < count:  # there is an alpha band
         return True
-    flags = [flag.name for flags in dataset.mask_flag_enums for flag in flags]
+    flags = [flag.name for flags in dataset.mask_flag_enums[:count] for flag in flags]
     return any(name != "all_valid" for name in flags)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from imgprep import engine
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
-from imgprep.io.rasters import mosaic
+from imgprep.io.rasters import Choice, mosaic
 from imgprep.stages.segmentation import answers, chain, masks, overlay, pieces
 from imgprep.stages.segmentation.answers import Seen
 from imgprep.stages.segmentation.pieces import NODATA
@@ -40,7 +40,7 @@ def cells_of(size_wh: tuple[int, int]) -> list[Box]:
 class Given(NamedTuple):
     """What a task of a block says: where the picture is, which block, what its piece is called.
 
-    content: what the picture was when its header was read. chosen: what the first pass decided.
+    content: what the picture was when its header was read. choice: of planes. chosen: what the first pass decided.
     factor: of the overview. mask: the TIFF that is the mask so far. ids, rows: the file, and the
     part of it, that says what the block's labels are called in the whole picture.
     """
@@ -49,6 +49,7 @@ class Given(NamedTuple):
     content: str
     block: Box
     piece: str
+    choice: Choice = Choice()
     chosen: tuple = ()
     factor: int = 1
     mask: str = ""
@@ -254,10 +255,10 @@ _last_opened = threading.local()
 
 def opened(given: Given) -> Any:
     """The picture of a task, kept open for this thread's next one."""
-    key = given.path, given.content
+    key = given.path, given.content, given.choice
     if getattr(_last_opened, "key", None) != key:
         _last_opened.key = None
         _last_opened.raster = None
-        _last_opened.raster = rasters.open(given.path)
+        _last_opened.raster = rasters.open_chosen(given.path, given.choice)
         _last_opened.key = key
     return _last_opened.raster

@@ -5,9 +5,10 @@ import os
 import shutil
 from typing import NamedTuple
 
-from imgprep import engine
+from imgprep import engine, hashing
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
+from imgprep.io.rasters import Choice
 from imgprep.io.uris import SourceError
 from imgprep.stages.segmentation.canvas import put_json
 from imgprep.stages.segmentation.headers import Scene
@@ -20,11 +21,14 @@ class Copied(NamedTuple):
 
     source: str
     name: str
+    choice: Choice = Choice()
 
 
 def name_of_copy(scene: Scene) -> str:
-    """A file that is listed twice is copied once."""
-    return f"{TILES}/copies/{scene.content}"
+    """A file that is listed twice is copied once, and every choice of its planes."""
+    if not scene.choice.is_made:
+        return f"{TILES}/copies/{scene.content}"
+    return f"{TILES}/copies/{scene.content}-{hashing.digest(*scene.choice)}"
 
 
 def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
@@ -33,7 +37,10 @@ def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
     target = folder.full(f"{given.name}.tif")
     os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
-        rasters.copy(given.source, target)
+        if given.choice.is_made:
+            rasters.copy_chosen(given.source, given.choice, target)
+        else:
+            rasters.copy(given.source, target)
     except Exception as e:  # GDAL's, or the store's
         raise_if_full(folder)
         reason = e.reason if isinstance(e, SourceError) else "error"

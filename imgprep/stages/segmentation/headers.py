@@ -3,23 +3,25 @@
 import functools
 import re
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from imgprep import hashing
 from imgprep.io import rasters, uris
+from imgprep.io.rasters import Choice
 from imgprep.io.uris import SourceError
 from imgprep.io.web import addresses
 from imgprep.io.web.addresses import redact
 from imgprep.io.web.routes import Routes, blocked
-from imgprep.words import line
+from imgprep.words import bytes_text, line
 
 OVERVIEW_PX = 1024  # the longer side of an overlay, at most
 READERS = 8  # a header takes a round trip each
+MAX_BLOCK_BYTES = 512 << 20  # of a file's own tile, decoded
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Scene:
     transform: tuple[float, ...] | None = None
     copy: bool = False
     truth: str = ""
+    choice: Choice = Choice()  # of planes and channels, where the file has many
     reason: str = ""
     error: str = ""
 
@@ -60,7 +63,20 @@ class Scene:
         return max(1, -(-max(self.size_wh) // OVERVIEW_PX))
 
 
-def scene_of(operation: str, routes: Routes, name: str, source: str, truth: str) -> Scene:
+@dataclass(frozen=True)
+class Looking:
+    """What all headers are read with: the operation's hash, the hosts that may be asked, ...
+
+    choice: of planes and channels. max_block_bytes: what a file's own tile may take in memory.
+    """
+
+    operation: str
+    routes: Routes
+    choice: Choice = Choice()
+    max_block_bytes: int = MAX_BLOCK_BYTES
+
+
+def scene_of(looking: Looking, name: str, source: str, truth: str) -> Scene:
     """The picture by its header. ValueError for a truth that cannot be read, or is of another one."""
     known = ""
     size_wh = None
@@ -69,7 +85,7 @@ def scene_of(operation: str, routes: Routes, name: str, source: str, truth: str)
             known = true.identity
             size_wh = true.width, true.height
     try:
-        scene = _header(operation, known, routes, Scene(source, name, truth=truth))
+        scene = _header(looking, known, Scene(source, name, truth=truth))
     except (SourceError, addresses.UrlError) as e:
         return Scene(source, name, reason=e.reason, error=str(e))
     except Exception as e:  # every store has errors of its own
@@ -81,23 +97,25 @@ def scene_of(operation: str, routes: Routes, name: str, source: str, truth: str)
     return scene
 
 
-def _header(operation: str, known_truth: str, routes: Routes, scene: Scene) -> Scene:
+def _header(looking: Looking, known_truth: str, scene: Scene) -> Scene:
     source = scene.source
     if source.startswith(uris.OUTSIDE) or not source:
         reason = "missing_file" if source else "empty"
         raise SourceError(reason, f"there is no path or URI: {source!r}")
     if uris.scheme(source) == "http":  # GDAL would ask any host
         url = addresses.parse(source)
-        private = routes.blocked(url)
+        private = looking.routes.blocked(url)
         if private:
             raise SourceError(*blocked(url, private))
-    with rasters.open(source) as raster:
+    with rasters.open_chosen(source, looking.choice) as raster:
+        if not looking.choice.is_made:
+            refuse_planes(raster)
+        _refuse_huge_tiles(raster, looking.max_block_bytes)
         content = raster.identity
-        is_gdals = isinstance(raster, rasters.Raster)
         is_far = uris.scheme(source) != "path"
         return replace(
             scene,
-            key=hashing.digest(operation, content, known_truth),
+            key=hashing.digest(looking.operation, content, known_truth),
             path=source,
             content=content,
             width=raster.width,
@@ -106,15 +124,37 @@ def _header(operation: str, known_truth: str, routes: Routes, scene: Scene) -> S
             dtype=str(raster.dtype),
             crs=raster.crs,
             transform=tuple(raster.transform) if raster.transform else None,
-            copy=is_far or (is_gdals and rasters.needs_copy(raster)),
+            copy=is_far or rasters.needs_copy(raster),
+            choice=looking.choice,
         )
 
 
+def refuse_planes(raster: rasters.Raster) -> None:
+    """SourceError where a file has many planes, and it is not said which is meant."""
+    count = rasters.count_planes(raster)
+    if count > 1:
+        told = rasters.told_planes(raster, count)
+        fix = f"plane=0 to {count - 1} chooses one, channels=[0, 1] several as bands"
+        if raster.driver == "GIF":
+            fix = "plane=0 takes the first, variants.build(frames='all') makes pictures of all"
+        raise SourceError("unsupported_format", f"it has {told}: {fix}")
+
+
+def _refuse_huge_tiles(raster: rasters.Raster, most: int) -> None:
+    """A tile of the file is decoded whole, whatever is asked of it."""
+    width, height = raster.blocks
+    needed = width * height * np.dtype(raster.dtype).itemsize
+    if needed > most:
+        told = f"its own tiles of {width:,} x {height:,} pixels take {bytes_text(needed)} to decode"
+        fix = "write it anew with smaller ones (gdal_translate -of COG), or give max_memory_mb"
+        raise SourceError("too_many_pixels", f"{told}: {fix}")
+
+
 def scenes_of(
-    tables: dict[str, pa.Table], truth: Any, operation: str, allow_hosts: Sequence[str]
+    tables: dict[str, pa.Table], truth: Any, looking: Looking
 ) -> dict[str, list[Scene]]:
     """The pictures of each split. ValueError for a truth that is not of its picture."""
-    look_at = functools.partial(scene_of, operation, Routes(allow_hosts))
+    look_at = functools.partial(scene_of, looking)
     with ThreadPoolExecutor(READERS) as pool:
         found = {
             split: list(pool.map(look_at, *_columns(table, truth)))

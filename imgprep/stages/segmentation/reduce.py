@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imgprep.dataset.files import Folder
+from imgprep.io.rasters import Choice
 from imgprep.stages.segmentation import block, chain, copies, pieces
 from imgprep.stages.segmentation.canvas import Canvas, get_json, put_json, unfinished
 from imgprep.stages.segmentation.headers import Scene
@@ -40,7 +41,9 @@ class Reduce:
                     why = get_json(self.folder, f"{name}.json") or {}
                     put_json(self.folder, f"{canvas.home}/row.json", why)
                     continue
-                scene = replace(scene, path=self.folder.full(f"{name}.tif"))
+                path = self.folder.full(f"{name}.tif")
+                # The copy has what was chosen, and no more.
+                scene = replace(scene, path=path, choice=Choice())
             single = self.recipe.own_labels
             boxes = block.blocks_of(scene.size_wh, self.recipe.tile_wh, single=single)
             found.append(replace(canvas, scene=scene, blocks=boxes))

@@ -15,6 +15,8 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.failures import RunStopped
 from imgprep.io import rasters
+from imgprep.io.rasters import Choice
+from imgprep.io.web.routes import Routes
 from imgprep.resume import fingerprint, stage
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.parts import PartWriter, part_schema
@@ -70,6 +72,8 @@ def segment(
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
     truth: str | Sequence[str] | None = None,
+    plane: int | None = None,
+    channels: Sequence[int] | None = None,
     allow_hosts: Sequence[str] = (),
     max_failed: float = 0.5,
     dry_run: bool = False,
@@ -93,6 +97,10 @@ def segment(
     truth: rasters of the true objects' ids, one for each picture; the name of a column of the
         tables; or of a folder "*_labels.png", which stands beside each picture. The columns iou,
         dice, precision, recall, f1 and pq say then what `measures.evaluate` finds.
+    plane, channels: of files with many planes (OME-TIFF and other TIFFs of many pages): the
+        number of one, from 0; or channels alone: the planes that become bands, in that order. Of
+        any picture: channels are its bands that the operator gets. Without them a picture of many
+        planes is a row that lists them.
     allow_hosts: hosts with private addresses that a URL may name, as in images.download.
 
     Columns: mask, labels name files in `out`: cloud-optimised TIFFs with the picture's CRS and
@@ -120,9 +128,16 @@ def segment(
     folder = Folder(out)
     if folder.remote:
         raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
-    operation, reusable = _operation(steps)
+    choice = rasters.checked_choice(plane, channels)
+    operation, reusable = _operation(steps, choice)
     tables = inputs.tables_of(source, truth)
-    scenes = headers.scenes_of(tables, truth, hashing.digest(operation), allow_hosts)
+    looking = headers.Looking(
+        hashing.digest(operation),
+        Routes(allow_hosts),
+        choice,
+        max(headers.MAX_BLOCK_BYTES, (max_memory_mb or 0) << 20),
+    )
+    scenes = headers.scenes_of(tables, truth, looking)
     good = [scene for some in scenes.values() for scene in some if not scene.reason]
     _tell_small(good, steps.tile_wh)
     _tell_scaling(steps.operator, good)
@@ -161,6 +176,8 @@ def preview(
     *,
     window: Sequence[int] | None = None,
     fill_holes: bool = False,
+    plane: int | None = None,
+    channels: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Try the operator on a window (x, y, width, height) of the (first) picture.
 
@@ -171,7 +188,10 @@ def preview(
     step = chain.operator_of(operator)
     chain.check_steps(step)
     first = next(iter(inputs.tables_of(source).values()))["source"][0].as_py()
-    with rasters.open(first) as raster:
+    choice = rasters.checked_choice(plane, channels)
+    with rasters.open_chosen(first, choice) as raster:
+        if not choice.is_made:
+            headers.refuse_planes(raster)
         x, y, width, height = window or _middle(raster)
         box = x, y, width, height
         pixels = raster.read(box)
@@ -204,7 +224,7 @@ def _choice(step: Any, pixels: np.ndarray, valid: np.ndarray | None) -> Any:
     return step.choose(functools.reduce(functools.partial(block.merged, step), found, None))
 
 
-def _operation(steps: Recipe) -> tuple[dict[str, Any], str]:
+def _operation(steps: Recipe, choice: Choice) -> tuple[dict[str, Any], str]:
     """All that changes a mask, to be hashed; and why results may not be reused, or ""."""
     operation: dict[str, Any] = {
         "stage": "segment",
@@ -217,6 +237,9 @@ def _operation(steps: Recipe) -> tuple[dict[str, Any], str]:
         "halo": steps.halo,
         "blend": steps.blend,
     }
+    if choice.is_made:
+        operation["plane"] = choice.plane
+        operation["channels"] = list(choice.channels)
     try:
         operation["operator"] = fingerprint.function(steps.operator)
     except fingerprint.Unhashable as e:

@@ -31,7 +31,7 @@ class Tasks:
         for scene in scenes:
             if scene.copy:
                 name = copies.name_of_copy(scene)
-                wanted[f"{name}.tif"] = copies.Copied(scene.source, name)
+                wanted[f"{name}.tif"] = copies.Copied(scene.source, name, scene.choice)
         return wanted
 
     def cells(self, state: list[Canvas]) -> dict[str, Any]:
@@ -75,6 +75,7 @@ class Tasks:
             content=scene.content,
             block=box,
             piece=canvas.piece(name, box),
+            choice=scene.choice,
             chosen=canvas.chosen,
             factor=scene.factor,
             width=scene.width,
