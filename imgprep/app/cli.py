@@ -20,6 +20,8 @@ Running again goes on where a run stopped. Exit code: 0 done, 1 a notebook faile
 command, 3 stopped because too much failed, 130 interrupted.
 """
 
+AGAIN = "run the notebooks even where nothing has changed since the last run"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -32,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as e:
         return _complain(e, 2)
     except KeyboardInterrupt:
-        return _complain("interrupted. Run the same command again to go on: finished work is kept.", 130)
+        return _complain(
+            "interrupted. Run the same command again to go on: finished work is kept.", 130
+        )
     except OSError as e:
         return _complain(e, 1)
     except RuntimeError as e:
@@ -57,8 +61,13 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"imgprep {__version__}")
     found = whole.add_subparsers(metavar="COMMAND", required=True)
     _add_run(found)
-    demo = found.add_parser("demo", help="run `products` on a sample of product pictures that it makes itself")
-    demo.add_argument("--engine", choices=("auto", "ray", "local"), help="what computes; auto unless given")
+    demo = found.add_parser(
+        "demo", help="run `products` on a sample of product pictures that it makes itself"
+    )
+    demo.add_argument(
+        "--engine", choices=("auto", "ray", "local"), help="what computes; auto unless given"
+    )
+    demo.add_argument("--again", action="store_true", help=AGAIN)
     demo.set_defaults(command=commands.run_demo)
     _add_inventory(found)
     _add_publish(found)
@@ -66,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
     add_work(found)
     add_backup(found)
     lab = found.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
-    lab.add_argument("options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899")
+    lab.add_argument(
+        "options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899"
+    )
     lab.set_defaults(command=commands.open_lab)
     return whole
 
@@ -75,7 +86,9 @@ def _add_run(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     # Its help depends on the pipeline, so argparse does not print it.
     what = "run a pipeline: the notebooks of pipelines/NAME.yaml"
     run = found.add_parser("run", help=what, add_help=False)
-    run.add_argument("name", nargs="?", metavar="NAME", help="a pipeline, or the path of a YAML file")
+    run.add_argument(
+        "name", nargs="?", metavar="NAME", help="a pipeline, or the path of a YAML file"
+    )
     run.add_argument(
         "-p",
         dest="given",
@@ -85,7 +98,10 @@ def _add_run(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         type=_assignment,
         help="set a parameter of the pipeline, or with STEP.NAME=VALUE of one step",
     )
-    run.add_argument("--dry-run", action="store_true", help="only say what would be computed, and why")
+    run.add_argument(
+        "--dry-run", action="store_true", help="only say what would be computed, and why"
+    )
+    run.add_argument("--again", action="store_true", help=AGAIN)
     asks = "with NAME: list the parameters of that pipeline"
     run.add_argument("-h", "--help", action="store_true", help=asks)
     run.set_defaults(command=commands.run_pipeline, usage=run)

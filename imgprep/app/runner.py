@@ -4,7 +4,6 @@ Nothing is cached here: a stage keeps what it has finished, so running a pipelin
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -15,13 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imgprep import dataset
-from imgprep.app import inputs, pipeline
+from imgprep.app import finished, pipeline
 from imgprep.app.kernel import StepFailed, execute
 from imgprep.app.pipeline import Pipeline
-from imgprep.app.relay import Relay
-from imgprep.app.sharing import shared_ray
-from imgprep.dataset.files import Folder
 from imgprep.project import project_root, resolve, short
 from imgprep.words import clock
 
@@ -36,27 +31,62 @@ class RunResult:
     report: Path | None
 
 
-def run(name: str | os.PathLike, given: dict[str, Any] | None = None, *, command: str = "") -> RunResult:
+def run(
+    name: str | os.PathLike,
+    given: dict[str, Any] | None = None,
+    *,
+    command: str = "",
+    again: bool = False,
+) -> RunResult:
     """Run a pipeline into reports/NAME/<time>-<hash>/ of the project, with one Ray for all.
 
     given: as in `pipeline.load`, which checks everything first (ValueError). StepFailed when a
     notebook stops. command: what the report says makes it again, where that is not `imgprep run`.
+    Where nothing has changed since the last run no kernel starts; again: run it all the same.
     """
     plan = pipeline.load(name, given)
-    inputs.check_inputs(plan)
+    found = None if again else finished.find_finished(plan, _runs(plan))
+    if found:
+        said = f"{plan.name}: nothing to compute since {short(found.folder)}"
+        print(f"{said} (--again runs its notebooks all the same)", *found.lines, sep="\n")
+        return RunResult(found.folder, found.folder / "report.html" if plan.report else None)
+    _check_inputs(plan)
+    before = finished.stamps(plan)
     folder = _run_folder(plan)
     print(f"{plan.name}: {', '.join(s.name for s in plan.steps)} -> {short(folder)}", flush=True)
     steps = _run_steps(plan, folder)
     result = RunResult(folder, folder / "report.html" if plan.report else None)
     if result.report:
         _write_report(plan, result.report, steps, command or plan.command)
-    Folder(folder.parent).put("latest", f"{folder.name}\n".encode())
-    _say_results(plan, result)
+    _point_to(folder)
+    lines = _results(plan, result)
+    print(*lines, sep="\n")
+    shown = [str(result.report)] if result.report else []
+    finished.write_finished(plan, folder, before, lines, shown)
     return result
+
+
+def _point_to(folder: Path) -> None:
+    from imgprep.dataset.files import Folder
+
+    Folder(folder.parent).put("latest", f"{folder.name}\n".encode())
+
+
+def _check_inputs(plan: Pipeline) -> None:
+    from imgprep.app import inputs
+
+    inputs.check_inputs(plan)
+
+
+def _runs(plan: Pipeline) -> Path:
+    return project_root() / "reports" / plan.name
 
 
 def _run_steps(plan: Pipeline, folder: Path) -> list[dict[str, Any]]:
     """Each notebook in turn; its facts for the report."""
+    from imgprep.app.relay import Relay
+    from imgprep.app.sharing import shared_ray
+
     steps = []
     with shared_ray() as environment:
         for number, step in enumerate(plan.steps, 1):
@@ -78,7 +108,10 @@ def dry_run(name: str | os.PathLike, given: dict[str, Any] | None = None) -> lis
     Each stage works this out from what is there now, not from what an earlier one would add.
     """
     plan = pipeline.load(name, given)
-    inputs.check_inputs(plan)
+    found = finished.find_finished(plan, _runs(plan))
+    if found:
+        return found.sentences
+    _check_inputs(plan)
     sentences = []
     with tempfile.TemporaryDirectory(prefix="imgprep-dry-") as folder:
         for number in range(len(plan.steps)):
@@ -88,6 +121,8 @@ def dry_run(name: str | os.PathLike, given: dict[str, Any] | None = None) -> lis
 
 def _foretold(plan: Pipeline, number: int, folder: Path) -> list[str]:
     """What a step's stages say that they would do."""
+    from imgprep.app import inputs
+
     step = plan.steps[number]
     later = f"{step.name}: shows after {plan.steps[number - 1].name}, which makes its input"
     if any(inputs.is_missing(step.value(name)) for name in step.inputs):
@@ -109,12 +144,10 @@ def _foretold(plan: Pipeline, number: int, folder: Path) -> list[str]:
 
 def _run_folder(plan: Pipeline) -> Path:
     """A new folder; its name sorts by time."""
-    about = json.dumps([plan.name, plan.values, [s.given for s in plan.steps]], sort_keys=True)
-    short_hash = hashlib.sha256(about.encode()).hexdigest()[:6]
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{short_hash}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{finished.digest_of(plan)}"
     for again in itertools.count(1):  # the same run twice in a second
         last = name if again == 1 else f"{name}-{again}"
-        folder = project_root() / "reports" / plan.name / last
+        folder = _runs(plan) / last
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
@@ -135,23 +168,24 @@ def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], comma
     )
 
 
-def _say_results(plan: Pipeline, result: RunResult) -> None:
+def _results(plan: Pipeline, result: RunResult) -> list[str]:
     """The last lines: what came out, and where it is."""
+    from imgprep import dataset
+    from imgprep.app import inputs
+
     places = [("dataset", path) for path in plan.report[-1:]]
     places += [("table", path) for path in plan.tables if not inputs.is_missing(path)]
     places += [("report", str(result.report))] if result.report else []
-    if plan.report:
-        print(f"\n{dataset.open(plan.report[-1])!r}")
-    for what, path in places:
-        print(f"{what:<8} {short(path)}")
-    for url in _published(plan):
-        print(f"hub      {url}")
+    lines = ["", repr(dataset.open(plan.report[-1]))] if plan.report else []
+    lines += [f"{what:<8} {short(path)}" for what, path in places]
+    return lines + [f"hub      {url}" for url in _published(plan)]
 
 
 def _published(plan: Pipeline) -> list[str]:
     sources = [step.given["source"] for step in plan.steps if step.given.get("repo_id")]
     if not sources:
         return []
+    from imgprep import dataset
     from imgprep.display import findings
 
     found = findings.published([dataset.open(resolve(source)) for source in sources])

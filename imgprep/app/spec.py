@@ -112,7 +112,9 @@ def _declared_by(notebook: Path) -> dict[str, Parameter]:
     return declared(cell_of(cells, notebook.name), notebook.name)
 
 
-def _own_parameters(spec: dict[str, Any], cells: dict[str, dict[str, Parameter]]) -> dict[str, Parameter]:
+def _own_parameters(
+    spec: dict[str, Any], cells: dict[str, dict[str, Parameter]]
+) -> dict[str, Parameter]:
     """Type and help are those of the notebook parameter that takes the value whole."""
     own = {}
     for name, default in spec["parameters"].items():
@@ -123,7 +125,9 @@ def _own_parameters(spec: dict[str, Any], cells: dict[str, dict[str, Parameter]]
     return own
 
 
-def _taker(name: str, spec: dict[str, Any], cells: dict[str, dict[str, Parameter]]) -> Parameter | None:
+def _taker(
+    name: str, spec: dict[str, Any], cells: dict[str, dict[str, Parameter]]
+) -> Parameter | None:
     for step in spec["steps"]:
         for target, value in step["parameters"].items():
             if value == f"${{{name}}}" and target in cells[step["name"]]:

@@ -23,7 +23,9 @@ class Rule:
     example: Any
 
 
-def _in_range(least: float, most: float = math.inf, *, open_end: bool = False) -> Callable[..., bool]:
+def _in_range(
+    least: float, most: float = math.inf, *, open_end: bool = False
+) -> Callable[..., bool]:
     def holds(value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value):
@@ -72,7 +74,9 @@ RULES = {
     "pair_px": Rule(_in_range(1), COUNT.says, 256),
     "per_host": Rule(_in_range(1), COUNT.says, 8),
     "prices": Rule(_all_in_range(2, 0), "two prices of at least 0, in and out", [0.075, 0.3]),
-    "repo_id": Rule(_matches(r"|[\w.-]+/[\w.-]+"), "owner/name, as the Hub writes it", "you/pictures"),
+    "repo_id": Rule(
+        _matches(r"|[\w.-]+/[\w.-]+"), "owner/name, as the Hub writes it", "you/pictures"
+    ),
     "sample_rows": COUNT,
     "thumbnail_side": Rule(_in_range(1), COUNT.says, 256),
     "vision_max_bytes": Rule(_in_range(1), COUNT.says, 5_000_000),

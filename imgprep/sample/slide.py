@@ -21,7 +21,9 @@ GLASS = 244  # grey
 STAIN = [8, -22, 4]  # what tissue adds to its grey, in red, green and blue
 
 
-def draw_piece(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def draw_piece(
+    size_wh: tuple[int, int], box: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """A piece (x, y, w, h) of the slide.
 
     RGB (h, w, 3) uint8, and the cells' numbers (h, w) int32, 0 between them.
