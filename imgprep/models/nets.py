@@ -10,6 +10,9 @@ from imgprep import project
 from imgprep.models import onnx, transformers
 from imgprep.models.spec import HubSpec, OnnxSpec
 
+# Endings of files that hold weights, or that other programs run.
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".h5", ".keras", ".tflite")
+
 # Pictures (n, h, w, bands) in; out come n arrays (h, w, channels), or n lists of objects.
 Net = Callable[[np.ndarray], list[Any]]
 
@@ -19,11 +22,29 @@ def spec_of(model: Any) -> OnnxSpec | HubSpec:
     if not isinstance(model, str) or not model:
         raise ValueError(f"model is a file, a folder or a name on the Hub, not {model!r}")
     path = project.absolute(model)  # workers may start elsewhere
+    _refuse_weights(model, path)
     if not model.lower().endswith(".onnx"):
         return transformers.spec_of_hub(path if os.path.isdir(path) else model)
     if not os.path.isfile(path):
         raise ValueError(f"there is no model file {model!r}")
     return onnx.spec_of_file(path)
+
+
+def _refuse_weights(model: str, path: str) -> None:
+    """ValueError for a file of weights: it does not say what network they are of."""
+    is_file = os.path.isfile(path)
+    hidden = is_file and model.lower().endswith(".onnx") and _is_zip(path)
+    if not hidden and not model.lower().endswith(WEIGHTS):
+        return
+    told = "weights alone, and to open them may run code of their maker"
+    fix = "export the network (torch.onnx.export) or save it with transformers' save_pretrained"
+    raise ValueError(f"{model!r} has {told}: {fix}, and name that file or folder")
+
+
+def _is_zip(path: str) -> bool:
+    """torch.save writes one, whatever the file is called."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def load(spec: OnnxSpec | HubSpec, wanted: str, *, threshold: float, activation: str) -> Net:

@@ -4,14 +4,19 @@ A pass is data: what is to be done, the function that does it, what becomes of i
 tasks leaves a file, and what has left one is not done again: so each pass is resumable by itself.
 """
 
+import contextlib
+import contextvars
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from imgprep import engine, hashing
 from imgprep.dataset.files import Folder
 from imgprep.engine.progress import Progress
+
+TICK_S = 2.0
 
 
 def same_state(state: Any) -> Any:
@@ -78,10 +83,31 @@ def _run_pass(one: Pass, tasks: list[engine.Task], folder: Folder, label: str, r
     )
     progress = Progress(label, len(tasks), one.unit)
     try:
-        for _, summary in engine.run(tasks, job):
-            progress.update(1, summary.reasons, summary.task_s)
+        with _ticking(progress):
+            for _, summary in engine.run(tasks, job):
+                progress.update(1, summary.reasons, summary.task_s)
     finally:
         progress.close()
+
+
+@contextlib.contextmanager
+def _ticking(progress: Progress) -> Iterator[None]:
+    """The line goes on while a task takes long: one file of a huge picture takes minutes."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(TICK_S):
+            progress.update(0, {}, TICK_S)
+
+    # In a notebook the line belongs to the cell, and that is in the context.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(tick,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _whole(task: engine.Task) -> list[engine.Task]:

@@ -2,6 +2,7 @@ import importlib.util
 import json
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import imgprep
 from imgprep import models
 from imgprep.picture import codec
-from imgprep.stages import images
+from imgprep.stages import images, segmentation
 
 KERNEL = np.random.default_rng(0).normal(0, 1, (1, 3, 5, 5)).astype(np.float32)
 KERNEL -= KERNEL.mean()
@@ -208,6 +209,18 @@ def test_wrong_models_are_told_before_any_work(tmp_path):
         models.Objects(str(tmp_path / "n.onnx"))
     with pytest.raises(ValueError, match="n.onnx takes 3 bands, this picture has 4"):
         models.Semantic(str(tmp_path / "n.onnx"), activation="none")(np.zeros((8, 8, 4), np.uint8))
+
+
+def test_weights_alone_are_no_model(tmp_path):
+    """As torch.save leaves them, whatever the file is called."""
+    with zipfile.ZipFile(tmp_path / "hidden.onnx", "w") as archive:
+        archive.writestr("hidden/data.pkl", b"not opened")
+    (tmp_path / "net.pt").write_bytes(b"not opened")
+    for name in (tmp_path / "hidden.onnx", tmp_path / "net.pt", "nowhere/model.safetensors"):
+        with pytest.raises(ValueError, match=r"has weights alone.*: export the network \(torch.onnx.export\)"):
+            models.Semantic(str(name))
+    with pytest.raises(ValueError, match="'net.pt' has weights alone"):
+        segmentation.operator_of("net.pt")
 
 
 def test_a_missing_extra_is_told_with_what_to_install(tmp_path, monkeypatch):

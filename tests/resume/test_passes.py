@@ -1,10 +1,15 @@
 """Passes before the rows: in order, each resumed by what it left, each told what the one before came to."""
 
+import json
+import time
+
 import pytest
 
 import imgprep
 from imgprep import engine
 from imgprep.dataset.files import Folder
+from imgprep.engine import progress
+from imgprep.resume import passes
 from imgprep.resume.passes import Pass, run_passes
 
 
@@ -70,3 +75,20 @@ def test_a_fault_of_the_user_ends_the_passes(folder):
     with pytest.raises(ValueError, match="give another option"):
         run_passes([wrong, squares(folder, done, [])], [1], folder, stage="s", run_id="r")
     assert not done
+
+
+def test_a_task_that_takes_long_is_no_silence(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "TICK_S", 0.02)
+    monkeypatch.setattr(progress, "LOG_S", 0.05)
+    monkeypatch.setattr(engine.current(), "progress_file", str(tmp_path / "lines"))
+
+    def slow(task):
+        time.sleep(0.5)
+        folder.put("a", b"a")
+        return engine.Summary()
+
+    one = Pass("files", tasks=lambda state: {"a": 1}, fn=slow, lost=slow)
+    run_passes([one], [], folder, stage="segment", run_id="r")
+    lines = [json.loads(line)["line"] for line in (tmp_path / "lines").read_text().splitlines()]
+    waiting = [line for line in lines if line.startswith("segment: files: 0/1 files")]
+    assert len(waiting) >= 3 and lines[-1].startswith("segment: files: 1/1 files")

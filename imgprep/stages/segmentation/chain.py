@@ -30,7 +30,7 @@ def operator_of(operator: Any) -> Any:
     found = _threshold(words) or _step(words)
     if found is not None:
         return found
-    if re.fullmatch(r".+\.onnx|\S+/\S+", words, re.IGNORECASE):
+    if _is_model(words):
         from imgprep import models
 
         return models.named(words)
@@ -40,6 +40,11 @@ def operator_of(operator: Any) -> Any:
     ]
     more = "FILE.onnx, OWNER/MODEL, functions, lists of these"
     raise ValueError(f"no operator {operator!r}; there are: {', '.join(known)}, {more}")
+
+
+def _is_model(words: str) -> bool:
+    """A file of a network, or of weights (that is told there), a folder, a name on the Hub?"""
+    return bool(re.fullmatch(r".+\.(onnx|pt|pth|ckpt|safetensors)|\S+/\S+", words, re.IGNORECASE))
 
 
 def _threshold(words: str) -> Threshold | None:
