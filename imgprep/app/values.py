@@ -42,6 +42,14 @@ def _all_in_range(count: int, least: float) -> Callable[[Any], bool]:
     return holds
 
 
+def _each_in_range(least: float) -> Callable[[Any], bool]:
+    def holds(value: Any) -> bool:
+        is_list = isinstance(value, list) and len(value) > 0
+        return is_list and all(map(_in_range(least), value))
+
+    return holds
+
+
 def _one_of(*words: Any) -> Rule:
     says = " or ".join([", ".join(map(repr, words[:-1])), repr(words[-1])])
     return Rule(lambda value: value in words, says, words[0])
@@ -59,6 +67,7 @@ SECONDS = Rule(_in_range(0, open_end=True), "a number of seconds above 0", 10)
 RULES = {
     "attempts": Rule(_in_range(1), COUNT.says, 3),
     "batch_size": Rule(_in_range(1), COUNT.says, 10_000),
+    "channels": Rule(_each_in_range(0), "a list of numbers from 0", [0, 2]),
     "connectivity": _one_of(8, 4),
     "copies": NOT_NEGATIVE,
     "engine": _one_of("auto", "ray", "local"),
@@ -71,6 +80,7 @@ RULES = {
     "max_failed": Rule(_in_range(0, 1), "a share of the rows, from 0 to 1", 0.5),
     "max_pixels": Rule(_in_range(1), COUNT.says, 100_000_000),
     "min_area": NOT_NEGATIVE,
+    "plane": NOT_NEGATIVE,
     "pair_px": Rule(_in_range(1), COUNT.says, 256),
     "per_host": Rule(_in_range(1), COUNT.says, 8),
     "prices": Rule(_all_in_range(2, 0), "two prices of at least 0, in and out", [0.075, 0.3]),

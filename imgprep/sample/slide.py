@@ -108,8 +108,13 @@ def _write_pieces(rasterio: Any, slide: Any, truth: Any, size_wh: tuple[int, int
             truth.write(labels, 1, window=window)
 
 
-def ready(*paths: str | None) -> None:
-    """If one of `paths` is of the project's own sample slide, make that. For a notebook's first cell."""
+def ready(source: str, truth: str | None = None) -> str | None:
+    """If they are of the project's own sample slide, make that. For a notebook's first cell.
+
+    Returns the truth: the one that was given; without one the sample's own, for the sample only.
+    """
     home = project_root() / "data" / "sample" / "slide"
-    if any(path and Path(resolve(path)).parent == home for path in paths):
-        make(str(home))
+    if any(path and Path(resolve(path)).parent == home for path in (source, truth)):
+        own = make(str(home))["truth"]
+        return truth or own
+    return truth

@@ -473,6 +473,15 @@ def test_a_preview_is_the_operator_on_one_window(slide, pixels):
     assert mask.any() and np.array_equal(changed, mask)
 
 
+def test_the_samples_truth_leaves_with_the_sample(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(specimen, "make", lambda home: {"slide": f"{home}/slide.tif", "truth": f"{home}/truth.tif"})
+    own = str(tmp_path / "data" / "sample" / "slide" / "truth.tif")
+    assert specimen.ready("data/sample/slide/slide.tif") == own
+    assert specimen.ready("data/sample/slide/slide.tif", "mine.tif") == "mine.tif"
+    assert specimen.ready("scene.tif") is None and specimen.ready("scene.tif", "mine.tif") == "mine.tif"
+
+
 @pytest.mark.notebooks
 def test_the_pipeline_gives_what_the_function_gives_and_its_report_shows_it(slide, tmp_path):
     (tmp_path / "environment.yml").write_text("name: uses-imgprep\n")
