@@ -6,6 +6,8 @@ import logging
 import os
 from contextlib import suppress
 
+from imgprep.redaction import redact
+
 
 def no_column(name: str, columns: list[str], where: str) -> str:
     """The sentence for a column that is not there, with the near match behind it."""
@@ -23,8 +25,8 @@ def missing(where: str) -> str:
 
 
 def line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's text, as it may be shown."""
+    return redact((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def sentence(error: BaseException) -> str:
@@ -37,7 +39,7 @@ def sentence(error: BaseException) -> str:
     at = ""
     if where:
         at = f" ({os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno})"
-    return f"{type(error).__name__}: {error}{at}"
+    return f"{type(error).__name__}: {redact(str(error))}{at}"
 
 
 def bytes_text(n: float) -> str:
@@ -73,7 +75,7 @@ def say(text: str) -> None:
 
     Who uses this as a library silences it: `logging.getLogger("imgprep").setLevel("WARNING")`.
     """
-    LOG.info("%s", text)
+    LOG.info("%s", redact(text))
 
 
 def clock(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """One notebook of a pipeline in a kernel, by papermill; and how it ends in a sentence."""
 
+import json
 import logging
 import os
 import subprocess
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from imgprep.app.pipeline import Step
+from imgprep.dataset.files import Folder
 from imgprep.project import project_root, short
+from imgprep.redaction import redact, redact_values
 
 # What a command exits with: 2 for something to correct in it, 3 where too much failed.
 EXIT_CODES = {
@@ -58,6 +61,30 @@ def execute(step: Step, output: Path, environment: dict[str, str]) -> None:
     except DeadKernelError:
         why = "its kernel died, perhaps for want of memory."
         raise StepFailed(f"{step.name} stopped: {why}\n{_saved(output)}\n{GO_ON}", 1) from None
+    finally:
+        redact_notebook(output)
+
+
+def redact_notebook(path: Path) -> None:
+    """Take secrets out of what an executed notebook was given and what its cells show."""
+    if not path.exists():
+        return
+    before = path.read_text("utf-8")
+    notebook = json.loads(before)
+    notebook["metadata"] = redact_values(notebook["metadata"])
+    for cell in notebook["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = redact_values(cell["source"])
+        for output in cell.get("outputs", []):
+            for name in ("text", "evalue", "traceback"):
+                if name in output:
+                    output[name] = redact_values(output[name])
+            pictures = {k: v for k, v in output.get("data", {}).items() if k.startswith("image/")}
+            if "data" in output:
+                output["data"] = redact_values(output["data"]) | pictures
+    after = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    if json.loads(before) != notebook:
+        Folder(path.parent).put(path.name, after.encode())
 
 
 def _stopped(step: Step, error: Any, output: Path) -> StepFailed:
@@ -69,7 +96,7 @@ def _stopped(step: Step, error: Any, output: Path) -> StepFailed:
         why = f"{error.ename}: {why}"
     go_on = GO_ON.replace("Run the same command", "Correct that and run") if code == 2 else GO_ON
     where = f"{step.name} stopped in cell [{error.exec_count}] of {step.notebook.name}"
-    return StepFailed(f"{where}: {why}\n{_saved(output)}\n{go_on}", code)
+    return StepFailed(f"{where}: {redact(why)}\n{_saved(output)}\n{go_on}", code)
 
 
 def _saved(output: Path) -> str:

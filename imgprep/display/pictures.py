@@ -12,13 +12,12 @@ import pyarrow.compute as pc
 
 from imgprep.dataset import Dataset
 from imgprep.failures import REASONS
-from imgprep.io.web.addresses import redact
 from imgprep.picture import codec, geometry
 from imgprep.project import project_root
+from imgprep.redaction import redact
 from imgprep.words import bytes_text
 
 USUAL_LABELS = ("label", "class", "class_name", "category", "entity_name")
-URL = re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s'\"<>]+", re.I)
 WORD = r"[^\s/'\"<>,:;]+"
 # Folders of a path may have spaces in their names, but an option (-p name=) that follows a path is
 # none of it.
@@ -149,7 +148,7 @@ def public(value: Any) -> str:
     >>> public("cannot read /srv/my photos/cat.jpg")
     'cannot read …/cat.jpg'
     """
-    text = URL.sub(lambda url: redact(url[0].removeprefix("file://")), str(value))
+    text = redact(str(value)).replace("file://", "")
     return LOCAL_PATH.sub(_public_path, text)
 
 

@@ -159,6 +159,16 @@ def rows(
     return Cell(html_table(["", *names], lines), text)
 
 
+def table(rows: pa.Table, n: int = 5) -> Cell:
+    """The first n rows of a table, as of `sources.read`, without secrets and without `source`."""
+    first = rows.slice(0, n)
+    names = [name for name in first.column_names if name != "source"]
+    lines = []
+    for row in first.to_pylist():
+        lines.append([escape(caption(row[name], 70)) for name in names])
+    return Cell(html_table(names, lines), f"{len(lines)} rows: {', '.join(names)}")
+
+
 def _shown_columns(cells: list[dict[str, Any]], wanted: Sequence[str] | None) -> list[str]:
     shown = {}
     for name in cells[0] if cells else ():

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from imgprep.failures import RunStopped
-from imgprep.io.web.addresses import redact
+from imgprep.redaction import redact
 from imgprep.words import bytes_text, say
 
 TIMEOUT = httpx.Timeout(25.0, connect=10.0, write=300.0)

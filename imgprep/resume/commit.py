@@ -16,6 +16,7 @@ from imgprep import engine, hashing
 from imgprep.dataset import MANIFEST, Dataset, card
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.project import made_with
+from imgprep.redaction import redact_values
 from imgprep.resume.gather import gather
 from imgprep.resume.located import Known
 from imgprep.resume.parts import PARTS
@@ -119,8 +120,8 @@ class Commit:
         return {
             "imgprep": 1,
             "stage": stage.name,
-            "options": stage.options,
-            "earlier": stage.earlier,
+            "options": redact_values(stage.options),
+            "earlier": redact_values(stage.earlier),
             "operation": self.plan.operation,
             "why": {word: hashing.digest(value) for word, value in stage.operation.items()},
             "splits": list(stage.inputs),
@@ -174,5 +175,5 @@ def write_log(commit: Commit, clock: Clock, totals: engine.Summary) -> None:
         "unchanged": totals.unchanged,
         "reasons": totals.reasons,
     }
-    text = json.dumps(record, indent=1)
+    text = json.dumps(redact_values(record), indent=1)
     commit.folder.put(f"{PRIVATE}/runs/{commit.options.run_id}.json", text.encode())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from imgprep.picture import codec
+from imgprep.redaction import redact
 from imgprep.resume import work
 from imgprep.resume.work import Loaded, Results
 
@@ -20,8 +21,8 @@ ERROR_CHARACTERS = 300
 
 def failed(one: Loaded, reason: str, error: str, **more: Any) -> dict[str, Any]:
     """The result of a picture that could not be had, or not be worked on."""
-    row = {"key": one.key, "child": -1, "done": False, "reason": reason, "error": error, "etag": ""}
-    return {**row, **more}
+    row = {"key": one.key, "child": -1, "done": False, "reason": reason, "etag": ""}
+    return {**row, "error": redact(error), **more}
 
 
 def not_loaded(one: Loaded) -> dict[str, Any]:

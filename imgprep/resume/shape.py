@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from imgprep.dataset import COLUMNS, schema_of, with_original
-from imgprep.io import uris
+from imgprep.redaction import redact_column
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.parts import OF_PICTURE
 
@@ -77,7 +77,6 @@ def _carried(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         columns[f.name] = rows[f.name] if has else pa.nulls(len(rows), f.type)
     table = pa.table(columns).cast(schema)
     for i, f in enumerate(schema):
-        if pa.types.is_string(f.type):  # a dataset is made to be passed on
-            shown = uris.without_secrets(table[f.name], tokens=f.name == "source")
-            table = table.set_column(i, f, shown)
+        # A dataset is made to be passed on.
+        table = table.set_column(i, f, redact_column(table[f.name]))
     return table

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.io import uris
+from imgprep.redaction import redact_column
 from imgprep.rows import column_types, tables
 
 LABELLED_WITH = ("status", "reason", "error", "width", "height")
@@ -82,7 +82,7 @@ def _rows_as_text(side: pa.Table, text: pa.Table, table: pa.Table) -> pa.Chunked
     for name in text.column_names:
         column = column_types.typed(side[name], table.schema.field(name).type)
         if pa.types.is_string(column.type):
-            column = uris.without_secrets(column)  # as in the dataset
+            column = redact_column(column)  # as in the dataset
         columns.append(pc.fill_null(column.cast(pa.string()), ""))
     return pc.binary_join_element_wise(*columns, "\x1f")
 

@@ -171,3 +171,17 @@ def test_the_notebooks_share_one_ray_that_starts_when_it_is_asked_for(project, c
     assert told[0] == told[1] and re.fullmatch(r"[\d.]+:\d+\n", told[0])
     assert capfd.readouterr().out.count("starting Ray") == 1
     assert not [p for p in psutil.Process().children(recursive=True) if "raylet" in p.name()]
+
+
+def test_an_executed_notebook_holds_no_secret(project):
+    url = "https://me:hunter2@example.org/t.csv?token=TOKEN1"
+    cell = "import pandas as pd\nprint(out)\npd.DataFrame({'url': [out]})"
+    project.notebook("fail", "out: str = 'o'", cell, "raise ValueError(f'cannot read {out}')")
+    project.pipeline("one", "steps: [{name: fail, notebook: notebooks/fail.ipynb, parameters: {out: '" + url + "'}}]")
+    with pytest.raises(runner.StepFailed) as caught:
+        runner.run("one")
+    assert "hunter2" not in str(caught.value) and "TOKEN1" not in str(caught.value)
+    (saved,) = project.root.glob("reports/one/*/01_fail.ipynb")
+    text = saved.read_text()
+    assert "hunter2" not in text and "TOKEN1" not in text and "example.org/t.csv?token=***" in text
+    nbformat.validate(nbformat.read(saved, 4))

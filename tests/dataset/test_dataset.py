@@ -350,7 +350,7 @@ def test_no_password_and_no_signature_gets_into_a_dataset_or_onto_the_screen(add
         urls += [f"ftp://me:hunter2@b/x?{signed}", f"http://me:hunter2@[bad/?{signed}", "", f"{address}/ccc.png"]
         (tmp_path / "t.csv").write_text("url,also\n" + "".join(f'"{u}","{u}"\n' for u in urls if "token" not in u))
         tables = sources.read({"train": str(tmp_path / "t.csv")}, url_column="url")
-        tables["more"] = table(urls[1:2])
+        tables["more"] = table(urls[1:2], note=[f"asked with {urls[1]}, Authorization: Bearer TOKEN1"])
         raw = images.download(tables, str(tmp_path / "raw"), allow_hosts=["127.0.0.1"], attempts=1, max_failed=1.0)
         return raw, images.transform(raw, str(tmp_path / "out"), np.flipud, max_failed=1.0)
 

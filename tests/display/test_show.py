@@ -1,5 +1,6 @@
 """Facts about what a notebook cell shows: all of the data is text, small enough to save, at home in both themes."""
 
+import pyarrow as pa
 import pytest
 from made import picture, table
 
@@ -69,6 +70,14 @@ def test_failures_are_listed_by_reason_with_what_they_mean(ds):
 
 def test_a_dataset_without_failures_says_so(ds):
     assert html(show.failures(ds, split="test")) == "<p>10 of 10 pictures ready.</p>"
+
+
+def test_a_table_is_shown_without_secrets():
+    cells = {"image_id": ["1"], "link": [SIGNED], "note": [HOSTILE], "source": [SIGNED]}
+    cell = show.table(pa.table(cells))
+    text = html(cell)
+    assert "me:secret" not in text and "abc" not in text and HOSTILE not in text
+    assert repr(cell) == "1 rows: image_id, link, note"
 
 
 def test_rows_are_a_table_of_what_is_there_without_secrets(ds):

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from huggingface_hub import errors
 
 from imgprep.failures import RunStopped
-from imgprep.io.web.addresses import redact
+from imgprep.redaction import redact
 
 PASSING = {408, 429, 500, 502, 503, 504}
 NO_ROOM = {402, 413}

@@ -14,7 +14,7 @@ from imgprep.io import uris
 from imgprep.io.rasters.marks import identity
 from imgprep.io.rasters.settings import gdal
 from imgprep.io.uris import SourceError
-from imgprep.io.web.addresses import redact
+from imgprep.redaction import redact_url
 from imgprep.words import line
 
 # And VRT, where it is a local file.
@@ -76,7 +76,7 @@ class Raster:
             # A VRT names other files, so none is taken from a server.
             is_known = top.driver in DRIVERS or (is_local and top.driver == "VRT")
             if not top.count or not is_known or top.dtypes[0].startswith("complex"):
-                what = f"{redact(uri)!r}, as {top.driver}, has no pixels to read here"
+                what = f"{redact_url(uri)!r}, as {top.driver}, has no pixels to read here"
                 raise SourceError("not_an_image", what)
             self._describe(top)
         self._opened = {0: top}
@@ -186,7 +186,7 @@ def vsi_path(uri: str) -> str:
     if not colon:
         return uri
     if scheme not in VSI:
-        what = f"{redact(uri)!r}: rasters are read from paths and {', '.join(VSI)}"
+        what = f"{redact_url(uri)!r}: rasters are read from paths and {', '.join(VSI)}"
         raise SourceError("unsupported_scheme", what)
     return VSI[scheme] + rest
 
@@ -214,7 +214,7 @@ def _said(error: BaseException) -> str:
 
 def _unreadable(uri: str, message: str) -> SourceError:
     """What GDAL's words mean."""
-    shown = redact(uri)
+    shown = redact_url(uri)
     low = message.lower()
 
     def speaks_of(*words: str) -> bool:

@@ -19,7 +19,6 @@ from imgprep.io.uris.places import (
     printable,
     scheme,
     source_of,
-    without_secrets,
 )
 
 __all__ = [
@@ -38,5 +37,4 @@ __all__ = [
     "read_bytes",
     "scheme",
     "source_of",
-    "without_secrets",
 ]

@@ -4,7 +4,7 @@ import fsspec
 
 from imgprep.io.uris.dataset_rows import picture_of
 from imgprep.io.uris.places import OUTSIDE, STORES, SourceError, path_of, scheme
-from imgprep.io.web.addresses import redact
+from imgprep.redaction import redact_url
 from imgprep.words import line
 
 NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -16,16 +16,16 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
     No http, no file://. Raises SourceError with .reason missing_file, no_permission, too_large,
     unsupported_scheme, empty or error.
     """
-    shown = redact(uri)
     try:
-        data = _read(uri, shown, max_bytes)
+        data = _read(uri, max_bytes)
     except SourceError:
         raise
     except NOT_THERE as e:
-        raise SourceError("missing_file", f"there is no {shown!r}") from e
+        raise SourceError("missing_file", f"there is no {redact_url(uri)!r}") from e
     except PermissionError as e:
-        raise SourceError("no_permission", f"{shown!r} may not be read") from e
+        raise SourceError("no_permission", f"{redact_url(uri)!r} may not be read") from e
     except Exception as e:  # every store has errors of its own
+        shown = redact_url(uri)
         reason = "no_permission" if "Credential" in type(e).__name__ else "error"
         # Its text may repeat the source, secrets and all.
         address = uri.partition("://")[2] or uri
@@ -33,11 +33,12 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
         what = f"{shown!r} cannot be read: {type(e).__name__}: {said}"
         raise SourceError(reason, what) from e
     if len(data) > max_bytes:
+        shown = redact_url(uri)
         raise SourceError("too_large", f"{shown!r} has more than {max_bytes:,} bytes")
     return data
 
 
-def _read(uri: str, shown: str, max_bytes: int) -> bytes:
+def _read(uri: str, max_bytes: int) -> bytes:
     """At most max_bytes + 1: a huge object is not read to find that it is huge."""
     if uri.startswith(OUTSIDE):
         path = uri.removeprefix(OUTSIDE)
@@ -54,5 +55,5 @@ def _read(uri: str, shown: str, max_bytes: int) -> bytes:
         if image["bytes"] is not None:
             return image["bytes"]
         return read_bytes(image["path"], max_bytes=max_bytes)
-    what = f"{shown!r} is neither a path nor one of {', '.join(STORES)}"
+    what = f"{redact_url(uri)!r} is neither a path nor one of {', '.join(STORES)}"
     raise SourceError("unsupported_scheme", what)

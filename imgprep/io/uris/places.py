@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from imgprep.failures import Failure
 from imgprep.io.web import addresses
-from imgprep.io.web.addresses import SECRET, SIGNED, redact
+from imgprep.redaction import SIGNED
 
 # What fsspec opens; never file:// (a table must not name it).
 STORES = ("s3", "s3a", "az", "abfs", "abfss", "gs", "gcs", "memory", "hf")
@@ -93,24 +93,6 @@ def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
     may_be_secret = pc.and_(pc.invert(is_path), speaks)
     urls = [addresses.identity(url) for url in name.filter(may_be_secret).to_pylist()]
     return source, _replaced(name, may_be_secret, urls)
-
-
-def without_secrets(cells: pa.ChunkedArray, *, tokens: bool = False) -> pa.ChunkedArray:
-    """The cells; where one is a URL with a password or a signature, that URL redacted.
-
-    tokens: also where it has a parameter that may be a secret (`token`, `key` …).
-    """
-    secret = SIGNED.pattern
-    if tokens:
-        secret = f"{SIGNED.pattern}|[?&#;]({SECRET.pattern})="
-    pattern = f"{SCHEME}(//[^/?#]*@|.*({secret}))"
-    speaks = pc.match_substring_regex(cells, pattern, ignore_case=True)
-    is_secret = pc.fill_null(speaks, False).combine_chunks()
-    if not pc.any(is_secret).as_py():
-        return cells
-    cells = cells.combine_chunks()
-    shown = [redact(cell) for cell in cells.filter(is_secret).to_pylist()]
-    return pa.chunked_array([_replaced(cells, is_secret, shown)])
 
 
 def _replaced(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:

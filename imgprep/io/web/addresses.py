@@ -1,4 +1,4 @@
-"""Web addresses: how a URL is read, what of it may be shown, and which hosts may be asked at all."""
+"""Web addresses: how a URL is read, what names its content, which hosts may be asked at all."""
 
 import functools
 import ipaddress
@@ -10,19 +10,11 @@ import idna
 import pycurl
 
 from imgprep.failures import Failure
+from imgprep.redaction import SIGNATURE, SIGNED
 
 AZURES_WIRE_SERVER = ipaddress.ip_address("168.63.129.16")  # public by its number, answers only inside their machines
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-SIGNED = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.I)
-SIGNATURE = re.compile(
-    r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
-    r"|sig|se|sp|sv|sr|ss|srt|st|spr|sip|skoid|sktid|skt|ske|sks|skv",
-    re.I,
-)
-SECRET = re.compile(
-    r"x-(amz|goog|oss|ms)-.*|.*(token|secret|signature|passw|passwd|password|credential|auth|key)|.*(access|key)id|sign?|hmac",
-    re.I,
-)
+# Anchored, and never to be changed: what `identity` leaves out is in the keys of results.
 USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]{2})[^/\\?#]*@", re.I)
 
 
@@ -75,22 +67,6 @@ def parse(text: str | None) -> Url:
     except (pycurl.error, ValueError) as e:  # idna's errors are ValueErrors
         raise UrlError("bad_url", f"the URL cannot be read: {e.args[-1]}") from None
     return found
-
-
-def redact(url: str) -> str:
-    """The URL as it may be shown: without user and password, and with *** for what signs a request or is a key.
-
-    >>> redact("https://me:pw@example.org/1.jpg?w=200&X-Amz-Signature=abc&token=1")
-    'https://example.org/1.jpg?w=200&X-Amz-Signature=***&token=***'
-    """
-    is_signed = SIGNED.search(url)  # only then are `se`, `sp`, `policy` … parts of a signature
-
-    def hidden(match: re.Match) -> str:
-        name = unquote(match[2])
-        is_secret = SECRET.fullmatch(name) or (is_signed and SIGNATURE.fullmatch(name))
-        return f"{match[1]}{match[2]}=***" if is_secret else match[0]
-
-    return re.sub(r"([?&#;])([^=&#;?]+)=([^&#;]*)", hidden, USERINFO.sub(r"\1", url))
 
 
 def identity(url: str) -> str:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.failures import known_reason
-from imgprep.io.web.addresses import redact
+from imgprep.redaction import redact
 from imgprep.stages.batch_requests.asked import TWO_DAYS_S, asked_of
 from imgprep.stages.batch_requests.files import RequestFiles, request_line, requests_in
 from imgprep.stages.batch_requests.tokens import Spent

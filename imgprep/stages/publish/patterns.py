@@ -7,47 +7,48 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgprep.io.web.addresses import SIGNED
+from imgprep import redaction
 from imgprep.stages.publish.shards import LOCAL
 
-TOKENS = (
-    r"\bhf_[A-Za-z0-9]{30,}",  # Hugging Face
-    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # AWS
-    r"\bgh[pousr]_[A-Za-z0-9]{36}",  # GitHub
-    r"\bgithub_pat_\w{22,}",
-    r"\bglpat-[\w-]{20}",  # GitLab
-    r"\bsk-[A-Za-z0-9_-]{20,}",  # OpenAI
-    r"\b[rs]k_live_\w{20}",  # Stripe
-    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
-    r"\bAIza[\w-]{35}",  # Google
-    r"AccountKey=[A-Za-z0-9+/=]{40,}",  # Azure
-    r"-----BEGIN [A-Z ]*PRIVATE KEY",
-    r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.",  # JSON web tokens
-)
 ROOTS = (
     "home|Users|root|mnt|media|tmp|var|data|opt|srv|private|Volumes|workspace|scratch|content"
     "|kaggle|dbfs"
 )
 PATHS = "paths of a machine"
-PATTERNS = {
-    "secrets": "|".join(TOKENS),
-    "signed URLs": rf"(?i){SIGNED.pattern}[^*&\s]|://[^/\s:@]+:[^/\s@]+@",
-    PATHS: rf"(?:^|[\s'\"(=])(?:file://)?(?:/(?:{ROOTS})/[^/\s]+|[A-Za-z]:\\\w)",
-}
+PATH = rf"(?:^|[\s'\"(=])(?:file://)?(?:/(?:{ROOTS})/[^/\s]+|[A-Za-z]:\\\w)"
+RULES = [PATH, redaction.HINT, *(rule.pattern for rule in redaction.RULES)]
+
+
+def first_found(text: str) -> tuple[str, int] | None:
+    """What is not for everyone in a text: its kind, and where it begins."""
+    found = redaction.secret_in(text)
+    if found is None and (path := re.search(PATH, text)):
+        return PATHS, path.end()
+    return found
 
 
 def suspicious(table: pa.Table) -> Iterator[tuple[str, str, list[int]]]:
     """(what, column, rows) of text that is not for everyone; in lists the numbers are those of
     their items."""
     for name in table.column_names:
-        for text in _texts(table[name]):
-            for what, pattern in PATTERNS.items():
-                hits = pc.fill_null(pc.match_substring_regex(text, pattern), False)
-                rows = np.flatnonzero(hits).tolist()
-                if what == PATHS and name in ("source", "error"):
-                    rows = [row for row in rows if not _is_own(table, name, row)]
-                if rows:
-                    yield what, name, rows
+        for text in redaction.texts_of(table[name].combine_chunks()):
+            yield from ((what, name, rows) for what, rows in _secrets(text).items())
+            hits = pc.fill_null(pc.match_substring_regex(text, PATH), False)
+            rows = np.flatnonzero(hits).tolist()
+            if name in ("source", "error"):
+                rows = [row for row in rows if not _is_own(table, name, row)]
+            if rows:
+                yield PATHS, name, rows
+
+
+def _secrets(text: pa.Array) -> dict[str, list[int]]:
+    """Which items of an array hold a secret, by its kind."""
+    found: dict[str, list[int]] = {}
+    for row in np.flatnonzero(redaction.hinted(text)).tolist():
+        secret = redaction.secret_in(text[row].as_py())
+        if secret is not None:
+            found.setdefault(secret[0], []).append(row)
+    return found
 
 
 def _is_own(
@@ -60,17 +61,4 @@ def _is_own(
     error = table["error"][row].as_py() or ""
     if not re.match(LOCAL, source):
         return False
-    return name != "error" or not re.search(PATTERNS[PATHS], error.replace(source, ""))
-
-
-def _texts(column: pa.ChunkedArray) -> Iterator[pa.Array]:
-    """The arrays of text in a column, however deep."""
-    array = column.combine_chunks()
-    waiting = [array.chunk(0) if isinstance(array, pa.ChunkedArray) else array]
-    while waiting:
-        array = waiting.pop()
-        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-            yield array
-        elif pa.types.is_nested(array.type):
-            inside = array.flatten()
-            waiting += inside if isinstance(inside, list) else [inside]
+    return name != "error" or not re.search(PATH, error.replace(source, ""))

@@ -1,12 +1,10 @@
 """A plan meets the repository: what stands there, what goes there, and whether it arrived."""
 
-import re
-
 from imgprep import hashing
 from imgprep.dataset import card
 from imgprep.failures import RunStopped
 from imgprep.io.hub import Repo
-from imgprep.stages.publish import checks, shards
+from imgprep.stages.publish import checks, patterns, shards
 from imgprep.stages.publish.loaded import load_back
 from imgprep.stages.publish.plan import Plan, Seen
 from imgprep.stages.publish.publication import Publication
@@ -27,12 +25,12 @@ def compare_with_hub(plan: Plan, repo: Repo | None) -> Seen | None:
         repo.check_rights()
         there = repo.look()
         _adopt(plan, repo, there)
-    for what, pattern in checks.PATTERNS.items():
-        if hit := re.search(pattern, plan.card):
-            # Where it stands, not what it is: this is printed, and stays in notebooks.
-            line = plan.card.count("\n", 0, hit.end()) + 1
-            where = f"in line {line}, {hit[0].strip()[:4]}…"
-            plan.found.problems.append(f"the card holds {what} {where}: take it out")
+    if found := patterns.first_found(plan.card):
+        # Where it stands, not what it is: this is printed, and stays in notebooks.
+        what, at = found
+        line = plan.card.count("\n", 0, at) + 1
+        where = f"in line {line}, {plan.card[at:].strip()[:4]}…"
+        plan.found.problems.append(f"the card holds {what} {where}: take it out")
     return there
 
 

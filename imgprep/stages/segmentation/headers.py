@@ -15,8 +15,8 @@ from imgprep.io import rasters, uris
 from imgprep.io.rasters import Choice
 from imgprep.io.uris import SourceError
 from imgprep.io.web import addresses
-from imgprep.io.web.addresses import redact
 from imgprep.io.web.routes import Routes, blocked
+from imgprep.redaction import redact_url
 from imgprep.words import bytes_text, line
 
 OVERVIEW_PX = 1024  # the longer side of an overlay, at most
@@ -89,10 +89,10 @@ def scene_of(looking: Looking, name: str, source: str, truth: str) -> Scene:
     except (SourceError, addresses.UrlError) as e:
         return Scene(source, name, reason=e.reason, error=str(e))
     except Exception as e:  # every store has errors of its own
-        told = f"{redact(source)!r} cannot be read: {line(e)}"
+        told = f"{redact_url(source)!r} cannot be read: {line(e)}"
         return Scene(source, name, reason="error", error=told)
     if size_wh and size_wh != scene.size_wh:
-        told = f"{redact(truth)!r} has {size_wh} pixels, its picture {scene.size_wh}"
+        told = f"{redact_url(truth)!r} has {size_wh} pixels, its picture {scene.size_wh}"
         raise ValueError(f"{told}: it is of another one")
     return scene
 

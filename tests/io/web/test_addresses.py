@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgprep.io.web.addresses import UrlError, identity, is_public, parse, redact
+from imgprep.io.web.addresses import UrlError, identity, is_public, parse
 from imgprep.io.web.routes import Routes
 
 
@@ -97,16 +97,6 @@ def test_private_hosts_are_allowed_by_name_address_or_network(url, ip, may):
 def test_what_is_no_host_is_refused_by_name(entries):
     with pytest.raises(ValueError, match="allow_hosts"):
         Routes(entries)
-
-
-def test_no_secret_is_shown():
-    url = "https://me:s1@b.example/1.jpg?X-Amz-Credential=s2&X-Amz-Signature=s3&w=200&sp=s4&api_key=s5&access_token=s6#key=s7"
-    assert redact(url) == (
-        "https://b.example/1.jpg?X-Amz-Credential=***&X-Amz-Signature=***&w=200&sp=***&api_key=***&access_token=***#key=***"
-    )
-    assert redact("https://a.example/x?%73ig=s1&se=s2") == "https://a.example/x?%73ig=***&se=s2"
-    assert redact("https://a.example/x?st=paul&monkeys=3") == "https://a.example/x?st=paul&monkeys=3"
-    assert redact("not a url") == "not a url"
 
 
 def test_a_new_signature_names_the_same_picture_and_other_parameters_another():

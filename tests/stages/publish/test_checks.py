@@ -17,6 +17,7 @@ from test_variants_table import HEIC
 import imgprep
 from imgprep import dataset
 from imgprep.picture import codec
+from imgprep.resume import shape
 from imgprep.stages import images, publish, upload, variants
 from imgprep.stages.publish import checks
 from imgprep.stages.publish.plan import Plan
@@ -29,6 +30,9 @@ HIDDEN = {
     "key": ("-----BEGIN RSA " + "PRIVATE KEY-----", "secrets"),
     "signed": ("see https://b.example/1.jpg?X-Amz-Signature=0af3", "signed URLs"),
     "password": ("see https://me:word@b.example/1.jpg", "signed URLs"),
+    "parameter": ("https://b.example/1.jpg?w=1&token=Ab1Ab1", "signed URLs"),
+    "api_key": ("https://b.example/1.jpg?api_key=Ab1", "signed URLs"),
+    "word": ("https://b.example/1.jpg?password=Ab1", "signed URLs"),
     "path": ("from /home/me/pictures/1.jpg", "paths of a machine"),
     "windows": (r"C:\Users\me\1.jpg", "paths of a machine"),
 }
@@ -60,7 +64,8 @@ def examine(out: str, drop: tuple[str, ...] = ()) -> checks.Findings:
     return checks.examine(dataset.open(out), allow_gps=False, drop_columns=drop)
 
 
-def test_what_is_not_for_everyone_is_named_with_its_row_and_may_be_left_out(tmp_path):
+def test_what_is_not_for_everyone_is_named_with_its_row_and_may_be_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(shape, "redact_column", lambda column: column)  # as datasets of 0.1 are
     columns = {name: [*HARMLESS, "", value, value] for name, (value, _) in HIDDEN.items()}
     nested = [[{"by": "me", "at": [TOKEN]}]] * 6
     out = made(tmp_path, **columns, nested=nested, pair=pa.array([["", TOKEN]] * 6, pa.list_(pa.string(), 2)))
