@@ -20,7 +20,7 @@ HIDDEN = "***"
 # In a URL
 
 # user, password or token in front of the host.
-USERINFO = re.compile(r"""([a-z][a-z0-9+.-]*:[/\\]{2}|(?<![\w:/\\])//)[^/\\?#\s"'<>]*@""", re.I)
+LOGIN = re.compile(r"""([a-z][a-z0-9+.-]*:[/\\]{2}|(?<![\w:/\\])//)[^/\\?#\s"'<>]*@""", re.I)
 SIGNED = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.I)
 # What belongs to a signature; only where there is one are `se`, `sp`, `policy` … such.
 SIGNATURE = re.compile(
@@ -53,7 +53,7 @@ BEGINS_AS_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*:[/\\]", re.I)
 
 # By its form
 
-KEYS = re.compile(
+KEY_FORMS = re.compile(
     r"\b(?:"
     r"hf_[A-Za-z0-9]{30,}|api_org_[A-Za-z0-9]{30,}"  # Hugging Face
     r"|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b"  # AWS
@@ -76,7 +76,8 @@ KEYS = re.compile(
 # By what stands before it
 
 HEADER = re.compile(
-    r"""\b((?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest)\s+|(?=\S{16}))"""
+    r"""\b((?:proxy-)?authorization["']?\s*[:=]\s*["']?"""
+    r"""(?:(?:bearer|basic|token|digest)\s+|(?=\S{16}))"""
     r"""|(?:x-api-key|x-auth-token|api-key|x-amz-security-token)["']?\s*:\s*["']?)"""
     r"""(?!(?:bearer|basic|token|digest)\s)([^\s"',;“”]{3,})""",
     re.I,
@@ -89,16 +90,16 @@ ASSIGNED = re.compile(
     r"""(?:=\s*["']?|:\s*["']))([^\s"'“”&;,)}\]]{4,})""",
     re.I,
 )
-WORDS = (HEADER, COOKIE, BEARER)
-RULES = (USERINFO, SIGNATURE, SECRET_NAME, DOUBTFUL_NAME, KEYS, *WORDS, ASSIGNED)
+TOLD_BY_NAME = (HEADER, COOKIE, BEARER)
+SECRET_RULES = (LOGIN, SIGNATURE, SECRET_NAME, DOUBTFUL_NAME, KEY_FORMS, *TOLD_BY_NAME, ASSIGNED)
 # What a program says of a secret without telling it.
 PLAIN_VALUE = re.compile(r"\d{1,6}|true|false|none|null|\.{3}|…|\*+.*", re.I)
 
 # A text without any of these holds no secret. RE2, so that Arrow can look for it, too.
 HINT = (
     r"(?i)[/\\]{2}[^/\\?#\s]*@"
-    r"|[?&#;][^=&#;]{0,80}(token|secret|sig|pass|pwd|cred|auth|key|session|sid|jwt|hmac|bearer|x-|%)"
-    r"[^=&#;]{0,80}=|%40"
+    r"|[?&#;][^=&#;]{0,80}(token|secret|sig|pass|pwd|cred|auth|key|session|sid|jwt|hmac|bearer"
+    r"|x-|%)[^=&#;]{0,80}=|%40"
     r"|authorization|bearer|cookie|-key|token|secret|passw|pwd|passphrase|api_?key|accesskey"
     r"|access_key|accountkey|signature|private.?key"
     r"|hf_|api_org_|akia|asia[0-9a-z]{16}|abia|acca|gh[pousr]_|github_pat_|gl[a-z]+-|sk-|k_live_"
@@ -200,7 +201,7 @@ def secret_in(text: str) -> tuple[str, int] | None:
         if _redacted_url(match[0], PARAMETER) != match[0]:
             found.append((match.start(), "signed URLs"))
             break
-    for pattern in (KEYS, *WORDS, ASSIGNED):
+    for pattern in (KEY_FORMS, *TOLD_BY_NAME, ASSIGNED):
         for match in pattern.finditer(text):
             if _redacted_words(match[0]) != match[0]:
                 found.append((match.start(), "secrets"))
@@ -242,7 +243,7 @@ def _under(name: str, value: Any) -> Any:
 
 def _redacted_url(url: str, parameter: re.Pattern[str]) -> str:
     is_signed = SIGNED.search(url) is not None
-    url = USERINFO.sub(r"\1", url)
+    url = LOGIN.sub(r"\1", url)
     return parameter.sub(_hider(is_signed), url)
 
 
@@ -272,8 +273,8 @@ def _is_secret(name: str, value: str, is_signed: bool) -> bool:
 
 
 def _redacted_words(text: str) -> str:
-    text = KEYS.sub(HIDDEN, text)
-    for pattern in WORDS:
+    text = KEY_FORMS.sub(HIDDEN, text)
+    for pattern in TOLD_BY_NAME:
         text = pattern.sub(rf"\1{HIDDEN}", text)
     return ASSIGNED.sub(_assigned, text)
 

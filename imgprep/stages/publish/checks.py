@@ -19,7 +19,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.picture import similar
 from imgprep.picture.location import without_gps
-from imgprep.stages.publish.patterns import RULES, suspicious
+from imgprep.stages.publish.patterns import SCANNED_FOR, suspicious
 from imgprep.stages.publish.shards import LOCAL, PICTURES, data_files, groups, remembered
 
 COMPARED = 20_000  # pictures whose looks are compared, evenly placed: a minute on two cores
@@ -149,7 +149,7 @@ def _remembered_scan(
     def make() -> dict[str, Any]:
         return Scan(every).of(folder, file["file"])
 
-    return remembered(folder, ["scan", file["sha256"], every, RULES], make)
+    return remembered(folder, ["scan", file["sha256"], every, SCANNED_FOR], make)
 
 
 class Scan:

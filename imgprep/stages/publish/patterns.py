@@ -16,7 +16,7 @@ ROOTS = (
 )
 PATHS = "paths of a machine"
 PATH = rf"(?:^|[\s'\"(=])(?:file://)?(?:/(?:{ROOTS})/[^/\s]+|[A-Za-z]:\\\w)"
-RULES = [PATH, redaction.HINT, *(rule.pattern for rule in redaction.RULES)]
+SCANNED_FOR = [PATH, redaction.HINT, *(rule.pattern for rule in redaction.SECRET_RULES)]
 
 
 def first_found(text: str) -> tuple[str, int] | None:
