@@ -161,8 +161,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def encoded(self, coding, name):
         body = picture(name)
-        encode = {"gzip": gzip.compress, "deflate": zlib.compress, "x-nonsense": bytes}[coding]
-        self.answer(200, encode(body), Content_Encoding=coding)
+        bodies = {"deflate": zlib.compress(body), "padded": gzip.compress(body) + bytes(20)}
+        bodies |= {"gzip": gzip.compress(body)}
+        named = {"padded": "gzip", "not-gzip": "gzip"}.get(coding, coding)
+        self.answer(200, bodies.get(coding, body), Content_Encoding=named)
+
+    def empty_line(self):
+        self.wfile.write(b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        self.close_connection = True
 
     def bomb(self, coding):
         bodies = {"br": lambda: BROTLI_ZEROS, "deflate": lambda: zlib.compress(bytes(ZEROS))}

@@ -134,6 +134,10 @@ class Fetcher(AbstractContextManager):
             journey.requests -= 1
             self._schedule.queue.add(journey, transfer.host, first=True)
             return
+        if outcome.is_coding_unknown(transfer, code):
+            journey.is_raw = True
+            self._schedule.queue.add(journey, transfer.host, first=True)
+            return
         self._schedule.ended(transfer, response, again, location, now)
 
     def _abandon(self) -> None:

@@ -35,6 +35,7 @@ class Journey:
     hops: int = 0
     spent_s: float = 0.0  # by this attempt's earlier hops
     outcome: Response | None = None  # of the last attempt that failed
+    is_raw: bool = False  # take the body as it comes: its Content-Encoding is none that exists
 
     @property
     def is_robots(self) -> bool:

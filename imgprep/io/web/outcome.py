@@ -31,6 +31,7 @@ CURL = {
     ),
 }
 BROKEN = ("reset", "{host} broke the answer off, or did not speak HTTP")
+CODINGS = {"gzip", "x-gzip", "deflate", "br", "zstd", "identity", "none"}  # what curl decodes
 TRANSIENT = {"reset", "truncated", "timeout", "too_slow", "dns", "http_408", "http_425"}  # and 5xx
 
 
@@ -50,7 +51,8 @@ def response(transfer: Transfer, code: int, text: str) -> Response:
     elif status is not None and not transfer.keep:
         found.reason = f"http_{status}"
         found.error = f"{url.host} answers {status} {responses.get(status, '')}".rstrip()
-    elif code == 0:
+    elif code == 0 or (code == pycurl.E_WRITE_ERROR and transfer.keep):
+        # The latter: bytes behind the end of a compressed body, which was all there.
         found.body = b"".join(transfer.chunks)
         found.etag = transfer.header("etag")
     else:
@@ -60,9 +62,18 @@ def response(transfer: Transfer, code: int, text: str) -> Response:
 
 def location(transfer: Transfer, found: Response) -> str:
     """Where the answer redirects to, or ""."""
-    if transfer.verdict or found.not_modified:
+    is_redirect = 300 <= (transfer.status or 0) < 400  # else a Location is a word about the answer
+    if transfer.verdict or found.not_modified or not is_redirect:
         return ""
     return transfer.curl.getinfo(pycurl.REDIRECT_URL) or ""
+
+
+def is_coding_unknown(transfer: Transfer, code: int) -> bool:
+    """Whether the body came under a Content-Encoding that is none: browsers ignore such a word."""
+    if code != pycurl.E_BAD_CONTENT_ENCODING or transfer.journey.is_raw:
+        return False
+    names = transfer.header("content-encoding").lower().split(",")
+    return not CODINGS & {name.strip() for name in names}
 
 
 def may_pass(transfer: Transfer, found: Response) -> bool:

@@ -88,7 +88,8 @@ class Transfer:
 
     def _on_head(self) -> int | None:
         """All headers have come: decide whether the body is wanted."""
-        status = int((self.status_line.split(None, 2) + [b"0"])[1])
+        words = self.status_line.split(None, 2)
+        status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
         if status < 200:
             return None
         self.status = status
@@ -182,8 +183,9 @@ def _handle(transfer: Transfer) -> Any:
     curl.setopt(pycurl.BUFFERSIZE, 128 * 1024)
     curl.setopt(pycurl.USERAGENT, options.user_agent)
     curl.setopt(pycurl.HTTPHEADER, _headers(transfer.means, journey))
-    # Decode what comes; what is asked for is in _headers.
-    curl.setopt(pycurl.ACCEPT_ENCODING, "")
+    if not journey.is_raw:
+        # Decode what comes; what is asked for is in _headers.
+        curl.setopt(pycurl.ACCEPT_ENCODING, "")
     curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
     curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
     # curl remembers failures too, so after one the name is looked up anew.

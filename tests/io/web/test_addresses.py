@@ -30,6 +30,9 @@ from imgprep.io.web.routes import Routes
         ("http://１２７.1/", "http://127.0.0.1/"),
         ("http://good.example\\@127.0.0.1/", "http://good.example%5C@127.0.0.1/"),
         ("http://%31%32%37.1/", "http://127.0.0.1/"),
+        ("http://example.org/new/\nline.png", "http://example.org/new/line.png"),
+        ("http://exam\r\nple.org/a\t.png", "http://example.org/a.png"),
+        ("\u200b\ufeffhttp://example.org/a.png\u200b", "http://example.org/a.png"),
     ],
 )
 def test_a_url_is_asked_for_as_a_browser_asks(text, asked):
@@ -60,7 +63,10 @@ def test_what_is_no_web_address_says_why(text, reason):
 PRIVATE = """0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 127.9.9.9 169.254.169.254 172.16.0.1 192.0.2.1 192.168.1.1
     198.18.0.1 224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255 168.63.129.16 100.100.100.200 :: ::1 ::127.0.0.1
     ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::127.0.0.1 64:ff9b::a9fe:a9fe 2002:7f00:1:: fe80::1 fe80::1%eth0
-    fc00::1 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1 nonsense""".split()
+    fc00::1 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1 nonsense
+    192.0.0.1 192.0.0.9 192.0.0.170 192.88.99.1 192.31.196.1 192.52.193.1 192.175.48.1 198.51.100.1 203.0.113.9
+    64:ff9b:1::7f00:1 64:ff9b::192.88.99.1 100::1 100:0:0:1::1 2001::1 2001:1::1 2001:20::1 2001:30::1
+    2620:4f:8000::1 3fff::1 3fff:fff::1 4000::1 5f00::1 ::ffff:192.0.0.8 ::ffff:0:127.0.0.1""".split()
 PUBLIC = ["1.1.1.1", "93.184.215.14", "2606:2800:21f:cb07::1", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]
 NO_HOSTS = ["127.0.0.1", ["a:80"], ["http://a"], ["a/b"], ["10.0.0.0/99"], [""], [None], ["a b"], ["u@a"]]
 

@@ -58,7 +58,10 @@ TRAPS = {
     "/encoded/deflate/e": "",
     "/hops/5": "",
     "/status/204": "",
-    "/encoded/x-nonsense/f": "corrupt",
+    "/encoded/x-nonsense/f": "",
+    "/ok/h?Location=/loop": "",
+    "/encoded/padded/i": "",
+    "/encoded/not-gzip/j": "corrupt",
     "/bomb/gzip": "too_large",
     "/bomb/deflate": "too_large",
     "/bomb/br": "too_large",
@@ -117,6 +120,19 @@ def test_bodies_arrive_whole_also_compressed_or_in_chunks():
     assert answers["/hops/5"].body == picture("end")
     assert answers["/ok/a"].etag == '"a"' and answers["/ok/a"].http_status == 200 and answers["/ok/a"].attempts == 1
     assert answers["/status/204"].body == b""
+
+
+def test_a_word_that_is_no_coding_and_a_location_without_a_redirect_are_ignored():
+    answers = trapped()[0]
+    for path in ("/encoded/x-nonsense/f", "/encoded/padded/i"):
+        assert answers[path].body == picture(path[-1])
+    found = answers["/ok/h?Location=/loop"]
+    assert found.body == picture("h") and found.attempts == 1
+
+
+def test_an_answer_that_begins_with_an_empty_line_prints_no_traceback(server, capfd):
+    assert reasons([f"{server.url}/empty-line"], attempts=1)[0] in ("", "reset")
+    assert capfd.readouterr().err == ""
 
 
 def test_the_same_answers_give_the_same_sentences():
