@@ -80,6 +80,7 @@ RULES = {
     "max_failed": Rule(_in_range(0, 1), "a share of the rows, from 0 to 1", 0.5),
     "max_pixels": Rule(_in_range(1), COUNT.says, 100_000_000),
     "min_area": NOT_NEGATIVE,
+    "names": _one_of("content", "picture"),
     "plane": NOT_NEGATIVE,
     "pair_px": Rule(_in_range(1), COUNT.says, 256),
     "per_host": Rule(_in_range(1), COUNT.says, 8),

@@ -99,9 +99,14 @@ class Stored:
     """Loads pictures out of a dataset folder's files."""
 
     folder: Folder
+    max_bytes: int | None = None
 
     def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
         reader = Reader(self.folder, keep=2)
         for wanted in payload:
             file, row = wanted.where
-            yield Loaded(wanted.key, reader.picture(file, row), wanted.columns)
+            one = Loaded(wanted.key, reader.picture(file, row), wanted.columns)
+            if self.max_bytes is not None and len(one.data or b"") > self.max_bytes:
+                told = f"the picture has more than {self.max_bytes:,} bytes"
+                one.data, one.reason, one.error = None, "too_large", told
+            yield one

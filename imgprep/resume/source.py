@@ -53,29 +53,33 @@ class Source:
         return None
 
 
-def open_source(source: Any, out: str, *, new: Sequence[str]) -> Source:
+def open_source(
+    source: Any, out: str, *, new: Sequence[str], max_bytes: int | None = None
+) -> Source:
     """What a stage is given as its source.
 
-    new: the columns that the stage adds. Raises ValueError where the source has one already, or is `out` itself.
+    new: the columns that the stage adds. max_bytes: of a picture; None: what `io.web.options.Options` allows, and any
+    of a dataset folder. Raises ValueError where the source has one already, or is `out` itself.
     """
     source = sources.given(source)
     if isinstance(source, Dataset):
         if Folder(out).path == source.folder:
             raise ValueError(f"{out!r} is the source itself: name another folder")
-        found = _of_dataset(source)
+        found = _of_dataset(source, max_bytes)
     else:
-        found = Source(Urls.of({}), of_tables(source))
+        options = {} if max_bytes is None else {"max_bytes": max_bytes}
+        found = Source(Urls.of(options), of_tables(source))
     for column in found.columns:
         if column in new:
             raise ValueError(f"there is a column {column!r} already: return yours under another name")
     return found
 
 
-def _of_dataset(ds: Dataset) -> Source:
+def _of_dataset(ds: Dataset, max_bytes: int | None) -> Source:
     inputs = of_rows({split: ds.table(split) for split in ds.splits})
     made = {k: ds.info[k] for k in ("stage", "options")}
     earlier = [*ds.info.get("earlier", []), made]
-    return Source(Stored(Folder(ds.folder)), inputs, earlier)
+    return Source(Stored(Folder(ds.folder), max_bytes), inputs, earlier)
 
 
 def of_tables(tables: dict[str, pa.Table]) -> dict[str, Inputs]:

@@ -65,7 +65,7 @@ def bare_unit(job: tuple[str, list[str], list[int], object, object, str]) -> Non
 def bare(raw: str, out: str) -> None:
     """All rows by a Pool(2), in units of UNIT rows. The pool is started here: a fork costs 0.03 s."""
     from imgprep import dataset
-    from imgprep.stages.images import PICTURE
+    from imgprep.resume.shape import TAKEN as PICTURE
 
     ds = dataset.open(raw)
     table = ds.table("train")

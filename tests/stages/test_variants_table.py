@@ -11,13 +11,14 @@ import cv2
 import datasets
 import numpy as np
 import pytest
+from made import folder, table
 from PIL import Image
 from test_codec import STORED, exif, saved
 from test_colour import ADOBE_RGB, matrix_profile
 
 import imgprep
 from imgprep.picture import codec, header
-from imgprep.stages import variants
+from imgprep.stages import images, variants
 
 # 64 x 48: red, green over blue, yellow; turned by its container and, as it must be, not again by its EXIF.
 HEIC = base64.b85decode(
@@ -204,3 +205,27 @@ def test_an_adobe_profile_that_stays_unconverted_would_be_seen():
     """The check itself: read without its profile, the same file is off."""
     assert psnr(shown(saved(scene(), "PNG", icc_profile=ADOBE_RGB)), codec.decode(in_profile(2.2, ADOBE))) > 36
     assert psnr(shown(in_profile(2.2, ADOBE)), scene()) < 30
+
+
+def test_pictures_of_too_many_bytes_are_left_out_of_folders_and_datasets_alike(tmp_path):
+    paths = folder(tmp_path / "in", 3)
+    with open(paths[1], "ab") as file:
+        file.write(b"\0" * 5000)
+    with imgprep.session("local", workers=0):
+        raw = images.download({"train": table(paths)}, str(tmp_path / "raw"))
+        for source, out in ((str(tmp_path / "in"), "a"), (raw, "b")):
+            made = variants.build(source, str(tmp_path / out), thumbnail_side=8, max_bytes=4000)
+            assert made.counts()["reasons"] == {"too_large": 1} and made.counts()["ok"] == 6
+            again = variants.build(source, str(tmp_path / out), thumbnail_side=8, max_bytes=9000, retry_failed=True)
+            assert again.counts()["ok"] == 9
+
+
+def test_columns_of_places_that_no_annotation_names_are_told_before_the_sizes_are_made(tmp_path, caplog):
+    rows = table(folder(tmp_path / "in", 1)).append_column("boxes", [[[[1, 2, 3, 4]]]])
+    with imgprep.session("local", workers=0):
+        variants.build({"train": rows}, str(tmp_path / "a"), annotations={"boxes_xywh": "boxes"})
+        assert "of places in the original" not in caplog.text
+        variants.build({"train": rows}, str(tmp_path / "b"))
+    said = [r.message for r in caplog.records]
+    told = "variants: boxes is a column of places in the original: name them in annotations, and they are scaled"
+    assert said[said.index(told) + 1].startswith("variants: 1 of 1 rows to compute")

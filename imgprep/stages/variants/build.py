@@ -15,8 +15,9 @@ from imgprep.resume.inputs import Inputs
 from imgprep.resume.options import check_flags, check_known, check_max_pixels, check_run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
-from imgprep.resume.source import open_source
+from imgprep.resume.source import Source, open_source
 from imgprep.resume.work import Work
+from imgprep.rows.annotations.left_behind import box_columns
 from imgprep.stages.variants.sizes import sizes_of
 from imgprep.stages.variants.variants import Variants
 
@@ -44,6 +45,7 @@ def build(
     frames: str = "first",
     keep_metadata: bool = False,
     max_pixels: int | None = codec.MAX_PIXELS,
+    max_bytes: int | None = None,
     batch_size: int = 10_000,
     retry_failed: bool = False,
     max_failed: float = 0.5,
@@ -69,6 +71,8 @@ def build(
     frames: "first", or "all" of an animation; the column `frame` counts them.
     keep_metadata: keep EXIF in JPEGs. Else it is in the original only, as are XMP and comments; ICC
         profiles that are not sRGB are converted.
+    max_pixels: pictures with more, by their header, are not decoded. max_bytes: nor those of more
+        bytes; None: 64 MiB of what is fetched or read, any of a dataset folder.
     A picture that cannot be read is one failed row; a size that no quality reaches fails alone, as
     `over_budget`.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
@@ -91,7 +95,10 @@ def build(
     wanted = sizes_of(vision, limits, thumbnail_side, sizes or {}, with_copies=copies > 0)
     columns = _size_columns(frames, copies)
     notes = annotations or {}
-    given = open_source(source, out, new=[*columns, "parent_id", "index"])
+    given = open_source(
+        source, out, new=[*columns, "parent_id", "index"], max_bytes=max_bytes
+    )
+    _tell_left_behind(given, notes)
     extra = _with_annotations(columns, notes, given.inputs)
     given = given.with_columns(list(notes.values()))
     options: dict[str, Any] = {
@@ -116,6 +123,19 @@ def build(
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),
     )
     return stage.build(plan, out, **run)
+
+
+def _tell_left_behind(given: Source, annotations: dict[str, str]) -> None:
+    """Say which columns hold places in the picture, that its sizes do not move."""
+    for one in given.inputs.values():
+        there = box_columns(one.rows.schema)
+        left = [name for name in there if name not in annotations.values()]
+        if left:
+            columns = ", ".join(left)
+            are = "is a column" if len(left) == 1 else "are columns"
+            fix = "name them in annotations, and they are scaled"
+            words.say(f"variants: {columns} {are} of places in the original: {fix}")
+            return
 
 
 def _size_columns(frames: str, copies: int) -> dict[str, pa.DataType]:
