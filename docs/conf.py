@@ -32,6 +32,8 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 
 def _inline(text: str) -> str:
     """A line of a docstring as reStructuredText that says the same and nothing more."""
+    if text.count("`") % 2:  # code that goes on in the next line
+        text = text.replace("`", "")
     pieces = re.split(r"(`[^`]+`)", text)
     return "".join(f"`{p}`" if p.startswith("`") else re.sub(r"([\\*|_])", r"\\\1", p) for p in pieces)
 
