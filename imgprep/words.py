@@ -33,6 +33,9 @@ def sentence(error: BaseException) -> str:
     """A fault that is not the data's, for a person."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on the disk: free some and run again, finished work is kept"
+    if isinstance(error, PermissionError) or getattr(error, "errno", 0) == errno.EROFS:
+        what = getattr(error, "filename", None) or "a file that is needed"
+        return f"no permission for {what}: change its rights, or name another place"
     where = error.__traceback__
     while where and where.tb_next:
         where = where.tb_next

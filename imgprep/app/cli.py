@@ -1,4 +1,4 @@
-"""The command line: `imgprep run NAME`, `demo`, `ls`, `diff`, `clean`, `publish`, `lab`."""
+"""The command line: `imgprep run NAME`, `demo`, `ls`, `diff`, `report`, `publish` …"""
 
 import argparse
 import sys
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "interrupted. Run the same command again to go on: finished work is kept.", 130
         )
     except OSError as e:
-        return _complain(e, 1)
+        from imgprep.words import sentence
+
+        return _complain(sentence(e), 1)
     except RuntimeError as e:
         from imgprep.failures import RunStopped
 
@@ -61,15 +63,14 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"imgprep {__version__}")
     found = whole.add_subparsers(metavar="COMMAND", required=True)
     _add_run(found)
-    demo = found.add_parser(
-        "demo", help="run `products` on a sample of product pictures that it makes itself"
-    )
+    demo = found.add_parser("demo", help="run `products` on a sample that it makes itself")
     demo.add_argument(
         "--engine", choices=("auto", "ray", "local"), help="what computes; auto unless given"
     )
     demo.add_argument("--again", action="store_true", help=AGAIN)
     demo.set_defaults(command=commands.run_demo)
     _add_inventory(found)
+    _add_looking(found)
     _add_publish(found)
     add_serve(found)
     add_work(found)
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_run(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     # Its help depends on the pipeline, so argparse does not print it.
-    what = "run a pipeline: the notebooks of pipelines/NAME.yaml"
+    what = "run the notebooks of pipelines/NAME.yaml"
     run = found.add_parser("run", help=what, add_help=False)
     run.add_argument(
         "name", nargs="?", metavar="NAME", help="a pipeline, or the path of a YAML file"
@@ -120,13 +121,13 @@ def _add_inventory(found: "argparse._SubParsersAction[argparse.ArgumentParser]")
     ls.add_argument("folders", nargs="*", metavar="FOLDER", help=where)
     ls.set_defaults(command=commands.list_datasets)
 
-    what = "how dataset folder B differs from A; exit code 1 if it does"
+    what = "how dataset folder B differs from A; 1 if it does"
     diff = found.add_parser("diff", help=what)
     diff.add_argument("a", metavar="A")
     diff.add_argument("b", metavar="B")
     diff.set_defaults(command=commands.compare)
 
-    what = "delete old runs and what killed ones left; never data"
+    what = "delete old runs and litter; never data"
     clean = found.add_parser("clean", help=what)
     where = "of dataset folders; data/ unless given"
     clean.add_argument("folders", nargs="*", metavar="FOLDER", help=where)
@@ -137,14 +138,43 @@ def _add_inventory(found: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_publish(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    what = "put a dataset folder on the Hugging Face Hub, private, in one step"
+    what = "put a dataset folder on the Hugging Face Hub"
     publish = found.add_parser("publish", help=what)
     publish.add_argument("folder", metavar="FOLDER")
     nothing = "none: only say what would be published"
     publish.add_argument("repo_id", metavar="OWNER/NAME", nargs="?", help=nothing)
-    publish.add_argument("--licence", metavar="ID", help="cc-by-4.0, cc0-1.0, other …; needed once")
+    licence = "an id of the Hub's list: cc-by-4.0, cc0-1.0, other …; needed once"
+    publish.add_argument("--licence", "--license", metavar="ID", help=licence)
     classes = "a column of classes, published as ClassLabel"
     publish.add_argument("--class-column", metavar="NAME", help=classes)
+    left_out = "columns that are not published"
+    publish.add_argument("--drop-columns", metavar="NAME", nargs="+", default=[], help=left_out)
+    placeholders = "also rows whose picture could not be had"
+    publish.add_argument("--include-placeholders", action="store_true", help=placeholders)
+    places = "leave the places where pictures were taken in them; else they are blanked"
+    publish.add_argument("--allow-gps", action="store_true", help=places)
+    public = "for a new repository; one that is there stays as it is"
+    publish.add_argument("--public", action="store_true", help=public)
     publish.add_argument("--tag", metavar="NAME", help="a name for this version")
+    token = "the variable that holds your token (HF_TOKEN); else your saved login is used"
+    publish.add_argument("--token-env", metavar="NAME", default="HF_TOKEN", help=token)
     publish.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     publish.set_defaults(command=commands.publish_folder)
+
+
+def _add_looking(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = found.add_parser("report", help="one HTML page that shows dataset folders")
+    order = "in the order they were made; the last one is the result"
+    report.add_argument("folders", metavar="FOLDER", nargs="+", help=order)
+    where = "the page (report.html)"
+    report.add_argument("--out", metavar="FILE", default="report.html", help=where)
+    report.add_argument("--title", metavar="TEXT", help="what it is called")
+    report.set_defaults(command=commands.write_report)
+
+    dedup = found.add_parser("dedup", help="pictures of a dataset folder that look alike")
+    dedup.add_argument("folder", metavar="FOLDER")
+    bits = "bits of 64 in which they may differ, 0 to 12 (6)"
+    dedup.add_argument("--distance", type=int, default=6, metavar="N", help=bits)
+    without = "write a dataset folder with only the first of each"
+    dedup.add_argument("--out", metavar="FOLDER", help=without)
+    dedup.set_defaults(command=commands.find_duplicates)

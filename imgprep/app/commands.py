@@ -2,10 +2,31 @@
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from typing import Any
 
+PUBLISH_OPTIONS = (
+    "token_env",
+    "licence",
+    "class_column",
+    "include_placeholders",
+    "drop_columns",
+    "allow_gps",
+    "tag",
+    "dry_run",
+)
+LAB_HELP = """\
+usage: imgprep lab [OPTIONS OF JUPYTERLAB]
+
+Opens JupyterLab on notebooks/ of this project; where there are none, those of the package are copied
+there first. data/ and reports/ are in the file browser.
+
+  imgprep lab
+  imgprep lab --no-browser --port 8899
+  jupyter lab --help-all                           all options of JupyterLab
+"""
 DEMO = {
     "allow_hosts": ["127.0.0.1"],  # the sample's server is on this machine
     "timeout_s": 2,  # some of its pages are never done, on purpose
@@ -104,17 +125,45 @@ def throw_away(options: argparse.Namespace) -> None:
     print(f"{len(gone)} files and runs, {size}, {done}")
 
 
-def publish_folder(options: argparse.Namespace) -> None:
+def publish_folder(options: argparse.Namespace) -> int:
     from imgprep.stages import publish
 
-    given = {name: getattr(options, name) for name in ("licence", "class_column", "tag", "dry_run")}
-    print(publish.publish(options.folder, options.repo_id, **given))
+    given = {name: getattr(options, name) for name in PUBLISH_OPTIONS}
+    result = publish.publish(options.folder, options.repo_id, private=not options.public, **given)
+    print(result)
+    return 2 if result.problems and not result.commit else 0
+
+
+def write_report(options: argparse.Namespace) -> None:
+    from imgprep.display import report
+    from imgprep.project import short
+
+    title = options.title or ", ".join(map(short, options.folders))
+    command = shlex.join(["imgprep", "report", *options.folders])
+    path = report.write(options.out, options.folders, title=title, command=command)
+    print(f"report   {short(path)}")
+
+
+def find_duplicates(options: argparse.Namespace) -> None:
+    from imgprep import dataset
+    from imgprep.app import dedup
+    from imgprep.project import short
+
+    ds = dataset.open(options.folder)
+    groups = dedup.look_alikes(ds, max_distance=options.distance)
+    dedup.say_groups(groups)
+    if options.out:
+        made = dedup.write_deduplicated(ds, groups, options.out)
+        print(f"{made!r}\ndataset  {short(made.folder)}")
 
 
 def open_lab(options: argparse.Namespace) -> None:
     from imgprep.app.spec import homes
     from imgprep.project import project_root
 
+    if {"-h", "--help"} & set(options.options):
+        print(LAB_HELP, end="")
+        return
     root = project_root()
     if not (root / "notebooks").is_dir():
         shutil.copytree(homes()[-1] / "notebooks", root / "notebooks")
