@@ -122,6 +122,15 @@ class TestNotebook:
         first_code = next(c for c in notebook["cells"] if c["cell_type"] == "code")
         assert "".join(first_code["source"]) == cell
 
+    def test_papermill_recognises_every_parameter(self, path):
+        import papermill
+
+        cell = parameters.cell_of(json.loads(path.read_text("utf-8")), path.name)
+        found = papermill.inspect_notebook(str(path))
+        wanted = parameters.declared(cell, path.name)
+        read = {name: one["help"] for name, one in found.items()}
+        assert read == {name: parameter.help for name, parameter in wanted.items()}
+
     def test_it_ends_its_session(self, path):
         code = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
         # Otherwise Ray is cut down with the kernel, which prints a trace of forty lines.

@@ -59,6 +59,12 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
+def _is_licence(value: Any) -> bool:
+    from imgprep.stages.publish.licences import LICENCES  # slow to import, and seldom given
+
+    return value in LICENCES
+
+
 COUNT = Rule(_in_range(1), "a whole number of at least 1", 100)
 NOT_NEGATIVE = Rule(_in_range(0), "a number of at least 0", 0)
 SIDES = Rule(_all_in_range(2, 1), "width and height, two whole numbers of at least 1", [256, 256])
@@ -74,6 +80,7 @@ RULES = {
     "fill": Rule(_in_range(0, 255), "a grey level from 0 to 255", 255),
     "frames": _one_of("first", "all"),
     "halo": NOT_NEGATIVE,
+    "licence": Rule(_is_licence, "an id of the Hub's list of licences", "cc-by-4.0"),
     "limit": COUNT,
     "max_bytes": Rule(_in_range(1), COUNT.says, 50_000_000),
     "max_disk_gb": Rule(_in_range(0, open_end=True), "a number of GiB above 0", 100),
