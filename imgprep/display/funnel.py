@@ -16,18 +16,22 @@ def funnels(stages: list[Dataset], names: list[str]) -> list[dict[str, Any]]:
     for all of them up to there, then one for each new split.
     """
     at = _dealt_at(stages)
-    if not at:
-        return [_funnel(stages, names, split) for split in stages[0].splits]
-    whole = _funnel(stages[: at + 1], names[: at + 1], None)
-    after = [_funnel(stages[at:], names[at:], split) for split in stages[at].splits]
-    return [whole, *after]
+    found = []
+    if at:
+        until = at + 1
+        found.append(_funnel(stages[:until], names[:until], None))
+    for split in stages[at].splits:
+        found.append(_funnel(stages[at:], names[at:], split))
+    return found
 
 
 def _funnel(stages: list[Dataset], names: list[str], split: str | None) -> dict[str, Any]:
-    steps = []
+    steps: list[dict[str, Any]] = []
     for ds, name in zip(stages, names, strict=True):
-        steps.append({"name": name, **ds.counts(split)})
+        counts = ds.counts(split)
+        steps.append({"name": name, **counts})
     rows = steps[0]["rows"]
+    # What went in: nothing of it is lost yet.
     start = {"name": "rows", "rows": rows, "ok": rows, "placeholder": 0, "failed": 0}
     most = max(step["rows"] for step in steps)
     return {"split": split or "all splits", "steps": [start, *steps], "most": most}

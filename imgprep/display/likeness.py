@@ -29,15 +29,18 @@ MEASURED_COLUMNS = ["hash", "look", "brightness", "sharpness", "entropy"]
 def measured_rows(ds: Dataset, ok: pd.DataFrame) -> pd.DataFrame:
     """A bounded part of the ok rows, every distinct picture once, with the columns MEASURED_COLUMNS."""
     part = _sampled(ok.drop_duplicates("sha256"))
-    found: dict[Any, tuple[Any, ...] | None] = {}
+    found: dict[Any, tuple[Any, ...]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for home, these in part.groupby("home", sort=False):
+            # So many bytes are held at once.
             batch = these.nbytes.cumsum() // PICTURE_BYTES
             for _, some in these.groupby(batch):
                 pictures = ds.pictures(str(home), some.row.tolist())
-                found.update(zip(some.index, pool.map(_look_of, pictures), strict=True))
-    numbers = {place: values for place, values in found.items() if values}
-    frame = pd.DataFrame.from_dict(numbers, orient="index", columns=MEASURED_COLUMNS)
+                looks = pool.map(_look_of, pictures)
+                for place, look in zip(some.index, looks, strict=True):
+                    if look:
+                        found[place] = look
+    frame = pd.DataFrame.from_dict(found, orient="index", columns=MEASURED_COLUMNS)
     return part.join(frame, how="inner")
 
 

@@ -134,8 +134,11 @@ def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
 
 
 def _what_happened(row: dict[str, Any]) -> str:
-    words = [escape(caption(row[name], 160)) for name in ("image_id", "source", "error")]
-    return f"<div style='{SMALL}'>{'<br>'.join(words)}</div>"
+    lines = []
+    for name in ("image_id", "source", "error"):
+        lines.append(escape(caption(row[name], 160)))
+    text = "<br>".join(lines)
+    return f"<div style='{SMALL}'>{text}</div>"
 
 
 def rows(
@@ -235,8 +238,11 @@ def places(ds: Dataset, public: dict[str, bool]) -> Cell:
 
 def _rows_where(table: pa.Table, column: str, value: str, n: int) -> list[int]:
     """The first n rows with this value."""
-    values = table[column].to_pylist()
-    return [row for row, found in enumerate(values) if found == value][:n]
+    found = []
+    for row, cell in enumerate(table[column].to_pylist()):
+        if cell == value:
+            found.append(row)
+    return found[:n]
 
 
 def _with_pictures(

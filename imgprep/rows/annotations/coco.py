@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points
 from imgprep.rows.annotations.objects import Annotated, Told, box_of
@@ -145,6 +147,9 @@ def polygon_area(polygon: Sequence[float]) -> float:
     6.0
     """
     points = flat_points(polygon)
-    x, y = points[:, 0], points[:, 1]
-    following = [*range(1, len(points)), 0]
-    return abs(float((x * y[following] - x[following] * y).sum())) / 2
+    x = points[:, 0]
+    y = points[:, 1]
+    # The last corner is followed by the first.
+    next_x = np.roll(x, -1)
+    next_y = np.roll(y, -1)
+    return abs(float((x * next_y - next_x * y).sum())) / 2

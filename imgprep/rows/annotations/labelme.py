@@ -83,10 +83,9 @@ def _exact_box(points: list[list[float]], shape: dict[str, Any]) -> list[float]:
 def _circle(middle: list[float], edge: list[float]) -> list[float]:
     radius = float(np.hypot(edge[0] - middle[0], edge[1] - middle[1]))
     angles = np.arange(CIRCLE_CORNERS) * (2 * np.pi / CIRCLE_CORNERS)
-    corners = np.stack(
-        [middle[0] + radius * np.cos(angles), middle[1] + radius * np.sin(angles)], axis=1
-    )
-    outline: list[float] = corners.ravel().tolist()
+    x = middle[0] + radius * np.cos(angles)
+    y = middle[1] + radius * np.sin(angles)
+    outline: list[float] = np.stack([x, y], axis=1).ravel().tolist()
     return outline
 
 
@@ -97,8 +96,10 @@ def _labelme_mask(
     part = codec.decode(base64.b64decode(shape["mask"]))[:, :, 0] > 0
     x, y = (round(n) for n in points[0])
     whole = np.zeros(size_wh[::-1], bool)
-    height, width = whole[y : y + part.shape[0], x : x + part.shape[1]].shape
-    whole[y : y + height, x : x + width] = part[:height, :width]
+    # What is left of the picture from there on: a part may reach over its edge.
+    room = whole[y : y + part.shape[0], x : x + part.shape[1]]
+    height, width = room.shape
+    room[:] = part[:height, :width]
     return runs.encode_mask(whole)
 
 
@@ -155,11 +156,14 @@ def _shapes_of(one: Object) -> list[dict[str, Any]]:
 
 
 def _mask_piece(mask: dict[str, Any]) -> dict[str, Any]:
-    pixels = runs.decode_mask(mask)
+    """A shape of the part around what is in, as LabelMe keeps it: a PNG between two pixels."""
     x, y, width, height = (int(n) for n in runs.mask_bounds(mask))
     # An empty mask is one pixel that is out.
-    part = pixels[y : y + max(height, 1), x : x + max(width, 1)]
+    right = x + max(width, 1)
+    below = y + max(height, 1)
+    part = runs.decode_mask(mask)[y:below, x:right]
     picture = np.repeat(part[:, :, None] * np.uint8(255), 3, axis=2)
-    corners = [[x, y], [x + part.shape[1] - 1, y + part.shape[0] - 1]]
-    data = base64.b64encode(codec.encode(picture, "PNG")).decode()
-    return {"shape_type": "mask", "points": corners, "mask": data}
+    text = base64.b64encode(codec.encode(picture, "PNG")).decode()
+    # Both pixels are inside.
+    corners = [[x, y], [right - 1, below - 1]]
+    return {"shape_type": "mask", "points": corners, "mask": text}

@@ -102,8 +102,10 @@ def _right_and_wrong(
     """(right, wrong, missed) boxes at one IoU, of those with the score or more."""
     kept = [[one for one in objects if _score(one) >= min_score] for objects in found]
     at = evaluated(kept, truth, np.array([iou]))
-    right = int((at.is_match[0] & ~at.is_ignored[0]).sum())
-    wrong = int((~at.is_match[0] & ~at.is_ignored[0]).sum())
+    is_match = at.is_match[0]
+    counts = ~at.is_ignored[0]
+    right = int((is_match & counts).sum())
+    wrong = int((~is_match & counts).sum())
     return right, wrong, at.true_count - right
 
 
@@ -185,19 +187,23 @@ def iou_matrix(
     others: Sequence[Sequence[float]],
     is_crowd: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The intersection over union of boxes [x, y, width, height], (n, m); with a crowd over the
-    box's own area.
+    """The intersection over union of boxes [x, y, width, height], (n, m).
+
+    With a crowd it is over the box's own area.
 
     >>> iou_matrix([[0, 0, 4, 4]], [[0, 0, 4, 4], [2, 0, 4, 4], [9, 9, 1, 1]]).round(3).tolist()
     [[1.0, 0.333, 0.0]]
     """
-    a = np.asarray(boxes, float).reshape(-1, 1, 4)
-    b = np.asarray(others, float).reshape(1, -1, 4)
-    low = np.maximum(a[:, :, :2], b[:, :, :2])
-    high = np.minimum(a[:, :, :2] + a[:, :, 2:], b[:, :, :2] + b[:, :, 2:])
+    # A row for each of the boxes, a column for each of the others.
+    ours = np.asarray(boxes, float).reshape(-1, 1, 4)
+    theirs = np.asarray(others, float).reshape(1, -1, 4)
+    our_start, our_sides = ours[:, :, :2], ours[:, :, 2:]
+    their_start, their_sides = theirs[:, :, :2], theirs[:, :, 2:]
+    low = np.maximum(our_start, their_start)
+    high = np.minimum(our_start + our_sides, their_start + their_sides)
     both = np.clip(high - low, 0, None).prod(axis=2)
-    own = a[:, :, 2:].prod(axis=2)
-    union = own + b[:, :, 2:].prod(axis=2) - both
+    own = our_sides.prod(axis=2)
+    union = own + their_sides.prod(axis=2) - both
     if is_crowd is not None:
         union = np.where(is_crowd[None, :], own, union)
     shares: np.ndarray = np.divide(both, union, out=np.zeros_like(both), where=union > 0)

@@ -125,8 +125,13 @@ def _yolo_object(
 
 
 def _yolo_box(shares: Sequence[Decimal], size_wh: tuple[int, int]) -> list[float]:
-    x, y, width, height = (n * side for n, side in zip(shares, size_wh * 2, strict=True))
-    return [_in_pixels(n) for n in (x - width / 2, y - height / 2, width, height)]
+    middle_x, middle_y, share_w, share_h = shares
+    width = share_w * size_wh[0]
+    height = share_h * size_wh[1]
+    # YOLO names the middle of a box, we its corner.
+    x = middle_x * size_wh[0] - width / 2
+    y = middle_y * size_wh[1] - height / 2
+    return [_in_pixels(n) for n in (x, y, width, height)]
 
 
 def _yolo_points(
@@ -198,17 +203,21 @@ def _line_numbers(one: Object, kind: str, size_wh: tuple[int, int]) -> list[tupl
     """Each number of a line with the side that it is a share of; 1 where it is none."""
     width, height = size_wh
     if kind == "outlines":
-        numbers = [Decimal(repr(float(n))) for n in one["polygons"][0]]
-        return list(zip(numbers, size_wh * (len(numbers) // 2), strict=True))
-    x, y, w, h = (Decimal(repr(float(n))) for n in box_of(one) or [0.0] * 4)
+        corners = _decimals(one["polygons"][0])
+        return list(zip(corners, size_wh * (len(corners) // 2), strict=True))
+    x, y, w, h = _decimals(box_of(one) or [0.0] * 4)
     found = [(x + w / 2, width), (y + h / 2, height), (w, width), (h, height)]
     if kind == "points":
         for point in one["points_xyv"]:
-            px, py, visible = (Decimal(repr(float(n))) for n in point)
-            found += [(px, width), (py, height), (visible, 1)]
+            found += zip(_decimals(point), (width, height, 1), strict=True)
     if one.get("score") is not None:
-        found.append((Decimal(repr(float(one["score"]))), 1))
+        found += zip(_decimals([one["score"]]), (1,), strict=True)
     return found
+
+
+def _decimals(numbers: Sequence[float]) -> list[Decimal]:
+    # By its text: a float's own digits would go on for fifty places.
+    return [Decimal(repr(float(number))) for number in numbers]
 
 
 def _as_share(number: Decimal, side: int) -> str:
