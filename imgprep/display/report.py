@@ -19,6 +19,7 @@ from imgprep.dataset.files import Folder
 from imgprep.display import charts, columns, findings, likeness, report_pictures
 from imgprep.display.pictures import every_row, label_column, public
 from imgprep.project import made_with, project_root
+from imgprep.redaction import redact_values
 from imgprep.words import bytes_text
 
 GOAL_BYTES = 5 << 20  # opens at once and passes a mail gateway
@@ -108,10 +109,14 @@ def _provenance(
     that went in.
     """
     shown, inputs = [], {}
+    # A value is a secret where its name says so, whatever it looks like.
+    masked = redact_values(parameters)
+    masked_defaults = redact_values(defaults)
     for key, value in parameters.items():
         changed = key in defaults and defaults[key] != value
-        default = public(defaults.get(key))
-        shown.append({"name": key, "value": public(value), "changed": changed, "default": default})
+        default = public(masked_defaults.get(key))
+        said = public(masked[key])
+        shown.append({"name": key, "value": said, "changed": changed, "default": default})
         file = os.path.join(project_root(), value) if isinstance(value, str) else ""
         # Not Path.is_file: that raises for a text longer than a file's name can be.
         if os.path.isfile(file):

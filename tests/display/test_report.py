@@ -180,6 +180,14 @@ def test_changed_parameters_are_marked_and_secrets_are_not_shown(page):
     assert "SECRET" not in repr(page.tags) + repr(page.texts) + repr(page.scripts)
 
 
+def test_a_parameter_whose_name_is_a_secrets_shows_none(products, tmp_path):
+    given = {"api_key": "hunter2-and-more", "credentials_env": "MY_KEYS", "note": "token=hunter2-and-more"}
+    old = {"api_key": "hunter2-old"}
+    path = report.write(tmp_path / "r.html", products[:1], title="x", parameters=given, defaults=old)
+    text = path.read_text("utf-8")
+    assert "hunter2" not in text and "MY_KEYS" in text and "changed from" in text
+
+
 def test_histograms_hold_every_picture_once(products):
     rows = findings.all_rows(products[0], "kind")
     for chart in charts.of_sizes(rows[rows.status == "ok"], ["train", "test"]):
