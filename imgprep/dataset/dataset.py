@@ -1,6 +1,7 @@
 """A dataset folder that exists: its rows, pictures, counts and runs."""
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from html import escape
@@ -168,9 +169,13 @@ def read_index(folder: Folder, names: list[str]) -> pa.Table:
     return whole.set_column(INDEX.get_field_index("lines"), "lines", lines)
 
 
-def open_dataset(folder: str) -> Dataset:
-    """A dataset folder, to look at. ValueError when it is none."""
-    return Dataset(folder)
+def open_dataset(folder: str | os.PathLike[str] | Dataset) -> Dataset:
+    """A dataset folder, to look at; a `Dataset` is given back. ValueError when it is none."""
+    if isinstance(folder, Dataset):
+        return folder
+    if not isinstance(folder, str | os.PathLike):
+        raise ValueError(f"give a dataset folder, or a Dataset, not {str(folder)[:100]!r}")
+    return Dataset(os.fspath(folder))
 
 
 def exists(folder: str) -> bool:

@@ -120,6 +120,7 @@ class Picture:
     background: tuple[int, int, int] = (255, 255, 255)
     max_pixels: int | None = codec.MAX_PIXELS
     keep_truncated: bool = False
+    is_grey: bool = False  # the results have three equal channels, of which one is stored
 
     def __call__(self, loaded: Iterator[Loaded]) -> Results:
         if isinstance(self.fn, Function):
@@ -230,12 +231,14 @@ class Picture:
 
     def _encoded(self, image: Any) -> bytes:
         is_array = isinstance(image, np.ndarray) and image.ndim in (2, 3)
-        if not is_array or image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
+        if not is_array or image.dtype != np.uint8 or image.shape[2:] not in ((), (1,), (3,)):
             what = type(image).__name__
             if isinstance(image, np.ndarray):
                 what = f"{image.dtype} {image.shape}"
             told = "a picture is uint8 of shape (H, W, 3), a mask (H, W)"
             raise ValueError(f"{self.name} returned {what}: {told}")
+        if image.ndim == 3 and (self.is_grey or image.shape[2] == 1):
+            image = np.ascontiguousarray(image[:, :, 0])
         try:
             return codec.encode(image, self.format, quality=95 if self.format == "JPEG" else None)
         except ValueError as e:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import psutil
 
+from imgprep import dataset
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import Folder
 from imgprep.stages import leftovers
@@ -21,8 +22,14 @@ from imgprep.stages.forms import FORMS, Content
 MARK = ".imgprep-export"  # in every export: of which version of which dataset it is
 
 
-def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) -> str:
-    """Write a config of `ds` (None: the default one) into a local folder, in one of four forms.
+def export(
+    source: str | Dataset,
+    folder: str,
+    form: str,
+    *,
+    config: str | None = None,
+) -> str:
+    """Write a config of a dataset folder (None: the default one) into a local folder, in one of four forms.
     Returns the folder.
 
     "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost. Takes twice its size
@@ -39,6 +46,7 @@ def export(ds: Dataset, folder: str, form: str, *, config: str | None = None) ->
     """
     if form not in FORMS:
         raise ValueError(f"form is one of {', '.join(FORMS)}, not {form!r}")
+    ds = dataset.open(source)
     target = Folder(folder)
     if target.remote:
         raise ValueError(f"{folder} is on a store: export into a local folder, then copy that")

@@ -1,18 +1,26 @@
 """Facts about the verbs that a notebook calls: which mistakes they tell before any work, and what counts as new."""
 
+import functools
 import http.server
+import io
 import threading
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pytest
 from made import folder, picture, table
 
 import imgprep
 from imgprep import dataset, engine
-from imgprep.picture import codec
+from imgprep.picture import codec, enhance, ocr
 from imgprep.resume import located
-from imgprep.stages import images, variants
+from imgprep.stages import batch_requests, exports, images, publish, upload, variants
+
+
+def one_channel(image):
+    return image[:, :, :1]
 
 
 @pytest.fixture(autouse=True)
@@ -279,3 +287,46 @@ def test_the_options_of_a_run_are_checked_alike_before_anything_is_opened(tmp_pa
         images.transform("no such folder", str(tmp_path / "out"), len, **wrong)
     with pytest.raises(ValueError, match=says):
         variants.build("no such folder", str(tmp_path / "out"), **wrong)
+
+
+@pytest.mark.parametrize("fn", [ocr.prepare, functools.partial(ocr.prepare, grey=True), enhance.grey, one_channel])
+def test_grey_results_are_stored_as_one_channel(tmp_path, fn):
+    paths = folder(tmp_path / "in", 2)
+    options = {"grey": True} if fn is ocr.prepare else {}
+    found = images.transform({"train": table(paths)}, str(tmp_path / "out"), fn, **options)
+    for path, data in zip(paths, found.pictures("train", range(2)), strict=True):
+        with PIL.Image.open(io.BytesIO(data)) as stored:
+            wanted = fn(codec.decode(Path(path).read_bytes()), **options)
+            assert stored.mode == "L" and (np.asarray(stored) == wanted[:, :, 0]).all()
+    colour = images.transform({"train": table(paths)}, str(tmp_path / "colour"), ocr.prepare)
+    assert PIL.Image.open(io.BytesIO(colour.example())).mode == "RGB"
+
+
+def test_every_verb_takes_a_path_and_a_dataset_and_says_so_when_it_gets_another_thing(tmp_path):
+    source = tmp_path / "in"
+    folder(source, 2)
+    raw = images.download(source, str(tmp_path / "raw"))
+    assert raw.counts()["ok"] == 2 and images.download(str(source), str(tmp_path / "raw")).counts()["ok"] == 2
+    with pytest.raises(ValueError, match="raw has its pictures already: `images.transform` works on them"):
+        images.download(raw, str(tmp_path / "again"))
+    home = Path(raw.folder)
+    up = upload.upload(home, str(tmp_path / "store"), str(tmp_path / "up"))
+    assert up.counts()["ok"] == 2 and exports.export(home, str(tmp_path / "disk"), "disk")
+    assert images.copy(home, {"train": raw.table("train")}, str(tmp_path / "copy")).counts()["ok"] == 2
+    assert batch_requests.write(home, str(tmp_path / "asked"), model="m", prompt="?", dry_run=True).requests == 2
+    for wrong in (
+        lambda: exports.export(7, str(tmp_path / "x"), "disk"),
+        lambda: images.copy(7, {}, str(tmp_path / "x")),
+        lambda: batch_requests.write(7, str(tmp_path / "x"), model="m", prompt="?"),
+        lambda: publish.publish(7),
+        lambda: upload.orphans(7),
+    ):
+        with pytest.raises(ValueError, match="give a dataset folder, or a Dataset, not '7'"):
+            wrong()
+    for wrong in (
+        lambda: images.download(7, str(tmp_path / "x")),
+        lambda: images.transform(7, str(tmp_path / "x"), one_channel),
+        lambda: variants.build(7, str(tmp_path / "x")),
+    ):
+        with pytest.raises(ValueError, match="give a path, a Dataset, or"):
+            wrong()

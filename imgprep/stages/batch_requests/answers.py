@@ -56,7 +56,7 @@ def read(
                 answers[name] = answer
     rows = {name: answers.get(name) or unanswered("no_answer", NOTHING) for name in names}
     again = {name for name, row in rows.items() if (row["reason"] or row["status"]) not in FINAL}
-    ds = dataset.open(source) if isinstance(source, str) else source
+    ds = dataset.open(source)
     fresh = _fresh(ds, again, expires_s, credentials_env)
     requeue = RequestFiles(Path(folder), "requeue")
     requeue.write(_asked_again(requests, again, fresh))

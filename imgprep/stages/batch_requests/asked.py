@@ -48,7 +48,7 @@ def write(
     """
     if "://" in folder:
         raise ValueError("folder is one of this machine: the files may hold signed URLs")
-    ds = dataset.open(source) if isinstance(source, str) else source
+    ds = dataset.open(source)
     extra = _body(body, schema, model)
     tokens = 0
 

@@ -17,12 +17,13 @@ from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import of_tables
 from imgprep.resume.work import Work
+from imgprep.rows import sources
 from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.words import say
 
 
 def download(
-    tables: dict[str, pa.Table],
+    tables: str | dict[str, pa.Table],
     out: str,
     *,
     size_wh: tuple[int, int] | list[int] | None = None,
@@ -39,7 +40,8 @@ def download(
 ) -> Dataset | None:
     """Fetch the pictures of `sources.read`'s tables into the dataset folder `out`.
 
-    tables: split name -> table with `image_id`, the user's columns, `source` (URL, URI or path).
+    tables: split name -> table with `image_id`, the user's columns, `source` (URL, URI or path); or
+        what `sources.read` makes one of without options.
     size_wh: None keeps the original bytes; else every picture is fitted into (width, height),
         padded with white, and stored as JPEG (quality 95); decoding is reduced to no less than
         twice that size.
@@ -70,11 +72,12 @@ def download(
     color = _color(placeholder_color)
     fetching = [name for name in inspect.signature(Options).parameters if name != "share"]
     check_known("download", fetch_options, fetching)
-    inputs = of_tables(tables)
-    extra = _opt_out_column(tables, fetch_options)
+    rows = _tables(tables)
+    inputs = of_tables(rows)
+    extra = _opt_out_column(rows, fetch_options)
     urls = load.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
     if box_wh:
-        _tell_left_behind(tables)
+        _tell_left_behind(rows)
     writer = PartWriter(Folder(out), part_schema(extra, keep_original=not box_wh))
     options = {
         "size_wh": list(box_wh) if box_wh else None,
@@ -92,6 +95,15 @@ def download(
         shape=Shape(extra, placeholder=_placeholder_result(stand_in_wh, color), keep_original=not box_wh),
     )
     return stage.build(plan, out, **run)
+
+
+def _tables(given: Any) -> dict[str, pa.Table]:
+    """What `sources.read` gives of it. ValueError for a dataset folder: its pictures are there."""
+    found = sources.given(given)
+    if isinstance(found, Dataset):
+        fix = "`images.transform` works on them"
+        raise ValueError(f"{found.folder} has its pictures already: {fix}")
+    return found
 
 
 def _download_operation(box_wh: tuple[int, int] | None) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def copy(
     Pictures are copied as they are, and outcomes kept; bytes of formats that cannot be opened
     (`original`) are not.
     """
-    ds = source if isinstance(source, Dataset) else Dataset(source)
+    ds = dataset.open(source)
     check_tables(tables)
     if Folder(out).path == ds.folder:
         raise ValueError(f"{out!r} is the source itself: name another folder")

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.picture import codec
+from imgprep.picture import codec, enhance, ocr
 from imgprep.resume import fingerprint, make, stage
 from imgprep.resume.options import (
     check_flags,
@@ -86,6 +86,9 @@ def transform(
         say(f"{call.name}: {left}")
     given = given.with_columns(call.columns).without(new.moved)
     key, reusable = call.key()
+    is_grey = gives_grey(call.fn, call.options)
+    # In the key only where it changes the bytes: other results stay.
+    channels = {"channels": 1} if is_grey else {}
     picture = make.Picture(
         call.run(key),
         format=format,
@@ -95,6 +98,7 @@ def transform(
         batch=batch,
         name=call.name,
         max_pixels=max_pixels,
+        is_grey=is_grey,
     )
     plan = stage.Stage(
         name=call.name,
@@ -106,6 +110,7 @@ def transform(
             "options": call.told,
             "children": children,
             "function": key,
+            **channels,
         },
         inputs=given.inputs,
         earlier=given.earlier,
@@ -240,6 +245,14 @@ class _Call:
         if isinstance(self.fn, type):
             return make.Function(self.fn, self.init, self.options, key)
         return functools.partial(self.fn, **self.options)
+
+
+def gives_grey(fn: Callable, options: dict[str, Any]) -> bool:
+    """Are all results of a function of ours grey? Then one channel of them is stored."""
+    while isinstance(fn, functools.partial):
+        options = {**fn.keywords, **options}
+        fn = fn.func
+    return fn is enhance.grey or (fn is ocr.prepare and options.get("grey") is True)
 
 
 def _parameters(fn: Callable) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from imgprep import engine
+from imgprep import dataset, engine
 from imgprep.dataset import COLUMNS, Dataset, lock
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io.hub import Repo
@@ -23,7 +23,7 @@ NEEDED = {"image_id", *COLUMNS} - {"source", "error"}
 
 
 def publish(
-    folder: str,
+    folder: str | Dataset,
     repo_id: str | None = None,
     *,
     private: bool = True,
@@ -55,7 +55,7 @@ def publish(
     the way there fails.
     """
     began = time.monotonic()
-    home = Folder(Dataset(folder).folder)
+    home = Folder(dataset.open(folder).folder)
     is_planned = engine.current().dry_run
     with lock.hold(home):
         home.sweep()

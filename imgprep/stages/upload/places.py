@@ -70,7 +70,7 @@ def put_indexes(uploaded: Dataset, *, credentials_env: str | None) -> None:
 
 def _uploaded(uploaded: str | Dataset) -> dict[str, dict[str, dict[str, Any]]]:
     """place -> {name: what the index says of it}, in the order of the rows."""
-    ds = uploaded if isinstance(uploaded, Dataset) else dataset.open(uploaded)
+    ds = dataset.open(uploaded)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for split, row in _rows(ds):
         place, name = place_and_name(row["uri"])
