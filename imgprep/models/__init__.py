@@ -5,6 +5,8 @@ any other type goes in as it is. A model is read once per worker; it runs on a G
 has one, else on one thread. No code that comes with a model is run.
 """
 
+from imgprep.models.detectors import Boxes
+from imgprep.models.enhancers import Enhancer
 from imgprep.models.segmenters import Instances, Objects, Semantic, named
 
-__all__ = ["Instances", "Objects", "Semantic", "named"]
+__all__ = ["Boxes", "Enhancer", "Instances", "Objects", "Semantic", "named"]

@@ -19,15 +19,21 @@ Net = Callable[[np.ndarray], list[Any]]
 
 def spec_of(model: Any) -> OnnxSpec | HubSpec:
     """What a model says of itself. ValueError for a missing file, extra or model."""
+    path = checked_path(model)
+    if not model.lower().endswith(".onnx"):
+        return transformers.spec_of_hub(path if os.path.isdir(path) else model)
+    return onnx.spec_of_file(path)
+
+
+def checked_path(model: Any) -> str:
+    """Where a model's file or folder is, if it has one. ValueError where it can be none."""
     if not isinstance(model, str) or not model:
         raise ValueError(f"model is a file, a folder or a name on the Hub, not {model!r}")
     path = project.absolute(model)  # workers may start elsewhere
     _refuse_weights(model, path)
-    if not model.lower().endswith(".onnx"):
-        return transformers.spec_of_hub(path if os.path.isdir(path) else model)
-    if not os.path.isfile(path):
+    if model.lower().endswith(".onnx") and not os.path.isfile(path):
         raise ValueError(f"there is no model file {model!r}")
-    return onnx.spec_of_file(path)
+    return path
 
 
 def _refuse_weights(model: str, path: str) -> None:

@@ -95,7 +95,7 @@ def _said_of_scaling(session: Any, path: str) -> dict[str, Any]:
 # Running -----------------------------------------------------------------------------------------
 
 
-def _entrance(spec: OnnxSpec, entry: Any) -> Callable[[np.ndarray], np.ndarray]:
+def entrance(spec: OnnxSpec, entry: Any) -> Callable[[np.ndarray], np.ndarray]:
     """What makes pictures (n, h, w, bands) the input of a model."""
     mean = np.asarray(spec.scaling["image_mean"], np.float32)
     std = np.asarray(spec.scaling["image_std"], np.float32)
@@ -122,7 +122,7 @@ def objects_net(spec: OnnxSpec, threshold: float) -> Callable[[np.ndarray], list
     session = open_session(spec.path)
     entry = session.get_inputs()[0]
     names = [output.name.lower() for output in session.get_outputs()]
-    entered = _entrance(spec, entry)
+    entered = entrance(spec, entry)
 
     def find(stack: np.ndarray) -> list[Any]:
         answers = session.run(None, {entry.name: entered(stack)})
@@ -138,7 +138,7 @@ def classes_net(spec: OnnxSpec, activation: str) -> Callable[[np.ndarray], list[
     """Of each picture (h, w, channels): probabilities, or the class itself."""
     session = open_session(spec.path)
     entry = session.get_inputs()[0]
-    entered = _entrance(spec, entry)
+    entered = entrance(spec, entry)
 
     def classify(stack: np.ndarray) -> list[Any]:
         n = len(stack)
@@ -204,3 +204,19 @@ def _of_box(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
     width = max(1, right - x)
     height = max(1, below - y)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def full_float(answer: np.ndarray, spec: OnnxSpec) -> np.ndarray:
+    """(h, w, bands) float32, black 0 and white 1, of the first picture that a model gives back.
+
+    It comes out as pictures go in: with the same mean, and as many grey levels.
+    """
+    picture = answer[0] if answer.ndim == 4 else answer
+    if not spec.is_last:
+        picture = np.moveaxis(picture, 0, -1)
+    if answer.dtype == np.uint8:
+        return picture.astype(np.float32) / np.float32(255)
+    mean = np.asarray(spec.scaling["image_mean"], np.float32)
+    std = np.asarray(spec.scaling["image_std"], np.float32)
+    white = np.float32(255 * spec.scaling["rescale_factor"])
+    return (picture.astype(np.float32) * std + mean) / white

@@ -103,6 +103,8 @@ PUBLIC = {place: name for name, place in CONTENTS.items()} | {
     "picture.damage": "container",
     "picture.header": "container",
     "picture.similar": "similar",
+    "models.detectors": "models",
+    "models.enhancers": "models",
     "models.segmenters": "models",
     "stages.segmentation.chain": "operators",
     "stages.segmentation.filters": "operators",

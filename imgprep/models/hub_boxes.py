@@ -1,0 +1,114 @@
+"""Detectors of transformers: DETR, RT-DETR, RT-DETRv2 and the like; zero-shot ones by words."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from imgprep.models.described import files_digest, hub_config, needs_extra
+from imgprep.models.found import Found, checked_scores, names_of
+from imgprep.models.spec import HubSpec
+
+# They look for what they are told in words.
+BY_WORDS = ("GroundingDino", "MMGroundingDino", "OwlViT", "Owlv2", "OmDetTurbo")
+
+Detect = Callable[[np.ndarray, float], Found]
+
+
+def spec_of_hub_detector(model: str) -> HubSpec:
+    """Of a folder, or of a name on the Hub. ValueError where it is none for detection."""
+    needs_extra("models", "torch", "transformers")
+    config, revision = hub_config(model, "config.json")
+    arch = (config.get("architectures") or ["nothing"])[0]
+    if not arch.endswith("ForObjectDetection"):
+        raise ValueError(f"{model} is for {arch}: name a model for object detection")
+    hub_config(model, "preprocessor_config.json")
+    return HubSpec(
+        path=model,
+        digest=revision or files_digest(model, "*.json", "*.txt", "*.[sb]*"),
+        gives=("boxes",),
+        bands=3,
+        window=None,
+        fixed=False,
+        batch=None,
+        classes=False,
+        revision=revision,
+        arch=arch,
+    )
+
+
+def needs_words(spec: HubSpec) -> bool:
+    return spec.arch.startswith(BY_WORDS)
+
+
+def detector(spec: HubSpec, labels: Sequence[str], model: str) -> Detect:
+    """(picture, least score) -> what was found in it."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(1)  # each core has a worker already
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = {"pretrained_model_name_or_path": spec.path, "revision": spec.revision}
+    net = getattr(transformers, spec.arch).from_pretrained(**where).to(device).eval()
+    ask = _by_words(net, where, list(labels)) if needs_words(spec) else _by_classes(net, where)
+
+    def find(image: np.ndarray, threshold: float) -> Found:
+        with torch.inference_mode():
+            answer = ask(image, threshold)
+        boxes = answer["boxes"].float().cpu().numpy().reshape(-1, 4)
+        scores = answer["scores"].float().cpu().numpy().reshape(-1)
+        checked_scores(scores, boxes, model)
+        said = answer.get("text_labels")
+        if said is None:
+            names = list(labels) or net.config.id2label
+            said = names_of([int(n) for n in answer["labels"]], names, model)
+        return Found(boxes, scores, [str(one) for one in said])
+
+    return find
+
+
+def _by_classes(net: Any, where: dict[str, Any]) -> Callable[[np.ndarray, float], dict[str, Any]]:
+    import transformers
+
+    processor = transformers.AutoImageProcessor.from_pretrained(**where)
+
+    def ask(image: np.ndarray, threshold: float) -> dict[str, Any]:
+        given = processor(images=[image], return_tensors="pt").to(net.device)
+        outputs = net(**given)
+        _refuse_nan(outputs)
+        sizes = [image.shape[:2]]
+        return processor.post_process_object_detection(
+            outputs, threshold=threshold, target_sizes=sizes
+        )[0]
+
+    return ask
+
+
+def _by_words(
+    net: Any, where: dict[str, Any], words: list[str]
+) -> Callable[[np.ndarray, float], dict[str, Any]]:
+    import transformers
+
+    processor = transformers.AutoProcessor.from_pretrained(**where)
+
+    def ask(image: np.ndarray, threshold: float) -> dict[str, Any]:
+        given = processor(images=image, text=[words], return_tensors="pt").to(net.device)
+        outputs = net(**given)
+        _refuse_nan(outputs)
+        more = {"threshold": threshold, "target_sizes": [image.shape[:2]], "text_labels": [words]}
+        if "GroundingDino" in type(net).__name__:
+            # What it says are pieces of the words: those are the labels, then.
+            more = {"threshold": threshold, "text_threshold": threshold, "target_sizes": [image.shape[:2]]}
+            more["input_ids"] = given["input_ids"]
+        return processor.post_process_grounded_object_detection(outputs, **more)[0]
+
+    return ask
+
+
+def _refuse_nan(outputs: Any) -> None:
+    """A score that is no number is below every threshold, and would be lost in silence."""
+    logits = getattr(outputs, "logits", None)
+    if logits is not None and bool(logits.isnan().any()):
+        raise ValueError("the model gives NaN: its weights, or what it was given, are bad")
