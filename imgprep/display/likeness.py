@@ -113,7 +113,7 @@ def _clusters(measured: pd.DataFrame) -> list[list[str]]:
     """The sha256 of pictures that look alike, by near hashes and then by their looks."""
     shas, looks = measured.sha256.tolist(), measured.look.tolist()
     clusters = []
-    for near in similar.near(measured["hash"].tolist()):
+    for near in similar.near(measured["hash"].tolist(), mirrored=True):
         for group in _correlated(near, looks):
             clusters.append([shas[place] for place in group])
     return clusters

@@ -9,7 +9,7 @@ from imgprep.picture import enhance, geometry
 
 
 # One more whenever the output changes, also through enhance or geometry: it decides what is redone.
-@versioned(1)
+@versioned(2)
 def prepare(
     image: np.ndarray,
     size_wh: Sequence[int] = (128, 128),

@@ -1,4 +1,7 @@
-"""What pictures look like, in a few numbers: a hash to find near-duplicates by, and measures that show outliers."""
+"""What pictures look like, in a few numbers: a hash to find near-duplicates by, and measures.
+
+The measures show outliers.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -15,20 +18,31 @@ Pairs = tuple[np.ndarray, np.ndarray]  # two arrays of positions
 FLAT = 2.0
 # How many pairs are held before they become groups.
 MOST_PAIRS = 2_000_000
+# A mirrored picture has the other sign at every odd frequency across: these bits of its hash.
+MIRRORED = np.uint64(0x5555_5555_5555_5555)
+
+# Borders are looked for in so many lines, each way; levels that a line may vary in, and be off.
+LINES = 128
+UNIFORM = 3.0
+LEAST_LEFT = 0.1  # of a side; where less is left it is not a border
 
 
 def phash(image: np.ndarray) -> int:
-    """64-bit perceptual hash (DCT of the 32 x 32 luma, its lowest 8 x 8 against their median: Zauner 2010).
+    """64-bit perceptual hash: the lowest 8 x 8 of the luma's DCT, against their median.
 
-    image: (H, W, 3) uint8. Hardly moves under scaling, compression, greyscale, brightness and gamma
-    (by 6 bits or fewer for 97 % of 250 real pictures; a crop of 3 %: 93 %; of 8 %: 25 %); unrelated
-    pictures are 10 or more bits apart. Not invariant to turning and mirroring. A picture as good as
-    flat has hash 0, which is near nothing.
+    (Zauner 2010: of 32 x 32 pixels.) image: (H, W, 3) uint8; uniform borders, as padding has them,
+    are left out. Hardly moves under scaling, compression, greyscale and noise (by 6 bits or fewer
+    for 98 % of 192 real pictures; padded: 94 %; brighter: 93 %; a crop of 3 %: 94 %); unrelated
+    pictures are 8 or more bits apart. Not invariant to turning; mirrored ones are `near`'s affair.
+    A picture as good as flat, and `codec.placeholder`, have hash 0, which is near nothing.
 
     >>> phash(np.full((64, 64, 3), 200, np.uint8))
     0
     """
-    small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
+    if codec.is_placeholder(image):
+        return 0
+    inner = without_borders(image)
+    small = cv2.resize(inner, (32, 32), interpolation=cv2.INTER_AREA)
     luma = _luma(small)
     if luma.std() < FLAT:
         return 0
@@ -37,6 +51,38 @@ def phash(image: np.ndarray) -> int:
     # The first is the mean, which says nothing of the shapes.
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes())
+
+
+def without_borders(image: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) uint8 without uniform lines along its sides; a view of it.
+
+    To about a 128th of a side. Where next to nothing would be left, the picture itself.
+
+    >>> framed = np.full((128, 128, 3), 255, np.uint8)
+    >>> framed[32:96] = np.random.default_rng(0).integers(0, 256, (64, 128, 3))
+    >>> without_borders(framed).shape
+    (64, 128, 3)
+    """
+    small = cv2.resize(image, (LINES, LINES), interpolation=cv2.INTER_AREA)
+    luma = _luma(small).astype(np.float32)
+    top, bottom = _uniform_lines(luma), _uniform_lines(luma[::-1])
+    left, right = _uniform_lines(luma.T), _uniform_lines(luma.T[::-1])
+    least = LINES * LEAST_LEFT
+    if LINES - top - bottom < least or LINES - left - right < least:
+        return image
+    height, width = image.shape[:2]
+    rows = slice(round(top * height / LINES), height - round(bottom * height / LINES))
+    columns = slice(round(left * width / LINES), width - round(right * width / LINES))
+    inner = image[rows, columns]
+    return inner if inner.size else image
+
+
+def _uniform_lines(lines: np.ndarray) -> int:
+    """How many of the first lines are uniform, and alike."""
+    means = lines.mean(1)
+    is_uniform = lines.std(1) < UNIFORM
+    is_uniform &= np.abs(means - means[0]) < UNIFORM
+    return len(lines) if is_uniform.all() else int(np.argmin(is_uniform))
 
 
 def look(data: bytes | None) -> int:
@@ -53,12 +99,19 @@ def look(data: bytes | None) -> int:
         return 0
 
 
-def near(hashes: Sequence[int], *, max_distance: int = 6) -> list[list[int]]:
+def near(
+    hashes: Sequence[int],
+    *,
+    max_distance: int = 6,
+    mirrored: bool = False,
+) -> list[list[int]]:
     """Group the pictures whose hashes differ in few bits: lists of positions, each of two or more.
 
     Every pair of at most max_distance (0 to 12) differing bits is found, and its two are in one
     group; so a group is what such pairs connect, and two of its members may be further apart.
-    Hash 0 is in no group. 100,000 random hashes take 0.4 s at distance 6, 1.4 s at 8, 10 s at 12.
+    Hash 0 is in no group. mirrored: also the pairs of which one, mirrored left to right, is near
+    the other; of 192 real pictures 94 % are found. 100,000 random hashes take 0.4 s at distance 6,
+    1.4 s at 8, 10 s at 12; mirrored twice that.
 
     >>> near([0b1111, 0b1110, 2**63 + 2**40 + 15, 0, 0], max_distance=1)
     [[0, 1]]
@@ -67,8 +120,14 @@ def near(hashes: Sequence[int], *, max_distance: int = 6) -> list[list[int]]:
         must = "max_distance must be from 0 to 12 bits"
         raise ValueError(f"{must}, not {max_distance!r}: 32 is what chance gives")
     given = np.asarray(hashes, np.uint64)
-    values, where = np.unique(given, return_inverse=True)
-    group = _groups(values, max_distance)[where]
+    everything = np.concatenate([given, given ^ MIRRORED]) if mirrored else given
+    values, where = np.unique(everything, return_inverse=True)
+    group = _groups(values, max_distance)
+    if mirrored:
+        # Each with its own mirror image.
+        pairs = (where[: len(given)], where[len(given) :])
+        group = _joined(group, [pairs])
+    group = group[where[: len(given)]]
     group[given == 0] = -1
     order = np.argsort(group, kind="stable")
     borders = np.flatnonzero(np.diff(group[order])) + 1

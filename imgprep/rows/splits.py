@@ -136,7 +136,8 @@ def _likenesses(table: pa.Table, key: str, group: str | None, near: str | None) 
         alike.append(frame[name].where(is_ok) if name == "sha256" else frame[name])
     if near:
         looks = table[near].fill_null(0).to_numpy() * is_ok.to_numpy()
-        group_of = {row: number for number, rows in enumerate(similar.near(looks)) for row in rows}
+        groups = similar.near(looks, mirrored=True)
+        group_of = {row: number for number, rows in enumerate(groups) for row in rows}
         alike.append(pd.Series(group_of).reindex(frame.index))
     return alike
 

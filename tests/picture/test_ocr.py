@@ -81,4 +81,4 @@ def test_a_wrong_option_is_said_in_a_sentence(options, says):
 
 
 def test_it_carries_its_version():
-    assert prepare.version == 1
+    assert prepare.version == 2

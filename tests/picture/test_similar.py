@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from skimage import data as samples
 
-from imgprep.picture import codec
-from imgprep.picture.similar import brightness, entropy, near, phash, sharpness
+from imgprep.picture import codec, geometry
+from imgprep.picture.similar import brightness, entropy, look, near, phash, sharpness, without_borders
 
 
 def distance(a: int, b: int) -> int:
@@ -36,6 +36,55 @@ COPIES = {
 def test_a_changed_copy_keeps_nearly_the_same_hash(change):
     for image in pictures():
         assert distance(phash(image), phash(COPIES[change](np.ascontiguousarray(image)))) <= 6
+
+
+BORDERED = {
+    "padded with white": lambda a: geometry.fit_pad(a, (300, 300)),
+    "padded with black": lambda a: geometry.fit_pad(a, (300, 500), fill=0),
+    "framed": lambda a: cv2.copyMakeBorder(a, 20, 30, 25, 15, cv2.BORDER_CONSTANT, value=(90, 90, 90)),
+    "padded, as a JPEG": lambda a: codec.decode(codec.encode(geometry.fit_pad(a, (400, 400)), "JPEG")),
+}
+
+
+@pytest.mark.parametrize("change", BORDERED)
+def test_padding_is_not_part_of_what_a_picture_looks_like(change):
+    for image in map(np.ascontiguousarray, pictures()):
+        assert distance(phash(image), phash(BORDERED[change](image))) <= 8
+
+
+def test_two_padded_pictures_are_strangers_still():
+    hashes = [phash(geometry.fit_pad(np.ascontiguousarray(p), (128, 512))) for p in pictures()]
+    assert min(distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]) > 12
+
+
+def test_borders_go_and_what_is_all_border_stays():
+    inner = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    framed = cv2.copyMakeBorder(inner, 32, 32, 16, 16, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    assert np.array_equal(without_borders(framed), inner)
+    assert np.array_equal(without_borders(inner), inner)
+    plain = np.full((50, 60, 3), 200, np.uint8)
+    assert without_borders(plain) is plain
+
+
+def test_mirrored_pictures_are_found_where_they_are_asked_for():
+    images = [np.ascontiguousarray(p) for p in pictures()]
+    hashes = [phash(p) for p in images + [np.ascontiguousarray(p[:, ::-1]) for p in images]]
+    assert near(hashes) == []
+    groups = near(hashes, max_distance=8, mirrored=True)
+    assert groups == [[i, i + len(images)] for i in range(len(images))]
+    # One that is its own mirror image is no pair, and 0 is near nothing.
+    assert near([hashes[0], 0, 0], mirrored=True) == []
+    assert near([7, 7, 9 ^ (1 << 40), 2**63], max_distance=0, mirrored=True) == [[0, 1]]
+
+
+@pytest.mark.parametrize("size_wh", [(128, 128), (64, 200), (9, 8)])
+def test_a_placeholder_has_no_hash(size_wh):
+    for color in [(200, 200, 200), (0, 0, 90)]:
+        data = codec.placeholder(size_wh, color)
+        assert look(data) == 0 and phash(codec.decode(data)) == 0
+    nearly = codec.decode(codec.placeholder((128, 128)))
+    nearly[20:60, 40:90] = (10, 200, 30)
+    assert phash(nearly) != 0
 
 
 def test_different_pictures_have_different_hashes():

@@ -228,7 +228,7 @@ def _duplicates(
     same = shas[1:] == shas[:-1]
     leaks = same & (splits[1:] != splits[:-1])
     alike = []
-    for group in similar.near([look for look, *_ in looks]):
+    for group in similar.near([look for look, *_ in looks], mirrored=True):
         if len({looks[i][2] for i in group}) > 1:
             alike.append(group)
     counts = {
