@@ -127,7 +127,7 @@ def _add_inventory(found: "argparse._SubParsersAction[argparse.ArgumentParser]")
     diff.add_argument("b", metavar="B")
     diff.set_defaults(command=commands.compare)
 
-    what = "delete old runs and litter; never data"
+    what = "delete old runs, litter, and what is kept of rows that left"
     clean = found.add_parser("clean", help=what)
     where = "of dataset folders; data/ unless given"
     clean.add_argument("folders", nargs="*", metavar="FOLDER", help=where)

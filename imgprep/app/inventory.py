@@ -14,6 +14,7 @@ import pyarrow as pa
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import PRIVATE, STARTED, TMP, Folder
 from imgprep.project import project_root, short
+from imgprep.resume.kept import forget_kept
 from imgprep.resume.located import Located
 from imgprep.resume.parts import PARTS
 from imgprep.words import bytes_text, line
@@ -67,8 +68,8 @@ def sweep(roots: Sequence[str], *, keep: int, dry_run: bool = False) -> list[tup
 
     Of each pipeline's runs under reports/ the newest `keep` stay, and the one that `latest` names. In
     the dataset folders at and below `roots` what killed runs left goes: files half written, marks,
-    and parts whose results are all committed. A folder in which a run is at work is left alone, and
-    so are those on object stores.
+    and parts whose results are all committed. So does what is kept of rows that left. A folder in
+    which a run is at work is left alone, and so are those on object stores.
     """
     if keep < 1:
         raise ValueError(f"keep is how many runs of a pipeline stay, at least 1, not {keep}")
@@ -94,6 +95,7 @@ def _swept(folder: Folder, dry_run: bool) -> list[tuple[str, int]]:
             gone.append((folder.full(name), folder.size(name) or 0))
             if not dry_run:
                 folder.delete(name)
+        gone += [(folder.full(name), size) for name, size in forget_kept(folder, dry_run=dry_run)]
     return gone
 
 

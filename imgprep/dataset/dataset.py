@@ -50,6 +50,11 @@ class Dataset:
         """What `load_dataset(folder, config)` knows, the default first; `failures` is the last."""
         return list(self.info.get("configs", ["default", "failures"]))
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of what `table` gives."""
+        return list(self._schema(None).names)
+
     def counts(self, split: str | None = None) -> dict[str, Any]:
         """Rows by outcome: {"rows", "ok", "placeholder", "failed", "reasons": {word: rows}}. No file is read."""
         return count(self.files, split)

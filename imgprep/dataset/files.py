@@ -79,6 +79,16 @@ class Folder:
             return sorted(p.rsplit("/", 1)[-1] for p in fs.ls(f"{root}/{prefix}", detail=False))
         return []
 
+    def entries(self) -> set[str]:
+        """The names of files and folders at the top; empty when there is no such folder."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not self.remote:
+                return set(os.listdir(self.path))
+            fs, root = self.filesystem()
+            found = {str(path).rstrip("/") for path in fs.ls(root, detail=False)}
+            return {path.rsplit("/", 1)[-1] for path in found - {root.rstrip("/")}}
+        return set()
+
     def delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             if not self.remote:

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgprep import engine, hashing
-from imgprep.dataset import MANIFEST, Dataset, card
+from imgprep.dataset import INDEX, MANIFEST, Dataset, card
+from imgprep.dataset.counts import count
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.project import made_with
 from imgprep.redaction import redact_values
+from imgprep.resume.again import write_circumstances
 from imgprep.resume.gather import gather
-from imgprep.resume.located import Known
+from imgprep.resume.kept import merged, write_kept
+from imgprep.resume.known import Known
 from imgprep.resume.parts import PARTS
 from imgprep.resume.plan import Batch, Plan, RunOptions
 
@@ -39,6 +43,7 @@ class Commit:
     plan: Plan
     known: Known
     options: RunOptions
+    leaving: pa.Table = field(default_factory=INDEX.empty_table)  # committed rows that the plan has no more
     gathered: dict[Batch, list[Entry]] = field(default_factory=dict)
 
     @property
@@ -130,15 +135,33 @@ class Commit:
             "complete": complete,
         }
 
+    def keep_leaving(self) -> None:
+        """Note where the results of rows that leave stand, before the files are listed no more."""
+        if self.stage.reusable:
+            return  # no later run would find them
+        keys = list(self.plan.keys.values())
+        # What an unfinished run of other rows left is finished work, too.
+        parts = self.known.parts.table.filter(pc.field("done")).select(INDEX.names)
+        mine = pc.starts_with(parts["file"], f"{PARTS}/{self.plan.prefix}")
+        leaving = pa.concat_tables([self.leaving, parts.filter(mine)])
+        self.known.kept = merged(self.known.kept, leaving, keys)
+        write_kept(self.folder, self.known.kept)
+
+    def note_circumstances(self) -> None:
+        """With which options pictures were refused, for when these change."""
+        reasons = count([f for files in self.gathered.values() for f in files])["reasons"]
+        write_circumstances(self.folder, self.stage.circumstances, reasons)
+
     def remove_unlisted(self) -> None:
-        """Files of ours that neither this version lists nor the one before it, which may still be read; and parts."""
-        keep = self.known.listed | self.names
+        """Files of ours without use, and parts. Those of the version before this one may still be read."""
+        keep = self.known.listed | self.names | set(self.known.kept["file"].to_pylist())
         for place in ("data", "failures", f"{PRIVATE}/index"):
             for name in self.folder.list(place):
                 if f"{place}/{name}" not in keep and OURS.fullmatch(name):
                     self.folder.delete(f"{place}/{name}")
         for name in self.folder.list(PARTS):
-            self.folder.delete(f"{PARTS}/{name}")
+            if f"{PARTS}/{name}" not in keep:
+                self.folder.delete(f"{PARTS}/{name}")
         self.folder.sweep()
 
 

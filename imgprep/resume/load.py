@@ -12,6 +12,7 @@ from imgprep.dataset import Reader
 from imgprep.dataset.files import Folder
 from imgprep.io import uris
 from imgprep.io.web import fetch
+from imgprep.io.web.options import Options
 from imgprep.io.web.routes import STAND_INS
 from imgprep.resume import work
 from imgprep.resume.inputs import Wanted
@@ -28,7 +29,7 @@ class Urls:
     """Loads what sources name: URLs by the HTTP client, in a thread of its own; all else by `uris.read_bytes`."""
 
     options: tuple[tuple[str, Any], ...]
-    max_bytes: float
+    checked: Options
     share: float  # this worker's part of what one host is asked at once
     # A client is kept for one run: a host that was given up is asked again by the next.
     _unique: str = field(default_factory=lambda: os.urandom(8).hex())
@@ -40,7 +41,18 @@ class Urls:
         checked = fetch.Fetcher(**options)  # a wrong option is told now, not by a worker
         checked.close()
         share = 1 / max(1, engine.workers())
-        return Urls(tuple(sorted(options.items())), checked.options.max_bytes, share)
+        return Urls(tuple(sorted(options.items())), checked.options, share)
+
+    @property
+    def circumstances(self) -> dict[str, Any]:
+        """The options by which a picture may be refused: see `resume.again`."""
+        return {
+            "allow_hosts": list(self.checked.allow_hosts),
+            "max_bytes": self.checked.max_bytes,
+            "max_redirects": self.checked.max_redirects,
+            "opt_out": self.checked.opt_out,
+            "robots_txt": self.checked.robots_txt,
+        }
 
     def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
         web: list[Wanted] = []
@@ -88,7 +100,7 @@ class Urls:
     def _read_one(self, wanted: Wanted) -> Loaded:
         one = Loaded(wanted.key, None, wanted.columns, etag=wanted.etag)
         try:
-            one.data = uris.read_bytes(wanted.where, max_bytes=int(self.max_bytes))
+            one.data = uris.read_bytes(wanted.where, max_bytes=int(self.checked.max_bytes))
         except uris.SourceError as e:
             one.reason, one.error = e.reason, str(e)
         return one

@@ -1,23 +1,23 @@
 """Where the result of each key stands: in a part of a run, or in a committed file."""
 
-import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imgprep.dataset import INDEX, Dataset, expand, sizes
+from imgprep.dataset import INDEX, expand, sizes
 from imgprep.dataset.files import Folder
-from imgprep.resume.parts import PARTS
 
+# `reason`: of a result that is no picture; "" where it is one.
+LOCATED = INDEX.append(pa.field("reason", pa.string()))
+OF_PART = ["key", "done", "nbytes", "etag", "reason"]
 NOWHERE = {"file": "", "start": 0, "count": 1, "done": False, "lines": 1}
 
 
 class Located:
-    """Results by key, as lines of INDEX: in which file, from which row, how many."""
+    """Results by key, as lines of INDEX: in which file, from which row, how many; and why one failed."""
 
     def __init__(self) -> None:
         self._tables: dict[str, pa.Table] = {}
@@ -27,8 +27,11 @@ class Located:
     def __bool__(self) -> bool:
         return bool(self.files)
 
-    def add(self, name: str, index: pa.Table) -> None:
-        self._tables[name], self._merged = index, None
+    def add(self, name: str, lines: pa.Table) -> None:
+        """lines: of LOCATED, or of INDEX, where the reasons do not matter."""
+        if "reason" not in lines.column_names:
+            lines = lines.append_column("reason", pa.array([""] * lines.num_rows, pa.string()))
+        self._tables[name], self._merged = lines, None
 
     def forget(self, name: str) -> None:
         self._tables.pop(name, None)
@@ -40,10 +43,9 @@ class Located:
             whole = pq.ParquetFile(folder.open(name), page_checksum_verification=True)
             for group in range(whole.num_row_groups):
                 whole.read_row_group(group)
-        columns = ["key", "done", "nbytes", "etag"]
-        table = pq.read_table(folder.open(name), columns=columns, partitioning=None)
+        table = pq.read_table(folder.open(name), columns=OF_PART, partitioning=None)
         if table.num_rows:
-            self.add(name, _index_of_part(name, table))
+            self.add(name, _lines_of_part(name, table))
             self.files.append(name)
 
     def forget_failures(self) -> None:
@@ -53,10 +55,11 @@ class Located:
 
     @property
     def table(self) -> pa.Table:
+        """All lines, of LOCATED."""
         if self._merged is None:
             # The newest first: `find` takes the first of equal keys.
             newest_first = reversed(self._tables.values())
-            self._merged = pa.concat_tables([INDEX.empty_table(), *newest_first])
+            self._merged = pa.concat_tables([LOCATED.empty_table(), *newest_first])
         return self._merged
 
     def find(self, keys: pa.Array) -> np.ndarray:
@@ -66,86 +69,65 @@ class Located:
         return np.asarray(hit.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _index_of_part(name: str, table: pa.Table) -> pa.Table:
+def _lines_of_part(name: str, table: pa.Table) -> pa.Table:
     # Children of one picture stand one after another under its key.
     keys = np.array(table["key"].to_pylist(), object)
     is_new = np.ones(len(keys), bool)
     is_new[1:] = keys[1:] != keys[:-1]
     starts = np.flatnonzero(is_new)
     first = table.take(pa.array(starts))
+    done = np.logical_and.reduceat(table["done"].to_numpy(), starts)
     columns = {
         "key": first["key"],
         "file": pa.array([name] * len(starts)),
         "start": starts,
         "count": np.diff(np.append(starts, len(keys))).astype(np.int32),
-        "done": np.logical_and.reduceat(table["done"].to_numpy(), starts),
+        "done": done,
         "nbytes": np.add.reduceat(sizes(table), starts),
         "etag": first["etag"],
         "lines": np.ones(len(starts), np.int32),
+        "reason": pc.if_else(pa.array(done), "", first["reason"]),
     }
-    return pa.table(columns, schema=INDEX)
+    return pa.table(columns, schema=LOCATED)
 
 
-@dataclass
-class Known:
-    """What is there already when a stage begins.
-
-    before: the committed dataset, or None. parts, committed: where results stand that may be used. etags: of the
-    committed results, where the servers are to be asked for newer versions.
-    """
-
-    before: Dataset | None = None
-    parts: Located = field(default_factory=Located)
-    committed: Located = field(default_factory=Located)
-    etags: dict[bytes, str] = field(default_factory=dict)
-
-    @property
-    def listed(self) -> set[str]:
-        """The files that readers of the committed dataset are shown."""
-        return {f["file"] for f in self.before.files} if self.before else set()
-
-    def places(self, keys: pa.Array) -> pa.Table:
-        """The lines of INDEX for each key; one with file "" and count 1 where it has no result.
-
-        What an unfinished run left comes before what is committed.
-        """
-        fresh, old = self.parts.find(keys), self.committed.find(keys)
-        nowhere = pa.Table.from_pylist([NOWHERE], INDEX)
-        whole = pa.concat_tables([nowhere, self.committed.table, self.parts.table])
-        at = np.where(fresh >= 0, 1 + self.committed.table.num_rows + fresh, 1 + old)
-        lines = whole["lines"].take(pa.array(at)).to_numpy()
-        return whole.take(pa.array(expand(at, lines)))
+def with_reasons(folder: Folder, lines: pa.Table) -> pa.Table:
+    """Lines of INDEX as lines of LOCATED: the reason of a failure stands in the file of its row."""
+    done = lines["done"].to_numpy()
+    reasons = np.full(len(done), "", object)
+    failed = np.flatnonzero(~done)
+    files = lines["file"].take(pa.array(failed)).to_numpy()
+    starts = lines["start"].take(pa.array(failed)).to_numpy()
+    for file in sorted(set(files)):
+        column = pq.read_table(folder.open(file), columns=["reason"], partitioning=None)["reason"]
+        mine = files == file
+        reasons[failed[mine]] = column.take(pa.array(starts[mine])).to_pylist()
+    return lines.append_column("reason", pa.array(reasons, pa.string()))
 
 
-def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bool) -> Known:
-    """What stands in a dataset folder. retry: leave out the failures. refresh: with the ETags."""
-    known = Known(before)
-    for name in folder.list(PARTS):
-        with contextlib.suppress(pa.ArrowInvalid, OSError, KeyError):  # foreign or damaged: no part
-            known.parts.add_part(folder, f"{PARTS}/{name}", verify=not folder.remote)
-    if retry:
-        known.parts.forget_failures()
-    if before is None:
-        return known
-    gone = {f["file"] for f in before.files if folder.size(f["file"]) != f["bytes"]}
-    for split in before.splits:
-        books = [f["file"] for f in before.files if f["config"] == "index" and f["split"] == split]
-        if gone.intersection(books):
-            continue  # a lost index costs a recomputation, never a wrong row
-        index = _usable(before.index(split), gone, retry=retry)
-        if refresh:
-            asked = index.filter(pc.field("etag") != "")
-            pairs = zip(asked["key"].to_pylist(), asked["etag"].to_pylist(), strict=True)
-            known.etags.update(pairs)
-        known.committed.add(split, index)
-    return known
-
-
-def _usable(index: pa.Table, gone: Iterable[str], *, retry: bool) -> pa.Table:
-    """The lines of keys whose results are whole. retry: and that did not fail."""
-    index = index.filter(pc.field("key").is_valid())
+def whole_rows(index: pa.Table, gone: Iterable[str]) -> pa.Table:
+    """The lines of the input rows all of whose results are whole. gone: files that are not."""
     lost = pc.is_in(index["file"], pa.array(sorted(gone), pa.string()))
+    row_of = np.cumsum(index["lines"].to_numpy() > 0)
+    bad = np.unique(row_of[np.asarray(lost.to_numpy(zero_copy_only=False), bool)])
+    return index.filter(pa.array(~np.isin(row_of, bad)))
+
+
+def usable(lines: pa.Table, gone: Iterable[str], *, retry: bool) -> pa.Table:
+    """The lines of keys whose results are whole. retry: and that did not fail."""
+    lines = lines.filter(pc.field("key").is_valid())
+    lost = pc.is_in(lines["file"], pa.array(sorted(gone), pa.string()))
     if retry:
-        lost = pc.or_(lost, pc.invert(index["done"]))
-    without = index["key"].filter(lost).combine_chunks()
-    return index.filter(pc.invert(pc.is_in(index["key"], without)))
+        lost = pc.or_(lost, pc.invert(lines["done"]))
+    without = lines["key"].filter(lost).combine_chunks()
+    return lines.filter(pc.invert(pc.is_in(lines["key"], without)))
+
+
+def lines_of(keys: pa.Array, newer: Located, older: Located) -> pa.Table:
+    """The lines of INDEX for each key; one with file "" and count 1 where it has no result."""
+    fresh, old = newer.find(keys), older.find(keys)
+    nowhere = pa.Table.from_pylist([NOWHERE], LOCATED)
+    whole = pa.concat_tables([nowhere, older.table, newer.table])
+    at = np.where(fresh >= 0, 1 + older.table.num_rows + fresh, 1 + old)
+    lines = whole["lines"].take(pa.array(at)).to_numpy()
+    return whole.take(pa.array(expand(at, lines))).select(INDEX.names)

@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgprep import engine, hashing
 from imgprep.dataset import KEY
-from imgprep.resume.inputs import Inputs
-from imgprep.resume.located import Known
+from imgprep.dataset.counts import words
+from imgprep.resume.known import Known
+from imgprep.resume.missing import Missing, missing_rows
 from imgprep.resume.shape import carried
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Plan:
 
     operation: the hash of all that changes an ok picture's bytes. schemas: of each config. rows, keys: of each split,
     what is carried through, and under which key the result of each row stands (null: there is none). batches: in the
-    order in which they are listed. units: the missing rows, as tasks for the engine; `missing` is their number.
+    order in which they are listed. units: the missing rows, as tasks for the engine; `missing` is their number. again:
+    of these, the failures that are tried again, by reason; stay: the failures that are taken as they are.
     """
 
     operation: str
@@ -70,10 +71,17 @@ class Plan:
     batches: tuple[Batch, ...]
     units: tuple[engine.Task, ...] = field(repr=False)
     missing: int
-    why: str
+    why: str = ""
+    again: dict[str, int] = field(default_factory=dict)
+    stay: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.why
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this operation's parts begin with."""
+        return f"{self.operation[:8]}-"
 
     @property
     def total(self) -> int:
@@ -81,28 +89,29 @@ class Plan:
 
 
 def make_plan(stage: "Stage", known: Known, options: RunOptions) -> Plan:
-    """What is missing of the stage's rows, given what is known. Raises ValueError for columns and
-    splits that no dataset can have."""
+    """What is missing of the stage's rows, given what is known.
+
+    Raises ValueError for columns and splits that no dataset can have.
+    """
     schemas = stage.shape.schemas(stage.inputs)
     rows = carried(stage.inputs, schemas["failures"])
     operation = hashing.digest(stage.operation)
     salt = options.run_id if stage.reusable else ""  # a key that no other run has
     keys = {split: _keys(operation + salt, one.identity) for split, one in stage.inputs.items()}
-    missing = _missing(keys, known, refresh=options.refresh)
-    count = sum(map(len, missing.values()))
-    units = []
-    for split, numbers in missing.items():
-        units += _units(stage.inputs[split], numbers, keys[split], known, options, count)
-    return Plan(
+    missing = missing_rows(keys, rows, known, stage.circumstances, refresh=options.refresh)
+    plan = Plan(
         operation=operation,
         schemas=schemas,
         rows=rows,
         keys=keys,
         batches=tuple(_batches(keys, options.batch_size)),
-        units=tuple(units),
-        missing=count,
-        why=_why(stage, known, options, operation, count, sum(map(len, keys.values()))),
+        units=(),
+        missing=missing.count,
+        again=dict(missing.again),
+        stay=dict(missing.stay),
     )
+    units = tuple(_units(stage, plan, missing, known, options))
+    return replace(plan, units=units, why=_why(stage, known, options, plan))
 
 
 def _keys(operation: str, identities: Iterable[str | None]) -> pa.Array:
@@ -125,45 +134,21 @@ def _batches(keys: dict[str, pa.Array], size: int) -> Iterator[Batch]:
             yield Batch(split, start // size, start, stop)
 
 
-def _missing(keys: dict[str, pa.Array], known: Known, *, refresh: bool) -> dict[str, np.ndarray]:
-    """The numbers of the rows to compute. Equal keys are computed once, where they stand first."""
-    missing: dict[str, np.ndarray] = {}
-    seen = pa.array([], KEY)
-    for split, column in keys.items():
-        found = known.parts.find(column) >= 0
-        if not refresh:
-            found |= known.committed.find(column) >= 0
-        has_none = pc.or_(column.is_null(), pc.is_in(column, seen))
-        found |= has_none.to_numpy(zero_copy_only=False)
-        rows = np.flatnonzero(~found)
-        wanted = column.take(pa.array(rows))
-        codes = wanted.dictionary_encode().indices.to_numpy()
-        _, first = np.unique(codes, return_index=True)
-        missing[split] = rows[np.sort(first)]
-        seen = pa.concat_arrays([seen, wanted])
-    return missing
-
-
 def _units(
-    inputs: Inputs,
-    numbers: np.ndarray,
-    keys: pa.Array,
-    known: Known,
-    options: RunOptions,
-    missing: int,
-) -> list[engine.Task]:
-    """The missing rows of a split as tasks."""
+    stage: "Stage", plan: Plan, missing: Missing, known: Known, options: RunOptions
+) -> Iterator[engine.Task]:
+    """The missing rows as tasks."""
     # Enough units for every worker to have a share, so that the last one does not keep the others waiting.
-    share = missing // (8 * max(1, options.workers))
+    share = missing.count // (8 * max(1, options.workers))
     most = int(np.clip(share, 8, UNIT_ROWS))
-    tasks = []
-    for rows in _cut(numbers.tolist(), inputs.nbytes, most, options.batch_size):
-        mine = keys.take(pa.array(rows)).to_pylist()
-        # The run's id is in the name: a refresh of the same rows must not find the part of an earlier one.
-        name = hashlib.blake2b(b"".join(mine) + options.run_id.encode(), digest_size=12)
-        payload = inputs.wanted(rows, mine, known.etags)
-        tasks.append(engine.Task(name.hexdigest(), payload))
-    return tasks
+    for split, numbers in missing.rows.items():
+        inputs = stage.inputs[split]
+        for rows in _cut(numbers.tolist(), inputs.nbytes, most, options.batch_size):
+            keys = plan.keys[split].take(pa.array(rows)).to_pylist()
+            # The run's id is in the name: a refresh of the same rows must not find the part of an earlier one.
+            name = hashlib.blake2b(b"".join(keys) + options.run_id.encode(), digest_size=12)
+            payload = inputs.wanted(rows, keys, known.etags)
+            yield engine.Task(plan.prefix + name.hexdigest(), payload)
 
 
 def _cut(
@@ -185,22 +170,29 @@ def _cut(
         yield unit
 
 
-def _why(
-    stage: "Stage", known: Known, options: RunOptions, operation: str, missing: int, total: int
-) -> str:
-    if not missing:
-        return f"{total:,} rows, nothing to compute"
-    text = f"{missing:,} of {total:,} rows to compute"
+def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
+    if not plan.missing:
+        return f"{plan.total:,} rows, nothing to compute"
+    text = f"{plan.missing:,} of {plan.total:,} rows to compute"
     if stage.reusable:
         return f"{text}: {stage.reusable}, so nothing is reused"
     if known.before is None:
-        return f"{text}: {'an earlier run was not finished' if known.parts else 'the first run'}"
+        is_begun = known.parts or stage.is_begun()
+        return f"{text}: {'an earlier run was not finished' if is_begun else 'the first run'}"
     info = known.before.info
-    if info["operation"] != operation:
-        return f"{text}: {', '.join(_changed(info['why'], stage)) or 'something'} changed"
+    if info["operation"] != plan.operation:
+        changed = ", ".join(_changed(info["why"], stage)) or "something"
+        return f"{text}: {changed} changed"
     if options.refresh:
         return f"{text}: asking the servers for newer versions"
-    return f"{text}: {'new rows, and failures to try again' if options.retry_failed else 'new rows'}"
+    causes = []
+    if plan.missing > sum(plan.again.values()):
+        causes.append("new rows")
+    if options.retry_failed:
+        causes.append("failures to try again")
+    if plan.again:
+        causes.append(f"what failed for other reasons than the picture ({words(plan.again)})")
+    return f"{text}: {', and '.join(causes)}"
 
 
 def _changed(before: dict[str, str], stage: "Stage") -> list[str]:

@@ -45,6 +45,8 @@ class Run:
             for batch in self.plan.batches:
                 if batch not in self.commit.gathered:
                     self.commit.gather(batch)
+            self.commit.keep_leaving()
+            self.commit.note_circumstances()
             changed = self.commit.publish(complete=True)
             self.commit.remove_unlisted()
             if changed or self.plan.missing:

@@ -1,5 +1,6 @@
 """What a stage may be made of: a dataset folder, the tables of `sources.read`, or a path that it reads."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,20 +60,37 @@ def open_source(
     """What a stage is given as its source.
 
     new: the columns that the stage adds. max_bytes: of a picture; None: what `io.web.options.Options` allows, and any
-    of a dataset folder. Raises ValueError where the source has one already, or is `out` itself.
+    of a dataset folder. Raises ValueError where the source has one already, or `out` lies in it.
     """
-    source = sources.given(source)
-    if isinstance(source, Dataset):
-        if Folder(out).path == source.folder:
-            raise ValueError(f"{out!r} is the source itself: name another folder")
-        found = _of_dataset(source, max_bytes)
+    check_apart(source, out)
+    given = sources.given(source)
+    if isinstance(given, Dataset):
+        found = _of_dataset(given, max_bytes)
     else:
         options = {} if max_bytes is None else {"max_bytes": max_bytes}
-        found = Source(Urls.of(options), of_tables(source))
+        found = Source(Urls.of(options), of_tables(given))
     for column in found.columns:
         if column in new:
             raise ValueError(f"there is a column {column!r} already: return yours under another name")
     return found
+
+
+def check_apart(source: Any, out: str) -> None:
+    """ValueError where `out` is the source's folder, or a folder in it: it would be read as a source."""
+    if isinstance(source, Dataset):
+        source = source.folder
+    if not isinstance(source, str | os.PathLike):
+        return
+    home, target = Folder(source), Folder(out)
+    if home.remote != target.remote:
+        return
+    place, within = home.path, target.path
+    if not home.remote:
+        place, within = os.path.realpath(place), os.path.realpath(within)
+    if place == within:
+        raise ValueError(f"{out!r} is the source itself: name another folder")
+    if within.startswith(f"{place.rstrip('/')}/"):
+        raise ValueError(f"{out!r} lies in the source {str(source)!r}: name a folder beside it")
 
 
 def _of_dataset(ds: Dataset, max_bytes: int | None) -> Source:

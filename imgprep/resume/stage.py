@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 from imgprep import dataset, engine
 from imgprep.dataset import MANIFEST, Dataset, card, lock
-from imgprep.dataset.files import Folder
+from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.failures import RunStopped
+from imgprep.resume.again import stay_sentence
 from imgprep.resume.commit import Clock, Commit
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.located import known_in
+from imgprep.resume.kept import count_rows, leaving
+from imgprep.resume.known import known_in
 from imgprep.resume.options import check_run_options
 from imgprep.resume.parts import PartWriter
 from imgprep.resume.passes import Pass
@@ -40,7 +42,10 @@ class Stage:
     name: a word. options: what is written into the card (plain values). operation: hash of all that changes an ok
     picture's bytes, with the words that a plan shows when one of them changed. inputs: of each split.
     work: the function of a unit. ready: called before any work, where there is some; may raise. passes: what is done
-    before the first unit, with `Wanted.where` of all rows that are missing as their first state.
+    before the first unit, with `Wanted.where` of all rows that are missing as their first state. is_begun: did passes
+    of an earlier run leave something that is used again?
+    circumstances: the options that may refuse a picture and change no ok one (`again.OPTION_OF`); when one changes,
+    what it refused is tried again. can_retry: does the verb take retry_failed?
     reusable: why results may not be reused, or "".
     earlier: name and options of the stages that made the input, for the card.
     """
@@ -57,6 +62,9 @@ class Stage:
     reusable: str = ""
     earlier: list[dict[str, Any]] = field(default_factory=list)
     ready: Callable[[], None] = lambda: None
+    is_begun: Callable[[], bool] = lambda: False
+    circumstances: dict[str, Any] = field(default_factory=dict)
+    can_retry: bool = False
     passes: Sequence[Pass] = ()
 
 
@@ -92,7 +100,7 @@ def build(
         workers=engine.workers(),
     )
     if dry_run or engine.current().dry_run:
-        tell_plan(folder.path, stage.name, str(_planned(stage, folder, options).plan))
+        tell_plan(folder.path, stage.name, _told(_planned(stage, folder, options)))
         return None
     try:
         with lock.hold(folder):
@@ -101,7 +109,7 @@ def build(
                 rows = sum(given.rows.num_rows for given in stage.inputs.values())
                 engine.foresee(rows, once=stage.once)
             commit = _planned(stage, folder, options)
-            say(f"{stage.name}: {commit.plan}")
+            say(f"{stage.name}: {_told(commit)}")
             found = Run(stage, commit, max_failed).execute(clock)
     except OSError as e:
         raise RuntimeError(engine.sentence(e)) from e
@@ -122,16 +130,51 @@ def _folder(out: Any) -> Folder:
         raise ValueError(f"{folder.path} is a file: out names a folder")
     readme = (folder.get("README.md") or b"").decode("utf-8", "replace")
     card.own_keys(readme)  # a person's; to be read now, not when the first batch is done
-    if folder.size(MANIFEST) is None and readme and not card.is_ours(readme):
+    if folder.size(MANIFEST) is not None:
+        return folder
+    if readme and not card.is_ours(readme):
         told = "has a README.md that imgprep did not write: name another folder"
         raise ValueError(f"{folder.path} {told}")
+    entries = folder.entries()
+    if PRIVATE in entries:
+        return folder  # an earlier run began here
+    foreign = sorted(name for name in entries if not name.startswith("."))
+    if foreign:
+        told = f"has files that imgprep did not write ({foreign[0]} …)"
+        raise ValueError(f"{folder.path} {told}: name a new folder, or an empty one")
     return folder
 
 
 def _planned(stage: Stage, folder: Folder, options: RunOptions) -> Commit:
     before = Dataset(folder) if folder.size(MANIFEST) is not None else None
+    if before and before.info["stage"] != stage.name:
+        made = f"{folder.path} was made by {before.info['stage']!r}"
+        fix = "name another folder, or delete this one first"
+        raise ValueError(f"{made}, and {stage.name!r} would replace it: {fix}")
     known = known_in(folder, before, retry=options.retry_failed, refresh=options.refresh)
-    return Commit(stage, folder, make_plan(stage, known, options), known, options)
+    plan = make_plan(stage, known, options)
+    ids = {split: rows["image_id"] for split, rows in plan.rows.items()}
+    return Commit(stage, folder, plan, known, options, leaving(folder, known.indexes, plan.keys, ids))
+
+
+def _told(commit: Commit) -> str:
+    """What a person is told before a run: what is computed and why, and which rows leave."""
+    sentences = [str(commit.plan)]
+    if commit.stage.can_retry and commit.plan.stay:
+        sentences.append(stay_sentence(commit.plan.stay))
+    if commit.leaving.num_rows:
+        sentences.append(_leaving_sentence(commit))
+    return "; ".join(sentences)
+
+
+def _leaving_sentence(commit: Commit) -> str:
+    gone = count_rows(commit.leaving)
+    what = "1 row leaves" if gone == 1 else f"{gone:,} rows leave"
+    kept = "its" if gone == 1 else "their"
+    kept += " results are kept until `imgprep clean`"
+    if commit.stage.reusable:
+        kept = "nothing is kept of what is never reused"
+    return f"{what} the dataset, not being in the input any more: {kept}"
 
 
 def tell_plan(out: str, stage: str, why: str) -> None:

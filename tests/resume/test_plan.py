@@ -7,7 +7,7 @@ import pytest
 from imgprep.dataset import INDEX
 from imgprep.dataset.files import Folder
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.located import Known
+from imgprep.resume.known import Known
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.plan import UNIT_BYTES, RunOptions, make_plan
 from imgprep.resume.shape import Shape

@@ -91,6 +91,12 @@ def download(
         options=options,
         operation=_download_operation(box_wh),
         inputs=inputs,
+        circumstances={
+            **urls.circumstances,
+            "max_pixels": max_pixels,
+            "keep_truncated": keep_truncated,
+        },
+        can_retry=True,
         work=Work(writer, urls, _what_is_kept(box_wh, max_pixels, keep_truncated=keep_truncated)),
         shape=Shape(extra, placeholder=_placeholder_result(stand_in_wh, color), keep_original=not box_wh),
     )

@@ -114,6 +114,8 @@ def transform(
         },
         inputs=given.inputs,
         earlier=given.earlier,
+        circumstances={"max_pixels": max_pixels, "max_bytes": max_bytes},
+        can_retry=True,
         work=Work(PartWriter(Folder(out), part_schema(extra)), given.load, picture),
         shape=Shape(extra, children=children),
         once=call.is_kept,

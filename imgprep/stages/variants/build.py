@@ -119,6 +119,8 @@ def build(
         operation={"stage": "variants", "version": version, **options},
         inputs=given.inputs,
         earlier=given.earlier,
+        circumstances={"max_pixels": max_pixels, "max_bytes": max_bytes},
+        can_retry=True,
         work=Work(writer, given.load, made),
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),
     )

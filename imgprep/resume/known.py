@@ -1,0 +1,97 @@
+"""What is there already when a stage begins: the committed dataset, and what unfinished runs left."""
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgprep.dataset import INDEX, Dataset
+from imgprep.dataset.files import Folder
+from imgprep.resume.again import OPTION_OF, changed_reasons, read_circumstances, to_try
+from imgprep.resume.kept import read_kept
+from imgprep.resume.located import Located, lines_of, usable, whole_rows, with_reasons
+from imgprep.resume.parts import PARTS
+
+
+@dataclass
+class Known:
+    """What is there already when a stage begins.
+
+    before: the committed dataset, or None. parts, committed: where results stand that may be used. etags: of the
+    committed results, where the servers are to be asked for newer versions. kept: the lines of INDEX of rows that
+    are in the dataset no more, whose results are in `committed` too. circumstances: the options that the committed
+    failures were made with. indexes: of the splits, the lines whose files are whole.
+    """
+
+    before: Dataset | None = None
+    parts: Located = field(default_factory=Located)
+    committed: Located = field(default_factory=Located)
+    etags: dict[bytes, str] = field(default_factory=dict)
+    kept: pa.Table = field(default_factory=INDEX.empty_table)
+    circumstances: dict[str, Any] = field(default_factory=dict)
+    indexes: list[pa.Table] = field(default_factory=list)
+
+    @property
+    def listed(self) -> set[str]:
+        """The files that readers of the committed dataset are shown."""
+        return {f["file"] for f in self.before.files} if self.before else set()
+
+    def places(self, keys: pa.Array) -> pa.Table:
+        """The lines of INDEX for each key. What an unfinished run left comes before what is committed."""
+        return lines_of(keys, self.parts, self.committed)
+
+    def found(self, keys: pa.Array, *, refresh: bool = False) -> np.ndarray:
+        """Which keys have a result, be it a failure. refresh: one of a run that was not finished."""
+        found = self.parts.find(keys) >= 0
+        return found if refresh else found | (self.committed.find(keys) >= 0)
+
+    def reasons(self, keys: pa.Array) -> np.ndarray:
+        """Why the result of each key is a failure; "" where it is none, or there is no result."""
+        reasons = np.full(len(keys), "", object)
+        for located in (self.committed, self.parts):
+            at = located.find(keys)
+            hit = at >= 0
+            reasons[hit] = located.table["reason"].take(pa.array(at[hit])).to_pylist()
+        return reasons
+
+    def again(self, keys: pa.Array, circumstances: dict[str, Any]) -> np.ndarray:
+        """Which keys have a failure that is tried again. circumstances: the options as they are now."""
+        reasons = self.reasons(keys)
+        words = set(reasons) - {""}
+        if not words:
+            return np.zeros(len(keys), bool)
+        changed = changed_reasons(circumstances, self.circumstances)
+        again = np.isin(reasons, sorted(to_try(words, changed)))
+        # Under which options an unfinished run refused a picture is not known.
+        unsure = np.isin(reasons, sorted(words & OPTION_OF.keys()))
+        return again | (unsure & (self.parts.find(keys) >= 0))
+
+
+def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bool) -> Known:
+    """What stands in a dataset folder. retry: leave out the failures. refresh: with the ETags."""
+    known = Known(before, kept=read_kept(folder), circumstances=read_circumstances(folder))
+    known.committed.add("kept", with_reasons(folder, usable(known.kept, (), retry=retry)))
+    for name in folder.list(PARTS):
+        with contextlib.suppress(pa.ArrowInvalid, OSError, KeyError):  # foreign or damaged: no part
+            known.parts.add_part(folder, f"{PARTS}/{name}", verify=not folder.remote)
+    if retry:
+        known.parts.forget_failures()
+    if before is None:
+        return known
+    gone = {f["file"] for f in before.files if folder.size(f["file"]) != f["bytes"]}
+    for split in before.splits:
+        books = [f["file"] for f in before.files if f["config"] == "index" and f["split"] == split]
+        if gone.intersection(books):
+            continue  # a lost index costs a recomputation, never a wrong row
+        index = before.index(split)
+        known.indexes.append(whole_rows(index, gone))
+        lines = usable(index, gone, retry=retry)
+        if refresh:
+            asked = lines.filter(pc.field("etag") != "")
+            pairs = zip(asked["key"].to_pylist(), asked["etag"].to_pylist(), strict=True)
+            known.etags.update(pairs)
+        known.committed.add(split, with_reasons(folder, lines))
+    return known
