@@ -66,6 +66,7 @@ REASONS = {
     "empty": "there are no bytes",
     "not_an_image": "the content is not a picture",
     "unsupported_format": "a picture, but of a format that cannot be decoded here",
+    "missing_extra": "this machine lacks a package that the picture or its place needs; it is named",
     "truncated": "the body or the picture ends early",
     "corrupt": "the body's encoding or the picture's data is damaged",
     "too_many_pixels": "more pixels than max_pixels, by its header",

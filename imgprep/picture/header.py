@@ -103,7 +103,7 @@ def _opened(data: bytes) -> Image.Image:
     # Pillow's AVIF accepts some HEIC, too.
     is_heif = HEIF.match(data)
     if is_heif and "HEIF" not in Image.OPEN:
-        raise DecodeError("unsupported_format", "a HEIC picture needs `pip install imgprep[heic]`")
+        raise DecodeError("missing_extra", "a HEIC picture needs `pip install imgprep[heic]`")
     names = ("HEIF",) if is_heif else FORMATS + VAGUE_FORMATS
     for name in names:
         factory, accept = Image.OPEN[name]

@@ -29,7 +29,6 @@ PASSING = {
     "http_429",
     "no_permission",
     "missing_extra",
-    "killed",
     "changed",
 }
 # What a server says when it is itself in trouble.

@@ -104,6 +104,17 @@ def write_kept(folder: Folder, kept: pa.Table) -> None:
     folder.put(KEPT, sink.getvalue().to_pybytes())
 
 
+def named_by_kept(folder: Folder, columns: Sequence[str]) -> set[str]:
+    """The files that rows which are kept name in these columns: masks and the like."""
+    found: set[str] = set()
+    for name in read_kept(folder)["file"].unique().to_pylist():
+        parquet = pq.ParquetFile(folder.open(name))
+        there = [column for column in columns if column in parquet.schema_arrow.names]
+        for column in parquet.read(there).columns:
+            found.update(column.drop_null().to_pylist())
+    return found
+
+
 def forget_kept(folder: Folder, *, dry_run: bool = False) -> list[tuple[str, int]]:
     """Delete what is kept, but for the files that the dataset lists; (name, bytes) of each.
 

@@ -17,6 +17,7 @@ from imgprep.resume import work
 from imgprep.resume.work import Loaded, Results
 
 ERROR_CHARACTERS = 300
+UNREADABLE = ("unsupported_format", "missing_extra")  # here: the bytes are kept
 
 
 def failed(one: Loaded, reason: str, error: str, **more: Any) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class Original:
             try:
                 yield self._checked(one, one.data)
             except codec.DecodeError as e:
-                original = one.data if e.reason == "unsupported_format" else None
+                original = one.data if e.reason in UNREADABLE else None
                 nbytes = len(original or b"")
                 yield failed(one, e.reason, str(e), original=original, nbytes=nbytes)
 

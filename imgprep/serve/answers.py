@@ -9,6 +9,7 @@ STATUS = {
     "too_large": 413,
     "not_an_image": 415,
     "unsupported_format": 415,
+    "missing_extra": 415,
     "too_slow": 408,
     "missing_file": 404,
     "timeout": 504,

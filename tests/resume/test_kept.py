@@ -12,7 +12,7 @@ from imgprep import dataset
 from imgprep.app import inventory
 from imgprep.picture import codec
 from imgprep.resume import kept
-from imgprep.stages import images
+from imgprep.stages import images, segmentation
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,19 @@ def test_children_are_kept_with_their_picture(tmp_path):
     images.transform({"train": tables["train"].slice(2, 1)}, out, halves, children=True)
     after = images.transform(tables, out, halves, children=True)
     assert computed(out) == 0 and after.table("train").drop_columns(["file"]) == before
+
+
+def test_another_picture_in_the_folder_of_masks_keeps_the_first_ones(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    one, other = folder(tmp_path / "in", 2)
+    first = segmentation.segment(one, out, 128).table("train")["mask"][0].as_py()
+    before = Path(out, first).read_bytes()
+    segmentation.segment(other, out, 128)
+    assert "1 row leaves the dataset, not being in the input any more: its results are kept" in capsys.readouterr().out
+    segmentation.segment([one, other], out, 128)
+    assert computed(out) == 0 and Path(out, first).read_bytes() == before
+    with pytest.raises(ValueError, match="lies in the source"):
+        segmentation.segment(str(tmp_path / "in"), str(tmp_path / "in" / "out"), 128)
 
 
 def test_clean_forgets_what_is_kept_and_nothing_else(made, tmp_path):

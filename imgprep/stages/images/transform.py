@@ -114,7 +114,7 @@ def transform(
         },
         inputs=given.inputs,
         earlier=given.earlier,
-        circumstances={"max_pixels": max_pixels, "max_bytes": max_bytes},
+        circumstances={"max_pixels": max_pixels},
         can_retry=True,
         work=Work(PartWriter(Folder(out), part_schema(extra)), given.load, picture),
         shape=Shape(extra, children=children),

@@ -19,8 +19,10 @@ from imgprep.io.rasters import Choice
 from imgprep.io.web.routes import Routes
 from imgprep.resume import fingerprint, stage
 from imgprep.resume.inputs import Inputs
+from imgprep.resume.kept import named_by_kept
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
+from imgprep.resume.source import check_apart
 from imgprep.stages.segmentation import block, chain, headers, inputs, masks, overlay, recipe
 from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS, Results
 from imgprep.stages.segmentation.headers import Scene
@@ -128,6 +130,7 @@ def segment(
     folder = Folder(out)
     if folder.remote:
         raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
+    check_apart(source, out)
     choice = rasters.checked_choice(plane, channels)
     operation, reusable = _operation(steps, choice)
     tables = inputs.tables_of(source, truth)
@@ -267,7 +270,7 @@ def _tidy(folder: Folder, found: Dataset) -> None:
     """Remove the pieces, and files of earlier versions that no row names."""
     shutil.rmtree(folder.full(TILES), ignore_errors=True)
     rows = pa.concat_tables([found.table(split, list(OUTPUTS)) for split in found.splits])
-    named = set()
+    named = named_by_kept(folder, list(OUTPUTS))
     for column in OUTPUTS:
         named.update(rows[column].to_pylist())
     ours = re.compile(r".+-[0-9a-f]{12}\.(tif|parquet|(pixels\.)?geojson)")

@@ -89,7 +89,7 @@ def original_row(
 
 
 def unread_row(one: Loaded, error: codec.DecodeError) -> Row:
-    original = one.data if error.reason == "unsupported_format" else None
+    original = one.data if error.reason in make.UNREADABLE else None
     more = {"original": original, "nbytes": len(original or b""), **one.columns}
     return make.failed(one, error.reason, str(error), **more)
 
