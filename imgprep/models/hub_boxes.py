@@ -22,7 +22,8 @@ def spec_of_hub_detector(model: str) -> HubSpec:
     arch = (config.get("architectures") or ["nothing"])[0]
     if not arch.endswith("ForObjectDetection"):
         raise ValueError(f"{model} is for {arch}: name a model for object detection")
-    hub_config(model, "preprocessor_config.json")
+    if not arch.startswith(BY_WORDS):  # the others have it within processor_config.json
+        hub_config(model, "preprocessor_config.json")
     return HubSpec(
         path=model,
         digest=revision or files_digest(model, "*.json", "*.txt", "*.[sb]*"),
@@ -97,14 +98,28 @@ def _by_words(
         given = processor(images=image, text=[words], return_tensors="pt").to(net.device)
         outputs = net(**given)
         _refuse_nan(outputs)
-        more = {"threshold": threshold, "target_sizes": [image.shape[:2]], "text_labels": [words]}
+        more: dict[str, Any] = {"threshold": threshold, "target_sizes": [image.shape[:2]]}
         if "GroundingDino" in type(net).__name__:
-            # What it says are pieces of the words: those are the labels, then.
-            more = {"threshold": threshold, "text_threshold": threshold, "target_sizes": [image.shape[:2]]}
-            more["input_ids"] = given["input_ids"]
-        return processor.post_process_grounded_object_detection(outputs, **more)[0]
+            more |= {"text_threshold": threshold, "input_ids": given["input_ids"]}
+        else:
+            more["text_labels"] = [words]
+        answer = processor.post_process_grounded_object_detection(outputs, **more)[0]
+        answer["text_labels"] = [nearest_word(one, words) for one in answer["text_labels"]]
+        return answer
 
     return ask
+
+
+def nearest_word(said: str, words: Sequence[str]) -> str:
+    """Which of the words asked for is meant by the pieces of them that a model repeats.
+
+    >>> nearest_word("remote", ["a cat", "a remote control"])
+    'a remote control'
+    """
+    pieces = {*said.lower().split()}
+    shared = [len(pieces & {*word.lower().split()}) for word in words]
+    most = max(shared)
+    return words[shared.index(most)] if most else said
 
 
 def _refuse_nan(outputs: Any) -> None:

@@ -213,3 +213,40 @@ def test_a_hub_model_of_another_kind_is_told(rtdetr, tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({"architectures": [arch]}))
         with pytest.raises(ValueError, match=told):
             models.Boxes(str(tmp_path))
+
+
+def test_a_detector_by_words_looks_for_what_it_is_told(tmp_path):
+    """A Grounding DINO of a few weights: that it finds anything is chance, but not what that is called."""
+    torch, transformers = hub()
+    torch.manual_seed(0)
+    vocabulary = "[PAD] [UNK] [CLS] [SEP] [MASK] . a cat remote control".split()
+    words = transformers.BertTokenizer(vocab={word: n for n, word in enumerate(vocabulary)})
+    swin = transformers.SwinConfig(
+        image_size=64,
+        embed_dim=8,
+        depths=[1] * 4,
+        num_heads=[1] * 4,
+        window_size=2,
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    bert = transformers.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    config = transformers.GroundingDinoConfig(
+        backbone_config=swin,
+        text_config=bert,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        num_queries=8,
+        num_feature_levels=4,
+    )
+    transformers.GroundingDinoForObjectDetection(config).save_pretrained(tmp_path)
+    pictures = transformers.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    transformers.GroundingDinoProcessor(pictures, words).save_pretrained(tmp_path)
+    found = models.Boxes(str(tmp_path), labels=["a cat", "a remote control"], threshold=0.01, most_iou=1)(PICTURE)
+    assert found["objects"] and {o["label"] for o in found["objects"]} <= {"a cat", "a remote control"}
