@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from imgprep.words import LOG, clock
 
 REDRAW_S = 0.2  # a terminal and a notebook
 LOG_S = 10  # a log, which keeps every line
+SILENT_S = 8  # after which a line says that the run lives, also where no unit is done
 
 
 class Progress:
@@ -36,8 +38,12 @@ class Progress:
         self._display: Any = None
         self._tty = sys.stderr.isatty()
         self._file = current().progress_file
+        self._created = time.monotonic()
+        self._drawing = threading.RLock()
+        self._over = threading.Event()
         if self._tty or _in_notebook():
             self._draw(final=False)  # there is something to see while the workers start
+        threading.Thread(target=self._beat, daemon=True).start()
 
     def update(self, rows: int, reasons: Mapping[str, int], seconds: float) -> None:
         """`rows` more are done; `reasons`: those that failed; `seconds`: what a worker took."""
@@ -50,13 +56,24 @@ class Progress:
 
     def close(self) -> None:
         """Draw the line that stays."""
-        self._draw(final=True)
+        with self._drawing:
+            self._over.set()
+            self._draw(final=True)
+
+    def _beat(self) -> None:
+        """Nobody waits for long without a word: a unit may take a minute on a slow line."""
+        while not self._over.wait(1):
+            with self._drawing:
+                is_silent = time.monotonic() - self._drawn >= SILENT_S
+                if is_silent and not self._over.is_set():
+                    self._draw(final=False)
 
     def line(self, *, final: bool = False) -> str:
         """What a person reads now. final: without the time left."""
         text = f"{self.stage}: {self.done:,}/{self.total:,} {self.unit}"
         if self._began is None:
-            return text
+            waited = time.monotonic() - self._created
+            return text if waited < SILENT_S or final else f"{text}, {clock(waited)}"
         seconds = max(time.monotonic() - self._began, 1e-6)
         rate = self.done / seconds
         text += f", {rate:,.0f}/s, {clock(seconds)}"
@@ -67,6 +84,10 @@ class Progress:
         return text
 
     def _draw(self, *, final: bool) -> None:
+        with self._drawing:
+            self._draw_line(final)
+
+    def _draw_line(self, final: bool) -> None:
         self._drawn = time.monotonic()
         if self._file and self._began:
             self._tell_runner(final)

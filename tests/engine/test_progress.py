@@ -150,3 +150,23 @@ def test_a_saved_notebook_keeps_one_line_per_stage_and_no_widget(tmp_path):
         assert set(data) == {"text/plain", "text/html"} and "<progress" not in data["text/html"]
         assert re.fullmatch(r"half: 30/30 rows, [\d,]+/s, \d+ s", data["text/plain"])
     assert [(o.output_type, o.text) for o in second] == [("stream", "half: 30 rows, nothing to compute\n")]
+
+
+SLOW = """
+import time
+from imgprep.engine import progress
+progress.SILENT_S = 0.5
+shown = progress.Progress("upload", 200)
+time.sleep(4)
+shown.update(200, {}, 4)
+shown.close()
+time.sleep(2)
+"""
+
+
+def test_a_unit_that_takes_long_is_no_silence(monkeypatch):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    done = subprocess.run([sys.executable, "-c", SLOW], env=environment, capture_output=True, text=True)
+    said = done.stderr.splitlines()
+    assert len(said) >= 3 and re.fullmatch("upload: 0/200 rows, [1-4] s", said[0]), said
+    assert said[-1].startswith("upload: 200/200 rows, "), "and nothing behind the last line"
