@@ -14,7 +14,7 @@ from imgprep.io.rasters.planes import (
     open_chosen,
     told_planes,
 )
-from imgprep.io.rasters.raster import DRIVERS, Raster, open_raster, vsi_path
+from imgprep.io.rasters.raster import DRIVERS, Raster, open_raster
 from imgprep.io.rasters.settings import OPTIONS, gdal
 from imgprep.io.rasters.tiled import copy, needs_copy
 from imgprep.io.uris import SourceError
@@ -39,5 +39,4 @@ __all__ = [
     "open_chosen",
     "open_raster",
     "told_planes",
-    "vsi_path",
 ]

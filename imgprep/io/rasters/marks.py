@@ -1,53 +1,52 @@
 """What tells one version of a raster from another, without reading all of it."""
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from imgprep import hashing
 from imgprep.io import uris
+from imgprep.io.rasters.formats import sidecars
+from imgprep.io.rasters.remote import Remote
 
 ENDS_BYTES = 1 << 20
-# What object stores and web servers call the mark of a version.
-VERSIONS = ("etag", "last-modified", "last_modified", "lastmodified", "mtime", "updated")
 
-
-def identity(uri: str) -> str:
+def identity(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     """What changes when the content does.
 
-    Size, time and the ends of a file; size and ETag of an object or a URL.
+    Size, time and the ends of a file, and of the sidecars that count; size and ETag of an object
+    or a URL.
     """
     if uris.scheme(uri) != "path":
-        fs, path = filesystem(uri)
-        info = fs.info(path)
-        known = {name.lower(): str(value) for name, value in info.items()}
-        return hashing.digest(info.get("size"), *(known.get(name, "") for name in VERSIONS))
+        with contextlib.closing(Remote(uri, allow_hosts)) as remote:
+            return remote.identity
     if os.path.isdir(uri):
         stats = {name: path.stat() for name, path in _files(uri)}
         return hashing.digest([[n, s.st_size, s.st_mtime_ns] for n, s in stats.items()])
-    info = os.stat(uri)
-    return hashing.digest(info.st_size, info.st_mtime_ns, _ends(uri))
+    path = uris.path_of(uri)
+    info = os.stat(path)
+    marks = [info.st_size, info.st_mtime_ns, _ends(path)]
+    for name in sidecars(path):
+        beside = os.stat(name)
+        marks.append([os.path.splitext(name)[1], beside.st_size, beside.st_mtime_ns])
+    return hashing.digest(*marks)
 
 
-def content(uri: str) -> str:
+def content(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     """What the picture is, wherever it lies and whenever it was written.
 
     Size and ends of a file; `identity` elsewhere. Of a folder (Zarr) the names and sizes of its
     files.
     """
     if uris.scheme(uri) != "path":
-        return identity(uri)
+        return identity(uri, allow_hosts=allow_hosts)
     if os.path.isdir(uri):
         return hashing.digest([[name, path.stat().st_size] for name, path in _files(uri)])
-    return hashing.digest(os.stat(uri).st_size, _ends(uri))
-
-
-def filesystem(uri: str) -> tuple[Any, str]:
-    """fsspec's filesystem of a URI, and the path in it."""
-    import fsspec
-
-    return fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    path = uris.path_of(uri)
+    beside = [[os.path.splitext(name)[1], _ends(name)] for name in sidecars(path)]
+    return hashing.digest(os.stat(path).st_size, _ends(path), *beside)
 
 
 def _files(folder: str) -> list[tuple[str, Path]]:

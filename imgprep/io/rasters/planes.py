@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imgprep.io import uris
-from imgprep.io.rasters.marks import filesystem
-from imgprep.io.rasters.raster import Raster, Window, checked_window, open_raster, vsi_path
+from imgprep.io.rasters.raster import Raster, Window, checked_window, open_raster
+from imgprep.io.rasters.remote import download
 from imgprep.io.rasters.settings import gdal
 from imgprep.io.rasters.tiled import TIFF, TILE
 from imgprep.io.uris import SourceError
@@ -60,7 +60,7 @@ def count_planes(raster: Raster) -> int:
     pages = len(dataset.subdatasets) if raster.driver == "GTiff" else 0
     if pages < 2:
         return 1
-    with _page(raster.uri, 1) as second:
+    with raster.page(1) as second:
         return pages if (second.width, second.height) == (raster.width, raster.height) else 1
 
 
@@ -81,19 +81,21 @@ def told_planes(raster: Raster, count: int) -> str:
     return f"{told} (OME-TIFF: {about})"
 
 
-def open_chosen(uri: str, choice: Choice) -> Raster:
+def open_chosen(uri: str, choice: Choice, *, allow_hosts: Sequence[str] = ()) -> Raster:
     """A raster of the planes and bands of this choice; as `rasters.open` where there is none.
 
     SourceError with .reason unsupported_format where the file does not have them.
     """
-    return Chosen(uri, choice) if choice.is_made else open_raster(uri)
+    if choice.is_made:
+        return Chosen(uri, choice, allow_hosts=allow_hosts)
+    return open_raster(uri, allow_hosts=allow_hosts)
 
 
 class Chosen(Raster):
     """Some planes or bands of a file as one raster. It has no smaller levels."""
 
-    def __init__(self, uri: str, choice: Choice):
-        super().__init__(uri)
+    def __init__(self, uri: str, choice: Choice, *, allow_hosts: Sequence[str] = ()):
+        super().__init__(uri, allow_hosts=allow_hosts)
         count = count_planes(self)
         wanted = choice.channels
         self._parts = [self.dataset]
@@ -125,7 +127,7 @@ class Chosen(Raster):
             raise SourceError("unsupported_format", told)
 
     def _open_pages(self, pages: Sequence[int]) -> None:
-        self._parts = [_page(self.uri, page) for page in pages]
+        self._parts = [self.page(page) for page in pages]
         first = self._parts[0]
         for part in self._parts:
             if (part.shape, part.dtypes[0]) != (first.shape, first.dtypes[0]):
@@ -160,21 +162,14 @@ class Chosen(Raster):
         return found[0] if len(found) == 1 else np.concatenate(found, 2)
 
     def close(self) -> None:
-        for part in self._parts:
+        for part in getattr(self, "_parts", ()):
             part.close()
+        super().close()
 
 
-def _page(uri: str, page: int) -> Any:
-    """A page of a TIFF, from 0."""
-    with gdal() as rasterio:
-        try:
-            return rasterio.open(f"GTIFF_DIR:{page + 1}:{vsi_path(uri)}")
-        except rasterio.errors.RasterioError as e:
-            told = f"plane {page} of {uri!r} cannot be read"
-            raise SourceError("corrupt", told) from e
-
-
-def copy_chosen(uri: str, choice: Choice, target: str) -> None:
+def copy_chosen(
+    uri: str, choice: Choice, target: str, *, allow_hosts: Sequence[str] = ()
+) -> None:
     """Write a file beside `target` and rename it: a local, tiled TIFF of the chosen planes.
 
     Memory: a row of tiles. A file of a server is downloaded first.
@@ -183,8 +178,7 @@ def copy_chosen(uri: str, choice: Choice, target: str) -> None:
     made = f"{target}.{os.getpid()}.tif"
     try:
         if uris.scheme(uri) != "path":
-            fs, path = filesystem(uri)
-            fs.get_file(path, part)
+            download(uri, part, allow_hosts=allow_hosts)
             uri = part
         with Chosen(uri, choice) as raster:
             _write_rows(raster, made)

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import os
-import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,44 +11,43 @@ import cv2
 import numpy as np
 
 from imgprep.io import uris
+from imgprep.io.rasters.formats import (
+    HEAD_BYTES,
+    OTHER_FILE,
+    PICTURES_BESIDE,
+    Readable,
+    driver_of,
+    readable,
+)
 from imgprep.io.rasters.marks import identity
+from imgprep.io.rasters.remote import NAME, Remote
 from imgprep.io.rasters.settings import gdal
 from imgprep.io.uris import SourceError
 from imgprep.redaction import redact_url
 from imgprep.words import line
 
-# And VRT, where it is a local file.
+# And no other: see `formats`.
 DRIVERS = ["GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "Zarr", "GIF", "BMP"]
 # openslide's, where it is installed.
 SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")
-VSI = {
-    "s3": "/vsis3/",
-    "s3a": "/vsis3/",
-    "az": "/vsiaz/",
-    "abfs": "/vsiaz/",
-    "abfss": "/vsiaz/",
-    "gs": "/vsigs/",
-    "gcs": "/vsigs/",
-    "http": "/vsicurl/http://",
-    "https": "/vsicurl/https://",
-}
 MERGED = (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)  # types OpenCV knows
 
 Window = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
-def open_raster(uri: str) -> "Raster":
+def open_raster(uri: str, *, allow_hosts: Sequence[str] = ()) -> "Raster":
     """A raster by path or URI (s3:// az:// gs:// https://). Reads its header only.
 
-    Close it, or use `with`. Raises SourceError (a ValueError) with .reason missing_file,
-    no_permission, empty, not_an_image or error.
+    allow_hosts: hosts with private addresses that a URL may name. Close it, or use `with`. Raises
+    SourceError (a ValueError) with .reason missing_file, no_permission, empty, not_an_image, the
+    reasons of a download, or error.
     """
     if urlsplit(uri).path.lower().endswith(SLIDES):
         with contextlib.suppress(ImportError):  # GDAL reads some of them, too
             from imgprep.io.rasters import slide
 
-            return slide.open_slide(uri)
-    return Raster(uri)
+            return slide.open_slide(uri, allow_hosts=allow_hosts)
+    return Raster(uri, allow_hosts=allow_hosts)
 
 
 class Raster:
@@ -58,28 +57,84 @@ class Raster:
     dtype: numpy's name. blocks: (width, height) of the file's own tiles or strips.
     levels: (width, height) of each, the whole first. crs: WKT, or "".
     transform: the six numbers of GDAL's geotransform, or None. nodata: a number, or None.
+    It is opened by the one driver that its first bytes name; a VRT, which names other files, by
+    none. Of what lies beside it only the sidecars of `formats` are read, and only here.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, *, allow_hosts: Sequence[str] = ()):
         self.uri = uri
-        path = vsi_path(uri)
-        is_local = uris.scheme(uri) == "path"
-        if is_local and not os.path.exists(uri):
-            raise SourceError("missing_file", f"there is no {uri!r}")
-        if is_local and os.path.isfile(uri) and not os.path.getsize(uri):
-            raise SourceError("empty", f"{uri!r} has no bytes")
+        self._remote: Remote | None = None
+        if uris.scheme(uri) == "path":
+            found = _local(uri)
+            self._path = uris.path_of(uri)
+        else:
+            self._remote = Remote(uri, allow_hosts)
+            found = Readable(driver_of(self._remote.read_span(0, HEAD_BYTES)))
+            self._path = NAME
+        try:
+            self._open_top(found)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_top(self, found: Readable) -> None:
+        shown = redact_url(self.uri)
+        if self._remote is not None and not self._remote.size:
+            raise SourceError("empty", f"{shown!r} has no bytes")
+        if not found.driver:
+            what = "is not a raster that can be read here"
+            raise SourceError("not_an_image", f"{shown!r} {what}")
+        self._driver = found.driver
+        # GDAL looks for sidecars only where there are such.
+        self._options = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"} if found.beside else {}
+        for name in found.beside:
+            if name.endswith(PICTURES_BESIDE):
+                self._check_beside(name)
+        opener = {} if self._remote is None else {"opener": self._remote.opener}
+        top = self.open_part(self._path, self._driver, **opener)
+        self._opened = {0: top}
+        if self._remote is not None:
+            self._path = top.name  # where rasterio serves it, while this one is open
+            self._keeper = top
+        refuse_other_files(top, shown)
+        if not top.count or top.dtypes[0].startswith("complex"):
+            what = f"{shown!r}, as {top.driver}, has no pixels to read here"
+            raise SourceError("not_an_image", what)
+        self._describe(top)
+
+    def _check_beside(self, name: str) -> None:
         with gdal() as rasterio:
             try:
-                top = rasterio.open(path)
-            except rasterio.errors.RasterioError as e:
-                raise _unreadable(uri, str(e).replace(path, "it").replace(uri, "it")) from None
-            # A VRT names other files, so none is taken from a server.
-            is_known = top.driver in DRIVERS or (is_local and top.driver == "VRT")
-            if not top.count or not is_known or top.dtypes[0].startswith("complex"):
-                what = f"{redact_url(uri)!r}, as {top.driver}, has no pixels to read here"
-                raise SourceError("not_an_image", what)
-            self._describe(top)
-        self._opened = {0: top}
+                with rasterio.open(name, driver="GTiff") as beside:
+                    refuse_other_files(beside, os.path.basename(name))
+            except rasterio.errors.RasterioError:
+                told = f"{os.path.basename(name)!r}, which lies beside it, is damaged: take it away"
+                raise SourceError("corrupt", told) from None
+
+    def open_part(self, path: str, driver: str = "", **how: Any) -> Any:
+        """rasterio's dataset of the file, a page or a level of it, by the file's own driver."""
+        with gdal(**self._options) as rasterio:
+            try:
+                return rasterio.open(path, driver=driver or self._driver, **how)
+            except rasterio.errors.RasterioError:
+                self._raise_remote()
+                what = "is not a raster that can be read here"
+                raise SourceError("not_an_image", f"{redact_url(self.uri)!r} {what}") from None
+
+    def _raise_remote(self) -> None:
+        """What became of the bytes, which GDAL does not know."""
+        if self._remote is not None and self._remote.failure is not None:
+            failure, self._remote.failure = self._remote.failure, None
+            raise failure
+
+    def page(self, number: int) -> Any:
+        """rasterio's dataset of a page of a TIFF, from 0."""
+        return self.open_part(f"GTIFF_DIR:{number + 1}:{self._path}")
+
+    @property
+    def path(self) -> str:
+        """What GDAL calls it, while it is open."""
+        return self._path
 
     def _describe(self, top: Any) -> None:
         # GDAL has the frames of a GIF as bands: they are planes, see `planes`.
@@ -105,6 +160,8 @@ class Raster:
 
     @property
     def identity(self) -> str:
+        if self._remote is not None:
+            return self._remote.identity
         return identity(self.uri)
 
     @functools.cached_property
@@ -115,9 +172,7 @@ class Raster:
 
     def _level(self, level: int) -> Any:
         if level not in self._opened:
-            with gdal() as rasterio:
-                path = vsi_path(self.uri)
-                self._opened[level] = rasterio.open(path, overview_level=level - 1)
+            self._opened[level] = self.open_part(self._path, overview_level=level - 1)
         return self._opened[level]
 
     def read(self, window: Window | None = None, level: int = 0) -> np.ndarray:
@@ -127,11 +182,12 @@ class Raster:
         """
         dataset = self._level(level)
         x, y, w, h = checked_window(window, dataset.width, dataset.height)
-        with gdal() as rasterio:
+        with gdal(**self._options) as rasterio:
             place = rasterio.windows.Window(x, y, w, h)
             try:
                 planes = dataset.read(self._bands, window=place)
             except rasterio.errors.RasterioError as e:
+                self._raise_remote()
                 at = f"pixels {x}, {y} to {x + w}, {y + h}"
                 raise SourceError("corrupt", f"{at} cannot be read: {_said(e)}") from None
         if self._palette is not None:
@@ -148,18 +204,21 @@ class Raster:
         """
         if not self._masked:
             return None
-        with gdal() as rasterio:
+        with gdal(**self._options) as rasterio:
             place = rasterio.windows.Window(*window)
             try:
                 if self.driver == "GIF":  # the other bands are other frames
                     return self.dataset.read_masks(self._bands[0], window=place) > 0
                 return self.dataset.dataset_mask(window=place) > 0
             except rasterio.errors.RasterioError as e:
+                self._raise_remote()
                 raise SourceError("corrupt", f"the mask cannot be read: {_said(e)}") from None
 
     def close(self) -> None:
-        for dataset in self._opened.values():
+        for dataset in getattr(self, "_opened", {}).values():
             dataset.close()
+        if self._remote is not None:
+            self._remote.close()
 
     def __enter__(self) -> "Raster":
         return self
@@ -176,19 +235,24 @@ def checked_window(window: Window | None, width: int, height: int) -> Window:
     return x, y, w, h
 
 
-def vsi_path(uri: str) -> str:
-    """What GDAL calls it.
+def refuse_other_files(dataset: Any, shown: str) -> None:
+    """SourceError where the metadata name another file to be read as its smaller levels."""
+    named = dataset.tags(ns="OVERVIEWS")
+    if any(name.upper() == OTHER_FILE for name in named):
+        raise SourceError("no_permission", f"{shown!r} names another file to be read with it")
 
-    >>> vsi_path("s3://bucket/a.tif"), vsi_path("https://example.org/a.tif"), vsi_path("a.tif")
-    ('/vsis3/bucket/a.tif', '/vsicurl/https://example.org/a.tif', 'a.tif')
-    """
-    scheme, colon, rest = uri.partition("://")
-    if not colon:
-        return uri
-    if scheme not in VSI:
-        what = f"{redact_url(uri)!r}: rasters are read from paths and {', '.join(VSI)}"
-        raise SourceError("unsupported_scheme", what)
-    return VSI[scheme] + rest
+
+def _local(uri: str) -> Readable:
+    path = uris.path_of(uri)
+    shown = uris.printable(path)
+    try:
+        if os.path.isfile(path) and not os.path.getsize(path):
+            raise SourceError("empty", f"{shown!r} has no bytes")
+        return readable(path)
+    except FileNotFoundError:
+        raise SourceError("missing_file", f"there is no {shown!r}") from None
+    except PermissionError:
+        raise SourceError("no_permission", f"{shown!r} may not be read") from None
 
 
 def _is_masked(dataset: Any, bands: int, count: int) -> bool:
@@ -210,27 +274,3 @@ def _palette(dataset: Any) -> np.ndarray:
 
 def _said(error: BaseException) -> str:
     return line(error.__cause__ or error)[:200]
-
-
-def _unreadable(uri: str, message: str) -> SourceError:
-    """What GDAL's words mean."""
-    shown = redact_url(uri)
-    low = message.lower()
-
-    def speaks_of(*words: str) -> bool:
-        return any(word in low for word in words)
-
-    if speaks_of("404", "does not exist", "no such"):
-        return SourceError("missing_file", f"there is no {shown!r}")
-    if speaks_of("403", "401", "permission", "credential", "access denied"):
-        return SourceError("no_permission", f"{shown!r} may not be read")
-    if speaks_of("resolve host"):
-        return SourceError("dns", f"{shown!r} cannot be reached: {message}")
-    if speaks_of("connect"):
-        return SourceError("refused", f"{shown!r} cannot be reached: {message}")
-    if code := re.search(r"http[^0-9]*(5\d\d)", low):
-        return SourceError("error", f"the server of {shown!r} answers {code[1]}: try again later")
-    if speaks_of("range"):
-        what = "does not answer range requests: download it first"
-        return SourceError("error", f"the server of {shown!r} {what}")
-    return SourceError("not_an_image", f"{shown!r} is not a raster that can be read here")

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 OPTIONS: dict[str, Any] = {
     # Not GDAL's default for its cache, which is 5 % of the machine's memory and reads like a leak.
@@ -16,11 +15,8 @@ OPTIONS: dict[str, Any] = {
     # memory stays flat.
     "GDAL_MAX_DATASET_POOL_SIZE": 32,
     "VRT_NUM_THREADS": 1,
-    "GDAL_HTTP_MAX_RETRY": 3,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "GDAL_HTTP_CONNECTTIMEOUT": 20,
-    "GDAL_HTTP_LOW_SPEED_TIME": 30,
-    "GDAL_HTTP_LOW_SPEED_LIMIT": 1000,
+    # GDAL asks no server: `remote` does. No file has this name.
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "/vsicurl/none",
     # Warnings would go to stderr past Python.
     "CPL_LOG": os.devnull,
 }
@@ -30,13 +26,7 @@ OPTIONS: dict[str, Any] = {
 def gdal(**more: Any) -> Iterator[Any]:
     """rasterio with the options above, in this thread. ValueError where it is not installed."""
     rasterio = _rasterio()
-    options = OPTIONS | more
-    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
-    if endpoint.netloc:  # boto's name for it; GDAL has others
-        options["AWS_S3_ENDPOINT"] = endpoint.netloc
-        options["AWS_VIRTUAL_HOSTING"] = "FALSE"
-        options["AWS_HTTPS"] = "YES" if endpoint.scheme == "https" else "NO"
-    with rasterio.Env(**options):
+    with rasterio.Env(**{**OPTIONS, **more}):
         yield rasterio
 
 

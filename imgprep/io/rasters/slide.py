@@ -1,6 +1,7 @@
 """Slides of microscopes (SVS, NDPI, MRXS …) by openslide, read by windows as `raster.Raster` is."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,14 @@ MAGNIFICATION = {
 }
 
 
-def open_slide(uri: str) -> Raster:
+def open_slide(uri: str, *, allow_hosts: Sequence[str] = ()) -> Raster:
     """A slide by its path.
 
     openslide reads local files only: a slide at a URL is GDAL's, where GDAL can.
     """
     is_file = uris.scheme(uri) == "path" and os.path.exists(uri)
     if not is_file or openslide.OpenSlide.detect_format(uri) is None:
-        return Raster(uri)
+        return Raster(uri, allow_hosts=allow_hosts)
     return Slide(uri)
 
 
@@ -39,6 +40,7 @@ class Slide(Raster):
 
     def __init__(self, uri: str):
         self.uri = uri
+        self._remote = None
         self.bands = 3
         self.dtype = "uint8"
         self.crs = ""

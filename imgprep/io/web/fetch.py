@@ -11,7 +11,7 @@ import select
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 import pycurl
 
@@ -56,14 +56,29 @@ class Fetcher(AbstractContextManager):
         `in_flight` bodies are held. etags: per URL the ETag of what is there already, or ""; what
         has not changed comes as `not_modified`.
         """
+        etags = etags or [""] * len(urls)
+        asked = [{"etag": etag or ""} for etag in etags]
+        yield from self._travel(list(zip(urls, asked, strict=True)))
+
+    def get(
+        self, url: str, *, span: tuple[int, int] | None = None, sink: BinaryIO | None = None
+    ) -> Response:
+        """One URL, by the same rules. span: only these bytes, from the first to before the second.
+
+        sink: a file that can be read and written, into which the body goes.
+        """
+        ((_, response),) = self._travel([(url, {"span": span, "sink": sink})])
+        return response
+
+    def _travel(self, asked: Sequence[tuple[str, Any]]) -> Iterator[tuple[int, Response]]:
         if self._is_busy or self._multi is None:
             raise RuntimeError("this Fetcher is closed, or busy with another fetch")
         self._is_busy = True
         schedule = self._schedule
         schedule.forget_hosts()
         try:
-            for index, (url, etag) in enumerate(zip(urls, etags or [""] * len(urls), strict=True)):
-                schedule.take(index, url, etag or "")
+            for index, (url, how) in enumerate(asked):
+                schedule.take(index, url, **how)
             while self.room or schedule:
                 self._begin()
                 if not schedule.done:

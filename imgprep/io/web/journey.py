@@ -1,6 +1,7 @@
 """One URL from the first request to its outcome."""
 
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from imgprep.io.web.addresses import Url
 
@@ -20,6 +21,8 @@ class Response:
     etag: str = ""
     not_modified: bool = False
     opt_out: str = ""  # the header that says so, also where it is not honoured
+    modified: str = ""  # Last-Modified, as the server says it
+    total_bytes: int | None = None  # of the whole, also where a span was asked for
 
 
 @dataclass(slots=True)
@@ -35,6 +38,8 @@ class Journey:
     hops: int = 0
     spent_s: float = 0.0  # by this attempt's earlier hops
     outcome: Response | None = None  # of the last attempt that failed
+    span: tuple[int, int] | None = None  # the first byte wanted, and the one behind the last
+    sink: BinaryIO | None = None  # where the body goes instead of into memory
     is_raw: bool = False  # take the body as it comes: its Content-Encoding is none that exists
 
     @property
@@ -48,6 +53,9 @@ class Journey:
 
     def begin_again(self, response: Response) -> None:
         """The attempt failed with this; the next one starts at the first URL."""
+        if self.sink is not None:
+            self.sink.seek(0)
+            self.sink.truncate()
         self.outcome = response
         self.url = self.first
         self.hops = 0

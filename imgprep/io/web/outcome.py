@@ -55,9 +55,19 @@ def response(transfer: Transfer, code: int, text: str) -> Response:
         # The latter: bytes behind the end of a compressed body, which was all there.
         found.body = b"".join(transfer.chunks)
         found.etag = transfer.header("etag")
+        found.modified = transfer.header("last-modified")
+        found.total_bytes = _total(transfer)
     else:
         found.reason, found.error = _failure(transfer, code, text)
     return found
+
+
+def _total(transfer: Transfer) -> int | None:
+    """Of "bytes 0-99/2000" the 2000; else what has come."""
+    whole = transfer.header("content-range").rpartition("/")[2]
+    if transfer.status == 206:
+        return int(whole) if whole.isdecimal() else None
+    return transfer.size
 
 
 def location(transfer: Transfer, found: Response) -> str:

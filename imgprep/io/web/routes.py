@@ -29,9 +29,10 @@ class Routes:
             what = f"allow_hosts is a list of hosts, not the text {allow_hosts!r}"
             raise ValueError(f"{what}: write [{allow_hosts!r}]")
         self._proxies = urllib.request.getproxies_environment()  # type: ignore[attr-defined]
+        self.named = tuple(allow_hosts)
         self._names: set[str] = set()
         self._networks: list[Any] = []
-        for entry in allow_hosts:
+        for entry in self.named:
             text = str(entry).strip("[]").lower()
             with suppress(ValueError):
                 self._networks.append(ipaddress.ip_network(text, strict=False))
@@ -48,11 +49,6 @@ class Routes:
         address = ipaddress.ip_address(ip)
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks)
-
-    def blocked(self, url: Url) -> list[str]:
-        """The addresses of its host, looked up now, that may not be asked."""
-        found = [url.host] if url.is_address else _resolve(url.host)
-        return [ip for ip in found if not self.may_connect(url, ip)]
 
     def proxy(self, url: Url) -> str:
         """The proxy for this URL, or "". This machine is never asked through one (as in Go)."""

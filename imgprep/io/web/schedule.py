@@ -3,6 +3,7 @@
 import re
 import time
 from collections import deque
+from typing import Any
 
 from imgprep.io.web.addresses import Url, UrlError, parse
 from imgprep.io.web.journey import Journey, Response
@@ -43,15 +44,15 @@ class Schedule:
         self.done.clear()
         self.queue = Queue()
 
-    def take(self, index: int, text: str, etag: str) -> None:
-        """A new URL. One that cannot be read has ended already."""
+    def take(self, index: int, text: str, *, etag: str = "", **more: Any) -> None:
+        """A new URL. One that cannot be read has ended already. more: of `Journey`."""
         try:
             url = parse(text)
         except UrlError as e:
             self.done.append((index, Response(reason=e.reason, error=str(e))))
             return
         is_plain = re.fullmatch(r"[!-~]+", etag)
-        journey = Journey(index, url, url, etag if is_plain else "")
+        journey = Journey(index, url, url, etag if is_plain else "", **more)
         self.queue.add(journey, self._host(url))
 
     def _host(self, url: Url) -> Host:

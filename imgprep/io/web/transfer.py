@@ -95,6 +95,10 @@ class Transfer:
         self.status = status
         self.window_at = self.means.room.clock_s()
         self.keep = 200 <= status < 300
+        if status == 200 and self.journey.span is not None:
+            what = "does not answer range requests: download it first"
+            self.verdict = ("error", f"the server of {self.journey.url.host} {what}")
+            return -1
         if (self.keep or status == 304) and not self.journey.is_robots and self._is_opted_out():
             self.verdict = ("opted_out", f"{self.journey.url.host} opts out: {self.opt_out}")
             return -1
@@ -119,6 +123,10 @@ class Transfer:
         if self.size + len(chunk) > self.limit:
             self.verdict = ("too_large", f"the body is larger than max_bytes={self.limit}")
             return -1
+        if self.journey.sink is not None:
+            self.size += len(chunk)
+            self.journey.sink.write(chunk)
+            return None
         if not self.means.room.takes(self, len(chunk)):
             self.is_paused = True
             return pycurl.WRITEFUNC_PAUSE
@@ -208,6 +216,9 @@ def _headers(means: Means, journey: Journey) -> list[str]:
     lines = ["Accept-Encoding: identity"]  # pictures are compressed already
     if journey.etag:
         lines.append(f"If-None-Match: {journey.etag}")
+    if journey.span:
+        first, behind = journey.span
+        lines.append(f"Range: bytes={first}-{behind - 1}")
     if means.authorization and journey.is_at_home and not journey.is_robots:
         lines.append(f"Authorization: {means.authorization}")
     return lines

@@ -22,6 +22,7 @@ class Copied(NamedTuple):
     source: str
     name: str
     choice: Choice = Choice()
+    allow_hosts: tuple[str, ...] = ()
 
 
 def name_of_copy(scene: Scene) -> str:
@@ -38,9 +39,10 @@ def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
     os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
         if given.choice.is_made:
-            rasters.copy_chosen(given.source, given.choice, target)
+            hosts = given.allow_hosts
+            rasters.copy_chosen(given.source, given.choice, target, allow_hosts=hosts)
         else:
-            rasters.copy(given.source, target)
+            rasters.copy(given.source, target, allow_hosts=given.allow_hosts)
     except Exception as e:  # GDAL's, or the store's
         raise_if_full(folder)
         reason = e.reason if isinstance(e, SourceError) else "error"

@@ -175,7 +175,8 @@ def _row(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
 
 def _has_changed(scene: Scene) -> bool:
     try:
-        return rasters.identity(scene.source) != scene.content
+        now = rasters.identity(scene.source, allow_hosts=scene.allow_hosts)
+        return now != scene.content
     except Exception:  # it is gone; every store has errors of its own
         return True
 

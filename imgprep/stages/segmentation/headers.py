@@ -14,8 +14,6 @@ from imgprep import hashing
 from imgprep.io import rasters, uris
 from imgprep.io.rasters import Choice
 from imgprep.io.uris import SourceError
-from imgprep.io.web import addresses
-from imgprep.io.web.routes import Routes, blocked
 from imgprep.redaction import redact_url
 from imgprep.words import bytes_text, line
 
@@ -46,6 +44,7 @@ class Scene:
     copy: bool = False
     truth: str = ""
     choice: Choice = Choice()  # of planes and channels, where the file has many
+    allow_hosts: tuple[str, ...] = ()  # private ones that its URL may name
     reason: str = ""
     error: str = ""
 
@@ -71,7 +70,7 @@ class Looking:
     """
 
     operation: str
-    routes: Routes
+    allow_hosts: tuple[str, ...] = ()
     choice: Choice = Choice()
     max_block_bytes: int = MAX_BLOCK_BYTES
 
@@ -81,12 +80,12 @@ def scene_of(looking: Looking, name: str, source: str, truth: str) -> Scene:
     known = ""
     size_wh = None
     if truth:
-        with rasters.open(truth) as true:
+        with rasters.open(truth, allow_hosts=looking.allow_hosts) as true:
             known = true.identity
             size_wh = true.width, true.height
     try:
         scene = _header(looking, known, Scene(source, name, truth=truth))
-    except (SourceError, addresses.UrlError) as e:
+    except SourceError as e:
         return Scene(source, name, reason=e.reason, error=str(e))
     except Exception as e:  # every store has errors of its own
         told = f"{redact_url(source)!r} cannot be read: {line(e)}"
@@ -102,12 +101,8 @@ def _header(looking: Looking, known_truth: str, scene: Scene) -> Scene:
     if source.startswith(uris.OUTSIDE) or not source:
         reason = "missing_file" if source else "empty"
         raise SourceError(reason, f"there is no path or URI: {source!r}")
-    if uris.scheme(source) == "http":  # GDAL would ask any host
-        url = addresses.parse(source)
-        private = looking.routes.blocked(url)
-        if private:
-            raise SourceError(*blocked(url, private))
-    with rasters.open_chosen(source, looking.choice) as raster:
+    allow_hosts = looking.allow_hosts
+    with rasters.open_chosen(source, looking.choice, allow_hosts=allow_hosts) as raster:
         if not looking.choice.is_made:
             refuse_planes(raster)
         _refuse_huge_tiles(raster, looking.max_block_bytes)
@@ -126,6 +121,7 @@ def _header(looking: Looking, known_truth: str, scene: Scene) -> Scene:
             transform=tuple(raster.transform) if raster.transform else None,
             copy=is_far or rasters.needs_copy(raster),
             choice=looking.choice,
+            allow_hosts=allow_hosts,
         )
 
 

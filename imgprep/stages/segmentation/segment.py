@@ -136,7 +136,7 @@ def segment(
     tables = inputs.tables_of(source, truth)
     looking = headers.Looking(
         hashing.digest(operation),
-        Routes(allow_hosts),
+        Routes(allow_hosts).named,
         choice,
         max(headers.MAX_BLOCK_BYTES, (max_memory_mb or 0) << 20),
     )
@@ -181,6 +181,7 @@ def preview(
     fill_holes: bool = False,
     plane: int | None = None,
     channels: Sequence[int] | None = None,
+    allow_hosts: Sequence[str] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Try the operator on a window (x, y, width, height) of the (first) picture.
 
@@ -192,7 +193,7 @@ def preview(
     chain.check_steps(step)
     first = next(iter(inputs.tables_of(source).values()))["source"][0].as_py()
     choice = rasters.checked_choice(plane, channels)
-    with rasters.open_chosen(first, choice) as raster:
+    with rasters.open_chosen(first, choice, allow_hosts=allow_hosts) as raster:
         if not choice.is_made:
             headers.refuse_planes(raster)
         x, y, width, height = window or _middle(raster)

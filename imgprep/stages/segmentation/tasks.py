@@ -31,7 +31,9 @@ class Tasks:
         for scene in scenes:
             if scene.copy:
                 name = copies.name_of_copy(scene)
-                wanted[f"{name}.tif"] = copies.Copied(scene.source, name, scene.choice)
+                wanted[f"{name}.tif"] = copies.Copied(
+                    scene.source, name, scene.choice, scene.allow_hosts
+                )
         return wanted
 
     def cells(self, state: list[Canvas]) -> dict[str, Any]:

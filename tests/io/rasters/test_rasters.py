@@ -11,8 +11,10 @@ from PIL import Image
 
 from imgprep.io import rasters
 from imgprep.io.uris import SourceError
+from imgprep.io.web import politeness
 
 RNG = np.random.default_rng(0)
+HERE = ["127.0.0.1"]
 BOX = (130, 60, 150, 200)  # x, y, w, h: across the tiles of 64
 
 
@@ -105,8 +107,11 @@ def test_what_is_no_raster_is_told_in_words(tmp_path):
             rasters.open(str(tmp_path / name))
         assert e.value.reason == reason
     with pytest.raises(SourceError, match="cannot be reached") as e:
-        rasters.open("http://127.0.0.1:9/a.tif")
+        rasters.open("http://127.0.0.1:9/a.tif", allow_hosts=HERE)
     assert e.value.reason == "refused"
+    with pytest.raises(SourceError, match="not public") as e:
+        rasters.open("http://127.0.0.1:9/a.tif")
+    assert e.value.reason == "blocked_address"
     with pytest.raises(SourceError, match="rasters are read from paths and s3"):
         rasters.open("ftp://example.org/a.tif")
 
@@ -163,9 +168,13 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         span = self.headers.get("Range")
         if not (self.ranges and span):
             return super().do_GET()
+        if not os.path.exists(self.translate_path(self.path)):
+            return self.send_error(404)
         with open(self.translate_path(self.path), "rb") as file:
             data = file.read()
         first, _, last = span.removeprefix("bytes=").partition("-")
+        if int(first) >= len(data):
+            return self.send_error(416)
         part = data[int(first) : int(last) + 1 if last else None]
         type(self).asked += len(part)
         self.send_response(206)
@@ -190,27 +199,30 @@ def web(tmp_path):
     server.server_close()
 
 
-def test_a_url_is_read_by_windows_where_the_server_gives_ranges(web):
+def test_a_url_is_read_by_windows_where_the_server_gives_ranges(web, monkeypatch):
     folder, url, handler = web
     image = noise(2000, 3000)
     save(folder / "a.tif", image)
     handler.ranges = True
-    with rasters.open(f"{url}/a.tif") as raster:
+    with rasters.open(f"{url}/a.tif", allow_hosts=HERE) as raster:
         assert np.array_equal(raster.read(BOX), inside(image)[..., None])
     assert 0 < handler.asked < image.nbytes / 4
     with pytest.raises(SourceError) as e:
-        rasters.open(f"{url}/none.tif")
+        rasters.open(f"{url}/none.tif", allow_hosts=HERE)
     assert e.value.reason == "missing_file"
-    handler.do_HEAD = lambda self: self.send_error(501)
+    handler.do_GET = lambda self: self.send_error(501)
+    monkeypatch.setattr(politeness, "BACKOFF_S", 0.01)
     with pytest.raises(SourceError, match="answers 501: try again later"):
-        rasters.open(f"{url}/a.tif?again")
+        rasters.open(f"{url}/a.tif?again", allow_hosts=HERE)
 
 
 def test_a_url_without_ranges_is_downloaded(web):
     folder, url, _ = web
     image = noise(2000, 3000)
     save(folder / "a.tif", image)
-    rasters.copy(f"{url}/a.tif", str(folder / "copy.tif"))
+    with pytest.raises(SourceError, match="does not answer range requests: download it first"):
+        rasters.open(f"{url}/a.tif", allow_hosts=HERE)
+    rasters.copy(f"{url}/a.tif", str(folder / "copy.tif"), allow_hosts=HERE)
     with rasters.open(str(folder / "copy.tif")) as raster:
         assert np.array_equal(raster.read(BOX), inside(image)[..., None])
 
