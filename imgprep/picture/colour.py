@@ -1,6 +1,7 @@
 """A Pillow picture of any mode becomes plain 8-bit sRGB pixels. Knows nothing of files."""
 
 import io
+from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
@@ -12,6 +13,8 @@ Rgb = tuple[int, int, int]
 
 # Bytes of pixels that are converted at once.
 STRIP_BYTES = 1 << 20
+# Numbers without an agreed white that are converted at once.
+BAND_PIXELS = 1 << 20
 # Levels that a profile may differ from sRGB and still be called that.
 ALIKE = 2
 # TIFF's tags, as Pillow has them.
@@ -140,16 +143,35 @@ def grey_levels(values: ndarray) -> ndarray:
     >>> grey_levels(np.array([[-100, 0, 155]], np.int16)).tolist()
     [[0, 100, 255]]
     """
-    # The range of a float32 picture may overflow float32.
-    levels = values.astype(np.float64)
-    finite = levels[np.isfinite(levels)]
-    low, high = 0.0, 0.0
-    if finite.size:
-        low, high = float(finite.min()), float(finite.max())
+    low, high = _finite_range(values)
     if low >= 0 and high <= 255:
         is_share = values.dtype.kind == "f" and high <= 1
         low, high = 0.0, 1.0 if is_share else 255.0
-    levels -= low
-    levels *= 255 / (high - low) if high > low else 0
-    levels = np.nan_to_num(levels, copy=False, posinf=255)
-    return levels.round().clip(0, 255).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for rows in _bands(values):
+        levels = values[rows].astype(np.float64)
+        levels -= low
+        levels *= 255 / (high - low) if high > low else 0
+        levels = np.nan_to_num(levels, copy=False, posinf=255)
+        grey[rows] = levels.round().clip(0, 255).astype(np.uint8)
+    return grey
+
+
+def _finite_range(values: ndarray) -> tuple[float, float]:
+    """The lowest and the highest number that is one; (0, 0) where there is none."""
+    lows, highs = [], []
+    for rows in _bands(values):
+        # The range of a float32 picture may overflow float32.
+        levels = values[rows].astype(np.float64)
+        finite = levels[np.isfinite(levels)]
+        if finite.size:
+            lows.append(float(finite.min()))
+            highs.append(float(finite.max()))
+    return min(lows, default=0.0), max(highs, default=0.0)
+
+
+def _bands(values: ndarray) -> Iterator[slice]:
+    """Rows that are worked on at once: in float64 a large picture would be eight times as large."""
+    step = max(1, BAND_PIXELS // max(1, values.shape[1]))
+    for top in range(0, len(values), step):
+        yield slice(top, top + step)

@@ -1,6 +1,7 @@
 """colour: every mode becomes the sRGB that a person would see."""
 
 import io
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -292,3 +293,20 @@ def test_one_picture_through_many_modes_is_one_picture(corpus):
     for name in ("hopper.Lab.tif", "hopper.iccprofile.tif", "hopper.avif", "hopper.gif"):
         other = codec.decode((modes / name).read_bytes())
         assert np.abs(plain.astype(int) - other).mean() < 8, name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint32])
+def test_numbers_without_a_white_are_scaled_over_the_whole_picture_band_by_band(monkeypatch, dtype):
+    values = (np.arange(60 * 7).reshape(60, 7) * 3 - 100 * (dtype != np.uint32)).astype(dtype)
+    whole = colour.grey_levels(values)
+    monkeypatch.setattr(colour, "BAND_PIXELS", 14)
+    assert (colour.grey_levels(values) == whole).all() and whole.min() == 0 and whole.max() == 255
+
+
+def test_a_float_picture_is_converted_in_bands_not_in_float64_as_a_whole():
+    values = np.linspace(-1, 2, 4000 * 4000, dtype=np.float32).reshape(4000, 4000)
+    tracemalloc.start()
+    colour.grey_levels(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * values.nbytes, "in float64 it was six times that"
