@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from imgprep import engine
+from imgprep import engine, hashing
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import rasters
+from imgprep.io.rasters import Choice
 from imgprep.picture import codec
 from imgprep.resume import make, pins, stage
 from imgprep.resume.inputs import Inputs, Wanted
@@ -27,6 +28,7 @@ from imgprep.resume.passes import Pass
 from imgprep.resume.shape import Shape
 from imgprep.resume.work import Loaded, Work
 from imgprep.rows import splits
+from imgprep.stages.segmentation import headers
 from imgprep.tiles import windows
 from imgprep.tiles.windows import Box
 
@@ -44,6 +46,8 @@ def write(
     min_foreground: float = 0.0,
     shares: Mapping[str, float] = PAIR_SHARES,
     seed: int = 0,
+    plane: int | None = None,
+    channels: Sequence[int] | None = None,
     dry_run: bool = False,
 ) -> Dataset | None:
     """Write tiles and their masks as the dataset folder `out`: image, mask, x, y, foreground.
@@ -54,15 +58,19 @@ def write(
     tile of one split is nearer than `margin` to a tile of another.
     min_foreground: share of a tile's pixels, from 0 to 1, that the mask must have marked; others
     are left out.
-    Pixels are those of the picture: 8 bits as they are, 16 bits divided by 257; 3 bands, or the
-    first of fewer. What is left over at the right and the lower edge is not used. Each block
-    without a tile is a row of `failures`. Large pictures that are not tiled (strips, PNG, JPEG)
+    plane, channels: of files with many planes, as in `segment`; None: what `segment` was told.
+    `image` is what a person sees: 8 bits as they are, 16 bits divided by 257; 3 bands, or the
+    first of fewer. Where pictures have more than that, a column `pixels` has all of it, (bands, h,
+    w) of whole numbers, as torch lays them.
+    What is left over at the right and the lower edge is not used. Each block without a tile is a
+    row of `failures`. Large pictures that are not tiled (strips, PNG, JPEG)
     are copied once into tiles, for the time of the run.
     Raises ValueError for a wrong option, and where a split would stay empty.
     """
     _check(tile, block, margin, min_foreground)
     target = Folder(out)
-    cut = functools.partial(_blocks_of, target=target, tile=tile, block=block, margin=margin)
+    choice = _choice_of(pictures, plane, channels)
+    cut = functools.partial(_blocks_of, choice, target, tile=tile, block=block, margin=margin)
     found: dict[str, PairBlock] = {}
     for name, source, mask in _sources(pictures):
         found |= {block.image_id: block for block in cut(name, source, mask)}
@@ -70,7 +78,8 @@ def write(
         told = f"no picture has a tile of {tile} x {tile} pixels"
         raise ValueError(f"{told}: choose a smaller tile")
     chosen = _dealt(found, shares, seed)
-    schema = _pair_features().arrow_schema
+    pixels = _kept_type(found.values())
+    schema = _pair_features(pixels).arrow_schema
     options = {"tile": tile, "block": block, "margin": margin, "min_foreground": min_foreground}
     plan = stage.Stage(
         name="pairs",
@@ -80,9 +89,10 @@ def write(
             "tile": tile,
             "min_foreground": min_foreground,
             "version": pins.stage_version(Cut, 1),
+            **({"pixels": pixels} if pixels else {}),
         },
         inputs={split: _inputs(some) for split, some in chosen.items()},
-        work=Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground)),
+        work=Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground, pixels)),
         shape=Shape(schema, children=True),
         passes=[Pass("copies", _copies, functools.partial(_copy, target), _lost_copy)],
     )
@@ -93,7 +103,10 @@ def write(
 
 
 class PairBlock(NamedTuple):
-    """Tiles of a picture that go to one split. path: of the picture, or of its tiled copy."""
+    """Tiles of a picture that go to one split. path: of the picture, or of its tiled copy.
+
+    choice: of its planes, where the file has many. bands, dtype: what the picture has of them.
+    """
 
     image_id: str
     identity: str
@@ -101,6 +114,33 @@ class PairBlock(NamedTuple):
     path: str
     mask: str
     box: Box
+    choice: Choice = Choice()
+    bands: int = 3
+    dtype: str = "uint8"
+
+    @property
+    def is_plain(self) -> bool:
+        """Does a PNG of 8 bits hold all of it?"""
+        return self.dtype == "uint8" and self.bands in (1, 3)
+
+
+def _kept_type(blocks: Iterable[PairBlock]) -> str:
+    """The type that holds the numbers of all pictures; "" where plain PNGs do."""
+    wide = [block for block in blocks if not block.is_plain]
+    return str(np.result_type(*{block.dtype for block in wide})) if wide else ""
+
+
+def _choice_of(pictures: Any, plane: Any, channels: Any) -> Choice:
+    """What was said; else what the segmentation was told that made the masks."""
+    if plane is None and channels is None and not isinstance(pictures, Mapping):
+        options = _opened(pictures).info["options"]
+        plane = options.get("plane")
+        channels = options.get("channels") or None
+    return rasters.checked_choice(plane, channels)
+
+
+def _opened(pictures: Any) -> Dataset:
+    return pictures if isinstance(pictures, Dataset) else Dataset(pictures)
 
 
 def _check(tile: Any, block: Any, margin: Any, min_foreground: Any) -> None:
@@ -112,17 +152,18 @@ def _check(tile: Any, block: Any, margin: Any, min_foreground: Any) -> None:
         raise ValueError(f"min_foreground is {told}, not {min_foreground!r}")
 
 
-def _pair_features() -> Any:
-    from datasets import Features, Image, Value
+def _pair_features(pixels: str) -> Any:
+    from datasets import Features, Image, List, Value
 
-    return Features(
-        {
-            "x": Value("int32"),
-            "y": Value("int32"),
-            "mask": Image(),
-            "foreground": Value("float32"),
-        }
-    )
+    columns = {
+        "x": Value("int32"),
+        "y": Value("int32"),
+        "mask": Image(),
+        "foreground": Value("float32"),
+    }
+    if pixels:
+        columns["pixels"] = List(List(List(Value(pixels))))
+    return Features(columns)
 
 
 def _dealt(
@@ -155,7 +196,7 @@ def _sources(pictures: Any) -> Iterator[tuple[str, str, str]]:
             seen[name] += 1
             yield name if seen[name] == 1 else f"{name}-{seen[name]}", source, mask
         return
-    ds = pictures if isinstance(pictures, Dataset) else Dataset(pictures)
+    ds = _opened(pictures)
     home = Folder(ds.folder)
     for split in ds.splits:
         for row in ds.table(split, ["image_id", "source", "mask"]).to_pylist():
@@ -164,17 +205,31 @@ def _sources(pictures: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _blocks_of(
-    name: str, source: str, mask: str, *, target: Folder, tile: int, block: int, margin: int
+    choice: Choice,
+    target: Folder,
+    name: str,
+    source: str,
+    mask: str,
+    *,
+    tile: int,
+    block: int,
+    margin: int,
 ) -> Iterator[PairBlock]:
-    with rasters.open(source) as picture, rasters.open(mask) as truth:
+    with rasters.open_chosen(source, choice) as picture, rasters.open(mask) as truth:
+        if not choice.is_made:
+            headers.refuse_planes(picture)
         size_wh = picture.width, picture.height
         true_wh = truth.width, truth.height
         if size_wh != true_wh:
             raise ValueError(f"{source} has {size_wh} pixels, its mask {true_wh}")
         content = f"{picture.identity}\n{truth.identity}"
+        kind = picture.bands, str(picture.dtype)
         path = source
+        if choice.is_made:
+            content += f"\n{choice}"
         if rasters.needs_copy(picture):
-            path = target.full(f"{COPIES}/{picture.identity}.tif")
+            copied = hashing.digest(picture.identity, *choice) if choice.is_made else ""
+            path = target.full(f"{COPIES}/{copied or picture.identity}.tif")
             if target.remote:
                 told = f"{source} is not tiled, so a copy is needed"
                 raise ValueError(f"{told}: let out be a local folder")
@@ -185,7 +240,8 @@ def _blocks_of(
             w = min(block, (width - x) // tile) * tile
             h = min(block, (height - y) // tile) * tile
             box = x, y, w, h
-            yield PairBlock(f"{name}-{x}-{y}", f"{content}\n{box}", source, path, mask, box)
+            names = f"{name}-{x}-{y}", f"{content}\n{box}"
+            yield PairBlock(*names, source, path, mask, box, choice, *kind)
 
 
 # Copies of pictures without tiles ----------------------------------------------------------------
@@ -197,15 +253,18 @@ def _copies(given: list[PairBlock]) -> dict[str, Any]:
     for block in given:
         if block.path != block.source:
             name = f"{COPIES}/{os.path.basename(block.path)}"
-            wanted[name] = block.source, name
+            wanted[name] = block.source, name, block.choice
     return wanted
 
 
 def _copy(target: Folder, task: engine.Task) -> engine.Summary:
-    source, name = task.payload
+    source, name, choice = task.payload
     path = target.full(name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    rasters.copy(source, path)
+    if choice.is_made:
+        rasters.copy_chosen(source, choice, path)
+    else:
+        rasters.copy(source, path)
     return engine.Summary()
 
 
@@ -228,6 +287,7 @@ class Cut:
 
     tile: int
     min_foreground: float
+    pixels: str = ""  # the type of the column that keeps what a PNG cannot
 
     def __call__(self, loaded: Iterator[Loaded]) -> Iterator[dict[str, Any]]:
         told = f"no tile has {self.min_foreground:.0%} of its pixels in the mask"
@@ -240,8 +300,11 @@ class Cut:
 
     def _rows(self, key: bytes, block: PairBlock) -> Iterator[dict[str, Any]]:
         side = self.tile
-        with rasters.open(block.path) as picture, rasters.open(block.mask) as truth:
-            pixels = _eight_bits(picture.read(block.box))
+        # A copy has what was chosen, and no more.
+        choice = block.choice if block.path == block.source else Choice()
+        with rasters.open_chosen(block.path, choice) as picture, rasters.open(block.mask) as truth:
+            whole = picture.read(block.box)
+            pixels = _eight_bits(whole)
             masks = truth.read(block.box)[..., 0]
             nodata = truth.nodata
         if masks.dtype != np.uint8:
@@ -255,6 +318,9 @@ class Cut:
             share = np.count_nonzero(is_marked) / mask.size
             if share < self.min_foreground:
                 continue
+            kept: dict[str, Any] = {}
+            if self.pixels:
+                kept["pixels"] = _as_planes(whole[at], self.pixels)
             x = block.box[0] + left
             y = block.box[1] + top
             data = codec.encode(np.ascontiguousarray(pixels[at]))
@@ -268,8 +334,14 @@ class Cut:
                 x=x,
                 y=y,
                 foreground=share,
+                **kept,
             )
             n += 1
+
+
+def _as_planes(pixels: np.ndarray, kind: str) -> list:
+    """(bands, h, w) as lists, of a tile (h, w, bands)."""
+    return list(pixels.transpose(2, 0, 1).astype(kind).tolist())
 
 
 def _eight_bits(pixels: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import imgprep
 from imgprep import dataset
 from imgprep.io import rasters
 from imgprep.picture import codec
-from imgprep.stages import pairs
+from imgprep.stages import pairs, segmentation
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (500, 700, 3), np.uint8)
@@ -107,6 +107,36 @@ def test_grey_and_sixteen_bits(tmp_path):
     row = ds.table("train").to_pylist()[0]
     image = np.asarray(Image.open(io.BytesIO(ds.pictures("train", [0])[0])))
     assert np.array_equal(image, PICTURE[row["y"] : row["y"] + 50, row["x"] : row["x"] + 50, 0])
+
+
+@pytest.mark.parametrize("kind, bands", [("uint16", 1), ("uint16", 3), ("uint8", 5), ("uint8", 2)])
+def test_more_than_a_png_holds_is_kept_beside_it(tmp_path, kind, bands):
+    image = RNG.integers(0, np.iinfo(kind).max, (500, 700, bands)).astype(kind)
+    given = {save(tmp_path / "a.tif", image): save(tmp_path / "m.tif", MASK)}
+    pairs.write(given, str(tmp_path / "out"), tile=50, block=2, margin=20)
+    rows = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    row = rows.with_format("numpy")[3]
+    x, y = int(row["x"]), int(row["y"])
+    want = image[y : y + 50, x : x + 50]
+    pixels = np.asarray(row["pixels"])
+    assert np.array_equal(pixels.transpose(1, 2, 0), want)
+    assert rows.features["pixels"].feature.feature.feature.dtype == kind
+    shown = want[..., :3] if bands >= 3 else want[..., 0]
+    assert np.abs(np.asarray(rows[3]["image"]) - (shown if kind == "uint8" else shown / 257)).max() <= 0.51
+
+
+def test_planes_are_those_that_were_segmented(tmp_path):
+    planes = RNG.integers(0, 65_536, (4, 500, 700), np.uint16)
+    first, *others = [Image.fromarray(plane) for plane in planes]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    source = str(tmp_path / "a.tif")
+    masks = segmentation.segment(source, str(tmp_path / "masks"), "0 bright", channels=[3, 1])
+    found = pairs.write(masks, str(tmp_path / "out"), tile=50, block=2, margin=20)
+    row = found.table("train").to_pylist()[0]
+    at = slice(row["y"], row["y"] + 50), slice(row["x"], row["x"] + 50)
+    assert np.array_equal(np.array(row["pixels"]), planes[[3, 1]][(slice(None), *at)])
+    with pytest.raises(ValueError, match="4 planes of 700 x 500"):
+        pairs.write({source: save(tmp_path / "m.tif", MASK)}, str(tmp_path / "no"), tile=50)
 
 
 def test_a_picture_without_tiles_is_copied_once_and_the_copy_removed(files, tmp_path, monkeypatch):
