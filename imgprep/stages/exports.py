@@ -29,7 +29,8 @@ def export(
     *,
     config: str | None = None,
 ) -> str:
-    """Write a config of a dataset folder (None: the default one) into a local folder, in one of four forms.
+    """Write a config of a dataset folder (None: the default one) into a local folder, in one of
+    four forms.
     Returns the folder.
 
     "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost. Takes twice its size
@@ -67,7 +68,11 @@ def export(
     return folder
 
 
-def _mark(ds: Dataset, form: str, config: str) -> bytes:
+def _mark(
+    ds: Dataset,
+    form: str,
+    config: str,
+) -> bytes:
     """Of this form, this config and this version of the dataset."""
     manifest = Folder(ds.folder).get(MANIFEST) or b""
     return hashlib.sha256(f"{form} {config} ".encode() + manifest).hexdigest().encode()

@@ -143,7 +143,11 @@ def write_imagefolder(content: Content, out: str) -> None:
     _put_card(out, {split: f"{split}/**" for split in content.files})
 
 
-def _write_pictures(table: pa.Table, stems: Iterator[str], folder: Path) -> list[str | None]:
+def _write_pictures(
+    table: pa.Table,
+    stems: Iterator[str],
+    folder: Path,
+) -> list[str | None]:
     """A file for each row; their names, None for an `original` that Pillow cannot open."""
     names: list[str | None] = []
     for kind, image in zip(table["format"].to_pylist(), table["image"].to_pylist(), strict=True):
@@ -189,7 +193,12 @@ def _json_features(content: Content) -> dict[str, Any]:
     return found
 
 
-def _add_rows(tar: tarfile.TarFile, table: pa.Table, columns: list[str], ending: str) -> None:
+def _add_rows(
+    tar: tarfile.TarFile,
+    table: pa.Table,
+    columns: list[str],
+    ending: str,
+) -> None:
     keys = stems(table["image_id"].to_pylist())
     images = table["image"].to_pylist()
     rows = table.select(columns).to_pylist()
@@ -200,7 +209,11 @@ def _add_rows(tar: tarfile.TarFile, table: pa.Table, columns: list[str], ending:
         _add_file(tar, f"{key}.json", text.encode())
 
 
-def _add_file(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def _add_file(
+    tar: tarfile.TarFile,
+    name: str,
+    data: bytes,
+) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(data)
     tar.addfile(entry, io.BytesIO(data))
@@ -216,7 +229,11 @@ FORMS: dict[str, Callable[[Content, str], None]] = {
 }
 
 
-def _put_card(out: str, paths: dict[str, str], schema: pa.Schema | None = None) -> None:
+def _put_card(
+    out: str,
+    paths: dict[str, str],
+    schema: pa.Schema | None = None,
+) -> None:
     """README.md: which files are which split, and of which features."""
     from datasets import Features
     from huggingface_hub import DatasetCardData

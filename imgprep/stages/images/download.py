@@ -78,6 +78,7 @@ def download(
     urls = load.Urls.of({k: v for k, v in fetch_options.items() if v is not None})
     if box_wh:
         _tell_left_behind(rows)
+    instead = _placeholder_result(stand_in_wh, color)
     writer = PartWriter(Folder(out), part_schema(extra, keep_original=not box_wh))
     options = {
         "size_wh": list(box_wh) if box_wh else None,
@@ -98,7 +99,7 @@ def download(
         },
         can_retry=True,
         work=Work(writer, urls, _what_is_kept(box_wh, max_pixels, keep_truncated=keep_truncated)),
-        shape=Shape(extra, placeholder=_placeholder_result(stand_in_wh, color), keep_original=not box_wh),
+        shape=Shape(extra, placeholder=instead, keep_original=not box_wh),
     )
     return stage.build(plan, out, **run)
 

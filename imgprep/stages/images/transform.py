@@ -86,9 +86,6 @@ def transform(
         say(f"{call.name}: {left}")
     given = given.with_columns(call.columns).without(new.moved)
     key, reusable = call.key()
-    is_grey = gives_grey(call.fn, call.options)
-    # In the key only where it changes the bytes: other results stay.
-    channels = {"channels": 1} if is_grey else {}
     picture = make.Picture(
         call.run(key),
         format=format,
@@ -98,20 +95,12 @@ def transform(
         batch=batch,
         name=call.name,
         max_pixels=max_pixels,
-        is_grey=is_grey,
+        is_grey=gives_grey(call.fn, call.options),
     )
     plan = stage.Stage(
         name=call.name,
         options={"function": call.name, "options": call.told, "format": format},
-        operation={
-            "stage": "transform",
-            "features": str(extra),
-            "format": format,
-            "options": call.told,
-            "children": children,
-            "function": key,
-            **channels,
-        },
+        operation=_operation_of(call, key, extra, format, children=children),
         inputs=given.inputs,
         earlier=given.earlier,
         circumstances={"max_pixels": max_pixels},
@@ -255,6 +244,29 @@ def gives_grey(fn: Callable, options: dict[str, Any]) -> bool:
         options = {**fn.keywords, **options}
         fn = fn.func
     return fn is enhance.grey or (fn is ocr.prepare and options.get("grey") is True)
+
+
+def _operation_of(
+    call: _Call,
+    key: str,
+    extra: pa.Schema,
+    format: str,
+    *,
+    children: bool,
+) -> dict[str, Any]:
+    """What changes an ok picture's bytes."""
+    found = {
+        "stage": "transform",
+        "features": str(extra),
+        "format": format,
+        "options": call.told,
+        "children": children,
+        "function": key,
+    }
+    # Only where it changes the bytes: other results stay.
+    if gives_grey(call.fn, call.options):
+        found["channels"] = 1
+    return found
 
 
 def _parameters(fn: Callable) -> list[str]:

@@ -157,7 +157,8 @@ class _OnDisk:
             yield self.folder.full(self.name)
             return
         source = self.folder.open(self.name)
-        with tempfile.NamedTemporaryFile(prefix="imgprep-") as copy, source:  # type: ignore[union-attr]
-            shutil.copyfileobj(source, copy, 8 << 20)  # type: ignore[arg-type]
+        assert not isinstance(source, str)  # of a store it is a file
+        with tempfile.NamedTemporaryFile(prefix="imgprep-") as copy, source:
+            shutil.copyfileobj(source, copy, 8 << 20)
             copy.flush()
             yield copy.name

@@ -11,8 +11,10 @@ Submitted = tuple[Future, Callable[..., Any], tuple[Any, ...]]
 
 
 class Threads:
-    """with Threads(n) as pool: pool.submit(function, *arguments) gives a Future. What is still under
-    way at its end is left."""
+    """A pool of threads for the time of a `with`; `submit` gives a Future.
+
+    What is still under way at its end is left alone.
+    """
 
     def __init__(self, threads: int):
         self._threads = threads
