@@ -118,7 +118,18 @@ def _opened(data: bytes) -> Image.Image:
                 return factory(io.BytesIO(jpeg.bare(readable)), "")
             if name not in VAGUE_FORMATS:
                 raise
-    raise DecodeError("not_an_image", f"this is no picture: it begins with {data[:24]!r}")
+    raise DecodeError("not_an_image", f"this is no picture: {_looks_like(data)}")
+
+
+def _looks_like(data: bytes) -> str:
+    """What it may be instead; never its own words, which may be anybody's."""
+    head = data[:512].lstrip().lower()
+    kinds = {b"<!doctype html": "a web page", b"<html": "a web page", b"<?xml": "XML"}
+    kinds |= {b"<svg": "an SVG drawing", b"%pdf": "a PDF", b"pk": "an archive", b"{": "JSON"}
+    for start, kind in kinds.items():
+        if head.startswith(start):
+            return f"it looks like {kind}"
+    return "it begins as no format that is known here"
 
 
 def _readable(name: str, data: bytes) -> bytes:

@@ -2,6 +2,7 @@ import os
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from imgprep.io import uris
@@ -80,7 +81,9 @@ def test_bytes_of_a_file(tmp_path):
     (tmp_path / "a b.jpg").write_bytes(b"12345")
     assert read_bytes(str(tmp_path / "a b.jpg"), max_bytes=5) == b"12345"
     assert reason(tmp_path / "a b.jpg", max_bytes=4) == "too_large"
-    assert reason("/dev/zero", max_bytes=4) == "too_large"
+    assert reason("/dev/zero", max_bytes=4) == "no_permission"
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason(tmp_path / "pipe.jpg") == "no_permission"
     assert reason(tmp_path / "b.jpg") == "missing_file"
     assert reason(tmp_path / "a b.jpg/c.jpg") == "missing_file"
     assert reason(tmp_path) == "missing_file"
@@ -137,3 +140,40 @@ def test_a_table_and_a_folder_on_s3(pictures):
         ("cat/1.jpg", "cat", "s3://pictures/set/cat/1.jpg")
     ]
     assert folder[0]["image_id"] == table["image_id"][0].as_py()
+
+
+def test_a_table_may_not_name_what_lies_outside_its_root(tmp_path):
+    root, private = tmp_path / "root", tmp_path / "private"
+    for folder in (root / "sub", private):
+        folder.mkdir(parents=True)
+        (folder / "x.jpg").write_bytes(b"12345")
+    (root / "out.jpg").symlink_to(private / "x.jpg")
+    (root / "in.jpg").symlink_to(root / "sub" / "x.jpg")
+    (root / "folder").symlink_to(private)
+    cells = ["out.jpg", "in.jpg", "folder/x.jpg", "sub/x.jpg", f"raw-path:{private}/x.jpg"]
+    cells += [f"hf+row://{private}?split=train&column=image&version=1#0", "hf+row://me/private?split=a#0"]
+    sources = uris.locate(pa.chunked_array([cells]), str(root))[0].to_pylist()
+    assert [s.startswith(uris.OUTSIDE) for s in sources] == [True, False, True, False, True, True, True]
+    assert [reason(s) for s in sources if s.startswith(uris.OUTSIDE)] == ["no_permission"] * 5
+    assert read_bytes(sources[1], max_bytes=9) == read_bytes(sources[3], max_bytes=9) == b"12345"
+
+
+def test_a_dataset_may_not_name_what_lies_outside_it(tmp_path):
+    from imgprep.rows import sources
+
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "x.png").write_bytes(b"TOP-SECRET")
+    home = tmp_path / "ds"
+    home.mkdir()
+    (home / "own.png").write_bytes(b"own")
+    (home / "link.png").symlink_to(tmp_path / "private" / "x.png")
+    paths = ["../private/x.png", str(tmp_path / "private" / "x.png"), "link.png", "s3://bucket/x.png", "own.png"]
+    pictures = pa.array([{"bytes": None, "path": path} for path in paths])
+    pq.write_table(pa.table({"image": pictures}), home / "train.parquet")
+    found = sources.read({"train": str(home)}, url_column="image")["train"]["source"].to_pylist()
+    assert [reason(source) for source in found[:4]] == ["no_permission"] * 4
+    assert read_bytes(found[4], max_bytes=9) == b"own"
+    for named in ("../private/*.parquet", str(tmp_path / "private/x.parquet"), "http://127.0.0.1:1/x.parquet"):
+        (home / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {named}\n---\n")
+        with pytest.raises(ValueError, match="names data files outside of it"):
+            sources.read({"train": str(home)}, url_column="image")

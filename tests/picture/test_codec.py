@@ -464,3 +464,10 @@ def test_thousands_of_damaged_pictures_raise_nothing_but_decode_error():
     seen = dict(zip((words := out.split())[::2], map(int, words[1::2]), strict=True))
     assert sum(seen.values()) == 4500 and set(seen) <= {"ok", *REASONS}
     assert min(seen[word] for word in ("ok", "truncated", "corrupt")) > 200
+
+
+def test_the_first_bytes_of_a_file_never_stand_in_an_error():
+    for data in (b"TOP-SECRET root:x:0:0", b"<!doctype html><p>TOP-SECRET"):
+        with pytest.raises(codec.DecodeError) as caught:
+            codec.decode(data)
+        assert caught.value.reason == "not_an_image" and "SECRET" not in str(caught.value)

@@ -1,5 +1,6 @@
-"""Rasters somewhere else, read by pieces: a URL by the checked client of downloads, an object by its
-store. GDAL itself asks no server.
+"""Rasters somewhere else, read by pieces: a URL by the client of downloads, an object by its store.
+
+GDAL itself asks no server.
 """
 
 import contextlib

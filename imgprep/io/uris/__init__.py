@@ -1,7 +1,7 @@
 """What a row's source says, and the bytes behind it where that is no http URL.
 
-`places` reads sources, `bodies` gives the bytes of paths and objects, `dataset_rows` those of rows of
-Hugging Face datasets.
+`places` reads sources, `fences` keeps them in their folder, `bodies` gives the bytes of paths and
+objects (`files`: regular ones only), `dataset_rows` those of rows of Hugging Face datasets.
 """
 
 from imgprep.io.uris.bodies import read_bytes

@@ -3,7 +3,9 @@
 import fsspec
 
 from imgprep.io.uris.dataset_rows import picture_of
-from imgprep.io.uris.places import OUTSIDE, STORES, SourceError, path_of, scheme
+from imgprep.io.uris.fences import checked_path, dataset_of
+from imgprep.io.uris.files import open_regular
+from imgprep.io.uris.places import OUTSIDE, STORES, SourceError, path_of, scheme, source_of
 from imgprep.redaction import redact_url
 from imgprep.words import line
 
@@ -45,7 +47,7 @@ def _read(uri: str, max_bytes: int) -> bytes:
         raise SourceError("no_permission", f"{path!r} is outside the folder that root names")
     kind = scheme(uri)
     if kind == "path":
-        with open(path_of(uri), "rb") as file:
+        with open_regular(path_of(uri)) as file:
             return file.read(max_bytes + 1)
     if kind == "store":
         fs, path = fsspec.core.url_to_fs(uri)
@@ -54,6 +56,7 @@ def _read(uri: str, max_bytes: int) -> bytes:
         image = picture_of(uri)
         if image["bytes"] is not None:
             return image["bytes"]
-        return read_bytes(image["path"], max_bytes=max_bytes)
+        path = checked_path(image["path"], dataset_of(uri))
+        return read_bytes(source_of(path), max_bytes=max_bytes)
     what = f"{redact_url(uri)!r} is neither a path nor one of {', '.join(STORES)}"
     raise SourceError("unsupported_scheme", what)

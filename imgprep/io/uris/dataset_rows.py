@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from imgprep.io.uris.fences import check_card
 from imgprep.io.uris.places import SourceError
 
 
@@ -27,6 +28,8 @@ def open_splits(where: str, revision: str | None = None) -> dict[str, Any]:
     """
     import datasets
 
+    if os.path.isdir(where):
+        check_card(where)
     if where.endswith(".arrow") and os.path.isfile(where):
         return {"train": datasets.Dataset.from_file(where)}
     if os.path.isfile(where):

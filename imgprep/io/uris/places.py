@@ -87,12 +87,36 @@ def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
     is_odd = pc.and_(is_path, pc.match_substring_regex(cells, ODD))
     placed = [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()]
     source = _replaced(source, is_odd, placed)
+    source = _fenced(source, root)
     is_inside = pc.starts_with(source, start)
     name = pc.if_else(is_inside, pc.utf8_slice_codeunits(source, len(start)), source)
     speaks = pc.match_substring_regex(name, f"@|{SIGNED.pattern}", ignore_case=True)
     may_be_secret = pc.and_(pc.invert(is_path), speaks)
     urls = [addresses.identity(url) for url in name.filter(may_be_secret).to_pylist()]
     return source, _replaced(name, may_be_secret, urls)
+
+
+def _fenced(source: pa.Array, root: str) -> pa.Array:
+    """The sources; what leads out of root by a link, or in a form of our own, is outside."""
+    from imgprep.io.uris import fences
+
+    if "://" in root:
+        return source
+    ours = pc.match_substring_regex(source, rf"(?i)^({RAW_PATH}|hf\+row:)")
+    within = []
+    for cell in source.filter(ours).to_pylist():
+        is_raw = cell.startswith(RAW_PATH)
+        path = path_of(cell) if is_raw else fences.dataset_of(cell)
+        within.append(cell if fences.is_in(path, os.path.realpath(root)) else OUTSIDE + cell)
+    source = _replaced(source, ours, within)
+    start = root.rstrip("/") + "/"
+    paths = source.filter(pc.starts_with(source, start)).to_pylist()
+    out = fences.links_out(paths, root)
+    if not out:
+        return source
+    led = pc.is_in(source, pa.array(sorted(out), pa.string()))
+    cells = [OUTSIDE + cell.removeprefix(start) for cell in source.filter(led).to_pylist()]
+    return _replaced(source, led, cells)
 
 
 def _replaced(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:

@@ -43,7 +43,8 @@ SPECIAL = [
         "3fff::/20",
     )
 ]
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # no other IPv6 address is anyone's on the internet
+# No other IPv6 address is anyone's on the internet.
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Anchored, and never to be changed: what `identity` leaves out is in the keys of results.
 USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]{2})[^/\\?#]*@", re.I)
