@@ -147,7 +147,12 @@ def one_sentence() -> Iterator[None]:
 
 
 @one_sentence()
-def apply(run: Any, image: ndarray, notes: Notes, seed: int) -> tuple[ndarray, Notes, str]:
+def apply(
+    run: Any,
+    image: ndarray,
+    notes: Notes,
+    seed: int,
+) -> tuple[ndarray, Notes, str]:
     """One copy of an (H, W, 3) uint8 picture, its annotations, and as JSON what was done to it.
 
     Boxes that leave the picture go, with their labels; points stay, also outside. The same seed
@@ -205,7 +210,11 @@ def _record(applied: list[tuple[str, dict[str, Any]]], seed: int) -> str:
 
 
 @one_sentence()
-def scaled(notes: Notes, from_wh: Size, to_wh: Size) -> Notes:
+def scaled(
+    notes: Notes,
+    from_wh: Size,
+    to_wh: Size,
+) -> Notes:
     """Annotations of a picture that was resized.
 
     >>> notes = {"boxes_xywh": [[10.0, 20.0, 30.0, 45.0]], "labels": ["cat"]}

@@ -12,7 +12,11 @@ class Part(NamedTuple):
     end: int
 
 
-def parts(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Part]:
+def parts(
+    data: bytes,
+    start: int = 0,
+    end: int | None = None,
+) -> Iterator[Part]:
     """The boxes between two places; the last may end behind the data.
 
     Ends where no box can be: at a length that is too short for its own head.
@@ -35,7 +39,12 @@ def parts(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Part]
         at += size
 
 
-def within(data: bytes, outer: Part | None, kind: bytes, skip: int = 0) -> Part | None:
+def within(
+    data: bytes,
+    outer: Part | None,
+    kind: bytes,
+    skip: int = 0,
+) -> Part | None:
     """The first box of this kind inside another, or in the file. skip: bytes before the boxes."""
     start = outer.start + skip if outer else 0
     end = outer.end if outer else None

@@ -225,7 +225,11 @@ def encode(
     return bytes(data)
 
 
-def _encoder_options(format: str, quality: int | None, is_full_chroma: bool) -> list[int]:
+def _encoder_options(
+    format: str,
+    quality: int | None,
+    is_full_chroma: bool,
+) -> list[int]:
     """OpenCV's numbers. Raises ValueError for an unknown format, and a quality beyond its range."""
     known = ("PNG", "JPEG", "WEBP")
     if format not in known:
@@ -255,9 +259,7 @@ def _encoder_options(format: str, quality: int | None, is_full_chroma: bool) -> 
 
 
 def placeholder(size_wh: Size = (128, 128), color: Rgb = (200, 200, 200)) -> bytes:
-    """A small PNG that says "no picture" at any size and needs no font.
-
-    A plain field, framed and crossed out.
+    """A small PNG that says "no picture" at any size: a plain field, framed and crossed out.
 
     >>> decode(placeholder([3, 2])).shape
     (2, 3, 3)

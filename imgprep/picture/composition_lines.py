@@ -120,7 +120,11 @@ def _oblique_segments(grey: ndarray) -> tuple[ndarray, ndarray]:
     return segments[longest], lengths[longest]
 
 
-def _crossings(lines: _Lines, width: int, height: int) -> tuple[ndarray, ndarray]:
+def _crossings(
+    lines: _Lines,
+    width: int,
+    height: int,
+) -> tuple[ndarray, ndarray]:
     """Where two of the longest meet, in the picture or a tenth of it outside."""
     a, b, c, scale = lines
     i, j = np.triu_indices(min(len(a), MOST_CROSSED), 1)
@@ -189,7 +193,11 @@ def _pointing_edges(grey: ndarray) -> float:
     return float(votes[best] / usual * np.sqrt(1 - one_way) * share)
 
 
-def _to_grid(edges: _Edges, width: int, height: int) -> tuple[ndarray, ndarray]:
+def _to_grid(
+    edges: _Edges,
+    width: int,
+    height: int,
+) -> tuple[ndarray, ndarray]:
     """From each edge to each place of a grid that reaches a tenth beyond the picture."""
     grid = np.linspace(-0.1, 1.1, 17, dtype=np.float32)
     x, y = np.meshgrid(grid * width, grid * height)

@@ -27,7 +27,12 @@ class SubjectMaps:
     seen: ndarray  # distance, and what a network sees where there is one
 
     @classmethod
-    def of(cls, lab: ndarray, grey: ndarray, features: ndarray | None) -> "SubjectMaps":
+    def of(
+        cls,
+        lab: ndarray,
+        grey: ndarray,
+        features: ndarray | None,
+    ) -> "SubjectMaps":
         distance = border_distance(lab)
         seen = distance
         if features is not None:
@@ -87,7 +92,11 @@ def _neighbouring_cells(number: ndarray) -> tuple[ndarray, ndarray]:
     return np.concatenate(starts), np.concatenate(ends)
 
 
-def _step_costs(cells: ndarray, a: ndarray, b: ndarray) -> ndarray:
+def _step_costs(
+    cells: ndarray,
+    a: ndarray,
+    b: ndarray,
+) -> ndarray:
     """The difference in colour, less what is noise."""
     steps = np.linalg.norm(cells[a] - cells[b], axis=1)
     smallest = np.full(len(cells), np.inf)
@@ -223,7 +232,11 @@ def _enclosing(small: ndarray) -> tuple[float, list[float] | None]:
     return best, _enclosed_box(~frame)
 
 
-def _mask_as_frame(small: ndarray, detail: ndarray, mask: ndarray) -> float:
+def _mask_as_frame(
+    small: ndarray,
+    detail: ndarray,
+    mask: ndarray,
+) -> float:
     """How well the mask runs along the sides, leaves the middle free, and differs from it."""
     rows, columns = mask.shape
     band = max(2, round(0.06 * min(rows, columns)))

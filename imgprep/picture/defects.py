@@ -27,15 +27,33 @@ LOWEST, HIGHEST = 8, 247
 
 def range_of(image: ndarray, clip: float) -> tuple[ndarray, ndarray]:
     """Of each channel the level above the darkest and that below the brightest `clip` percent."""
-    lows, highs = [], []
-    most = image.shape[0] * image.shape[1] * clip / 100
-    for channel in range(image.shape[2]):
-        how_many = cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
-        up = np.cumsum(how_many, dtype=np.float64)
-        down = np.cumsum(how_many[::-1], dtype=np.float64)
-        lows.append(int(np.argmax(up > most)))
-        highs.append(255 - int(np.argmax(down > most)))
+    height, width, channels = image.shape
+    most = height * width * clip / 100
+    lows = []
+    highs = []
+    for channel in range(channels):
+        how_many = _histogram(image, channel)
+        lows.append(_first_above(how_many, most))
+        highs.append(255 - _first_above(how_many[::-1], most))
     return np.array(lows), np.array(highs)
+
+
+def _histogram(
+    image: ndarray,
+    channel: int,
+    mask: ndarray | None = None,
+) -> ndarray:
+    """How many pixels have each of the 256 levels."""
+    bins = [256]
+    bounds = [0, 256]
+    found = cv2.calcHist([image], [channel], mask, bins, bounds)
+    return np.asarray(found).ravel()
+
+
+def _first_above(how_many: ndarray, most: float) -> int:
+    """The first place up to which there are more than so many."""
+    up_to = np.cumsum(how_many, dtype=np.float64)
+    return int(np.argmax(up_to > most))
 
 
 def is_veiled(image: ndarray) -> bool:
@@ -52,8 +70,8 @@ def is_blurred(image: ndarray) -> bool:
     once = cv2.GaussianBlur(luma, (0, 0), 1)
     # Together with the first a blur of twice its sigma.
     twice = cv2.GaussianBlur(once, (0, 0), 3**0.5)
-    fine = cv2.meanStdDev(luma - once)[1].item()
-    coarse = cv2.meanStdDev(once - twice)[1].item()
+    fine = float((luma - once).std())
+    coarse = float((once - twice).std())
     return coarse > FLAT and fine < LEAST_DETAIL * coarse
 
 
@@ -63,7 +81,9 @@ def light_of(image: ndarray, norm: float) -> ndarray | None:
     By the mean of Minkowski of each channel.
     """
     # One more and one less: these bounds count as inside.
-    is_telling = cv2.inRange(image, (LOWEST + 1,) * 3, (HIGHEST - 1,) * 3)
+    lowest = (LOWEST + 1,) * 3
+    highest = (HIGHEST - 1,) * 3
+    is_telling = cv2.inRange(image, lowest, highest)
     count = cv2.countNonZero(is_telling)
     if not count:
         return None
@@ -71,6 +91,6 @@ def light_of(image: ndarray, norm: float) -> ndarray | None:
     powers = (np.arange(256) / 255) ** norm
     means = []
     for channel in range(3):
-        how_many = cv2.calcHist([image], [channel], is_telling, [256], [0, 256]).ravel()
+        how_many = _histogram(image, channel, is_telling)
         means.append(float(how_many @ powers) / count)
     return np.array(means) ** (1 / norm)

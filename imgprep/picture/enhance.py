@@ -89,7 +89,12 @@ def contrast(image: ndarray, *, limit: float = 2.0) -> ndarray:
 
 
 @versioned(1)
-def sharpen(image: ndarray, *, amount: float = 0.5, radius: float = 1.2) -> ndarray:
+def sharpen(
+    image: ndarray,
+    *,
+    amount: float = 0.5,
+    radius: float = 1.2,
+) -> ndarray:
     """Unsharp mask: what a Gaussian blur takes away is added once more, times `amount`.
 
     amount: 0 to 5; 2 undoes a blur of the same radius best. radius: sigma of the blur, above 0 to
@@ -108,7 +113,12 @@ def sharpen(image: ndarray, *, amount: float = 0.5, radius: float = 1.2) -> ndar
 
 
 @versioned(1)
-def upscale(image: ndarray, *, by: float = 2, max_pixels: int | None = MAX_PIXELS) -> ndarray:
+def upscale(
+    image: ndarray,
+    *,
+    by: float = 2,
+    max_pixels: int | None = MAX_PIXELS,
+) -> ndarray:
     """Enlarge by Lanczos' kernel, then so that the result, shrunk again, is the picture given.
 
     That is back-projection (Irani & Peleg 1991), four times: 0.3 dB more than the kernel alone. It
@@ -226,7 +236,12 @@ def auto(
     return image
 
 
-def tune(pictures: Iterable[Any], *, sample: int = 20, side: int = 512) -> "pd.DataFrame":
+def tune(
+    pictures: Iterable[Any],
+    *,
+    sample: int = 20,
+    side: int = 512,
+) -> "pd.DataFrame":
     """Which options of which function mend your own pictures best, measured on a damaged sample.
 
     pictures: arrays (H, W, 3) uint8, encoded bytes, or rows with one of these as `image`; they are
@@ -248,7 +263,12 @@ def tune(pictures: Iterable[Any], *, sample: int = 20, side: int = 512) -> "pd.D
     return tuning.table_of(pictures, sample=sample, side=side)
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
+def _check_number(
+    name: str,
+    value: object,
+    low: float,
+    high: float,
+) -> None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_right = low <= value <= high
     else:

@@ -60,7 +60,11 @@ def frames(data: bytes) -> Iterator[Frame]:
             at += 1
 
 
-def _frame(data: bytes, at: int, control: bytes) -> Frame:
+def _frame(
+    data: bytes,
+    at: int,
+    control: bytes,
+) -> Frame:
     numbers = [int.from_bytes(data[i : i + 2], "little") for i in range(at + 1, at + 9, 2)]
     x, y, width, height = numbers
     table = _table_bytes(data[at + 9])
@@ -122,7 +126,11 @@ def _paint(place: np.ndarray, pixels: np.ndarray) -> None:
     place[is_seen] = inside[is_seen]
 
 
-def _pixels(data: bytes, frame: Frame, load_one: Load) -> np.ndarray:
+def _pixels(
+    data: bytes,
+    frame: Frame,
+    load_one: Load,
+) -> np.ndarray:
     """A frame by itself, (h, w, 4) uint8."""
     one = GifImagePlugin.GifImageFile(io.BytesIO(_alone(data, frame)))
     load_one(one)

@@ -40,7 +40,11 @@ def _primary_item(data: bytes, meta: Part) -> int:
     return int.from_bytes(data[at : at + length])
 
 
-def _properties_of(data: bytes, association: Part, item: int) -> list[int]:
+def _properties_of(
+    data: bytes,
+    association: Part,
+    item: int,
+) -> list[int]:
     """Numbers, from 1, of the properties that an item has."""
     version = data[association.start]
     flags = int.from_bytes(data[association.start + 1 : association.start + 4])

@@ -101,7 +101,11 @@ def _palette(data: bytes, head: Part) -> Palette | None:
     return Palette(columns, _mapping(data, head, count))
 
 
-def _mapping(data: bytes, head: Part, count: int) -> list[tuple[int, int]]:
+def _mapping(
+    data: bytes,
+    head: Part,
+    count: int,
+) -> list[tuple[int, int]]:
     part = within(data, head, b"cmap")
     if part is None:
         # It must be there; without it all columns belong to the one component.

@@ -52,7 +52,11 @@ class _Entry(NamedTuple):
     value: int
 
 
-def _directory(data: bytes, at: int, order: str) -> list[_Entry]:
+def _directory(
+    data: bytes,
+    at: int,
+    order: str,
+) -> list[_Entry]:
     """The tags of a directory. Raises struct.error where the data end before."""
     (count,) = struct.unpack_from(order + "H", data, at)
     first = at + 2

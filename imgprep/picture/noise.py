@@ -16,6 +16,8 @@ LEAST_SIGMA = 4
 CALM = 0.05  # share of the blocks that count
 # Of pure noise, too, the calmest blocks are below the mean.
 CALMEST_OF_NOISE = 1.15
+# Immerkaer's factor, from the mean of what the mask leaves to the sigma of the noise.
+SIGMA_OF_MASK = CALMEST_OF_NOISE * np.sqrt(np.pi / 2) / 6
 # Between neighbours, where the mask meets pure noise, the correlation is -2/3.
 MOST_NEGATIVE, LEAST_NEGATIVE = -0.76, -0.57
 
@@ -50,7 +52,7 @@ def noise_sigma(image: ndarray) -> float:
     for planes in (cv2.transform(rough, OPPONENT), rough):
         level = _blocks(np.abs(planes), is_banded)
         calmest = np.quantile(level, CALM)
-        sigma = CALMEST_OF_NOISE * np.sqrt(np.pi / 2) / 6 * calmest
+        sigma = SIGMA_OF_MASK * calmest
         if sigma < LEAST_SIGMA:
             continue
         is_calm = level <= 1.3 * calmest
@@ -67,14 +69,20 @@ def _rough(image: ndarray) -> tuple[ndarray, bool]:
         rough = cv2.filter2D(image, cv2.CV_32F, LAPLACIANS)
         return rough[1:-1, 1:-1], False
     tops = np.linspace(0, height - BAND, bands).astype(int)
-    some = np.concatenate([image[top : top + BAND] for top in tops])
+    pieces = [image[top : top + BAND] for top in tops]
+    some = np.concatenate(pieces)
     rough = cv2.filter2D(some, cv2.CV_32F, LAPLACIANS)
     # The first and last row of a band have neighbours in another.
-    inner = rough.reshape(bands, BAND, width, 3)[:, 1:-1, 1:-1]
+    by_band = rough.reshape(bands, BAND, width, 3)
+    inner = by_band[:, 1:-1, 1:-1]
     return inner.reshape(bands * BLOCK, width - 2, 3), True
 
 
-def _is_random(planes: ndarray, is_calm: ndarray, is_banded: bool) -> bool:
+def _is_random(
+    planes: ndarray,
+    is_calm: ndarray,
+    is_banded: bool,
+) -> bool:
     """Whether neighbours in the calm blocks correlate as pure noise does, across and down."""
     energy = _blocks(planes * planes, is_banded)[is_calm].sum()
     for axis in (0, 1):
@@ -93,7 +101,8 @@ def _blocks(values: ndarray, is_banded: bool) -> ndarray:
     """Means over blocks of BLOCK x BLOCK and all channels; they overlap by half, bands do not."""
     channels = values.shape[2]
     # numpy's mean over the last axis takes twenty times as long.
-    mean = cv2.transform(values, np.full((1, channels), 1 / channels, np.float32))
+    shares = np.full((1, channels), 1 / channels, np.float32)
+    mean = cv2.transform(values, shares)
     means = cv2.blur(mean, (BLOCK, BLOCK))
     if is_banded:
         return np.asarray(means[HALF::BLOCK, HALF:-HALF:HALF])
@@ -112,12 +121,15 @@ def without_impulses(image: ndarray) -> ndarray:
     if np.count_nonzero(is_off) < FEW * image.size:
         return image
     is_alone = _stands_alone(image)
-    if np.count_nonzero(is_alone) < FEW * image.size or _is_print(is_alone):
+    if np.count_nonzero(is_alone) < FEW * image.size:
+        return image
+    if _is_print(is_alone):
         return image
     alike = _alike_neighbours(image)
     is_extreme = (image < 8) | (image > 247)
     # Where they are crowded two grains often touch; else a pair is a thin stroke.
-    is_crowded = (is_extreme & (alike == 0)).mean() > 0.03
+    is_single = is_extreme & (alike == 0)
+    is_crowded = is_single.mean() > 0.03
     is_grain = is_extreme & (alike <= is_crowded)
     return np.where(is_grain, median, image)
 

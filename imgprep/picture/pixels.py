@@ -12,7 +12,12 @@ from imgprep.picture.damage import DecodeError
 from imgprep.quiet import silent_stderr
 
 
-def load(im: Image.Image, data: bytes, *, keep_truncated: bool = False) -> Image.Image:
+def load(
+    im: Image.Image,
+    data: bytes,
+    *,
+    keep_truncated: bool = False,
+) -> Image.Image:
     """The frame at which it stands, its pixels decoded; another object where Pillow's are wrong.
 
     keep_truncated: of damaged pixels, what there is.
@@ -35,7 +40,11 @@ def load(im: Image.Image, data: bytes, *, keep_truncated: bool = False) -> Image
     return im
 
 
-def _load_tiff(im: Image.Image, data: bytes, load_one: planes.Load) -> Image.Image:
+def _load_tiff(
+    im: Image.Image,
+    data: bytes,
+    load_one: planes.Load,
+) -> Image.Image:
     try:
         return planes.load(im, data, load_one)
     except OSError as error:

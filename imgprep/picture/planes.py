@@ -12,14 +12,23 @@ from imgprep.picture import colour, tiff
 Load = Callable[[Image.Image], None]
 
 # How many planes are colours, by what they are: RGB, inks.
-COLOURS = {2: 3, 5: 4}
-MODES = {(2, False): "RGB", (2, True): "RGBA", (5, False): "CMYK"}
+RGB, INKS = 2, 5
+COLOURS = {RGB: 3, INKS: 4}
+MODES = {
+    (RGB, False): "RGB",
+    (RGB, True): "RGBA",
+    (INKS, False): "CMYK",
+}
 SEPARATE = 2  # of PLANAR
 UNSIGNED, SIGNED = 1, 2  # of SAMPLE_FORMAT
 ALPHA = (1, 2)  # of EXTRA_SAMPLES; 0 says nothing of what it is
 
 
-def load(im: Image.Image, data: bytes, load_one: Load) -> Image.Image:
+def load(
+    im: Image.Image,
+    data: bytes,
+    load_one: Load,
+) -> Image.Image:
     """The page at which an opened TIFF stands, loaded by `load_one`, its pixels right."""
     directory = _directory_of(im, data)
     bits = set(directory.numbers(tiff.BITS))
@@ -33,9 +42,9 @@ def load(im: Image.Image, data: bytes, load_one: Load) -> Image.Image:
     if samples > 1:
         return im
     if bits == {8} and form == SIGNED:
-        return _grey(im, np.asarray(im).view(np.int8))
+        return _as_grey(im, np.asarray(im).view(np.int8))
     if bits == {32} and form == UNSIGNED and im.mode == "I":
-        return _grey(im, np.asarray(im).view(np.uint32))
+        return _as_grey(im, np.asarray(im).view(np.uint32))
     return im
 
 
@@ -52,22 +61,29 @@ def _merged(
 ) -> Image.Image:
     """8 bits of each plane, put together."""
     photometric = directory.number(tiff.PHOTOMETRIC, 0)
-    count = COLOURS[photometric]
     has_alpha = directory.number(tiff.EXTRA_SAMPLES, 0) in ALPHA
-    mode = MODES.get((photometric, has_alpha), "CMYK")
+    # Ink has no alpha in Pillow.
+    has_alpha = has_alpha and photometric == RGB
+    mode = MODES[photometric, has_alpha]
+    count = COLOURS[photometric] + has_alpha
     planes = []
-    for n in range(len(Image.new(mode, (1, 1)).getbands())):
-        plane = TiffImagePlugin.TiffImageFile(io.BytesIO(_plane(data, directory, n)))
+    for n in range(count):
+        alone = io.BytesIO(_plane(data, directory, n))
+        plane = TiffImagePlugin.TiffImageFile(alone)
         load_one(plane)
         # As Pillow cuts 16 bits that are not in planes.
         high = np.asarray(plane).astype(np.uint16) >> 8
         planes.append(Image.fromarray(high.astype(np.uint8)))
-    merged = Image.merge(mode, planes[:count] + planes[count:])
+    merged = Image.merge(mode, planes)
     merged.info["icc_profile"] = im.info.get("icc_profile")
     return merged
 
 
-def _plane(data: bytes, directory: tiff.Directory, n: int) -> bytes:
+def _plane(
+    data: bytes,
+    directory: tiff.Directory,
+    n: int,
+) -> bytes:
     """One plane as a grey TIFF of its own."""
     offsets = directory.numbers(tiff.STRIP_OFFSETS) or directory.numbers(tiff.TILE_OFFSETS)
     sizes = directory.numbers(tiff.STRIP_BYTES) or directory.numbers(tiff.TILE_BYTES)
@@ -88,7 +104,7 @@ def _plane(data: bytes, directory: tiff.Directory, n: int) -> bytes:
     return tiff.alone(grey, blocks)
 
 
-def _grey(im: Image.Image, values: np.ndarray) -> Image.Image:
+def _as_grey(im: Image.Image, values: np.ndarray) -> Image.Image:
     """Pillow has no mode for such numbers."""
     grey = Image.fromarray(colour.grey_levels(values))
     grey.info["icc_profile"] = im.info.get("icc_profile")

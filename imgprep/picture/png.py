@@ -76,7 +76,11 @@ def essential(data: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _counts(data: bytes, chunk: Chunk, is_before_pixels: bool) -> bool:
+def _counts(
+    data: bytes,
+    chunk: Chunk,
+    is_before_pixels: bool,
+) -> bool:
     if chunk.kind in ANIMATION:
         return True
     if not _is_whole(data, chunk):

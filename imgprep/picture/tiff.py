@@ -73,11 +73,20 @@ class Directory(dict[int, Entry]):
         layout = f"{self.order}{count}{WHOLE[entry.kind]}"
         return list(struct.unpack_from(layout, entry.raw))
 
-    def number(self, tag: int, otherwise: int) -> int:
+    def number(
+        self,
+        tag: int,
+        otherwise: int,
+    ) -> int:
         numbers = self.numbers(tag)
         return numbers[0] if numbers else otherwise
 
-    def put(self, tag: int, kind: int, values: list[int]) -> None:
+    def put(
+        self,
+        tag: int,
+        kind: int,
+        values: list[int],
+    ) -> None:
         layout = f"{self.order}{len(values)}{WHOLE[kind]}"
         self[tag] = Entry(kind, len(values), struct.pack(layout, *values))
 

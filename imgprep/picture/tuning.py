@@ -89,36 +89,47 @@ class Damage(NamedTuple):
 def damages() -> list[Damage]:
     """The four damages, and the grid of each."""
     nothing = Try("nothing", {}, _as_it_is)
-    strengths = [(amount, radius) for radius in (0.8, 1.2, 2.0) for amount in (0.5, 1.0, 2.0, 3.0)]
-    unsharp = [_with(enhance.sharpen, amount=amount, radius=radius) for amount, radius in strengths]
-    stretched = [_with(enhance.levels, clip=clip) for clip in (0.0, 0.1, 0.5, 2.0)]
+    auto = _with(enhance.auto)
+    denoised = _with(enhance.denoise)
+    unsharp = []
+    for radius in (0.8, 1.2, 2.0):
+        for amount in (0.5, 1.0, 2.0, 3.0):
+            unsharp.append(_with(enhance.sharpen, amount=amount, radius=radius))
+    enlarged = [
+        Try("linear", {}, _linear),
+        Try("cubic", {}, _cubic),
+        _with(enhance.upscale, by=2),
+    ]
+    balanced = [_with(enhance.levels, clip=clip) for clip in (0.0, 0.1, 0.5, 2.0)]
+    balanced.append(_with(enhance.white_balance))
     return [
-        Damage("noise", add_noise, [nothing, _with(enhance.denoise), _with(enhance.auto)]),
-        Damage("blur", add_blur, [nothing, *unsharp, _with(enhance.auto)]),
-        Damage(
-            "half size",
-            halve,
-            [Try("linear", {}, _linear), Try("cubic", {}, _cubic), _with(enhance.upscale, by=2)],
-        ),
-        Damage(
-            "cast",
-            add_cast,
-            [nothing, *stretched, _with(enhance.white_balance), _with(enhance.auto)],
-        ),
+        Damage("noise", add_noise, [nothing, denoised, auto]),
+        Damage("blur", add_blur, [nothing, *unsharp, auto]),
+        Damage("half size", halve, enlarged),
+        Damage("cast", add_cast, [nothing, *balanced, auto]),
     ]
 
 
-def table_of(pictures: Iterable[Any], *, sample: int, side: int) -> pd.DataFrame:
+def table_of(
+    pictures: Iterable[Any],
+    *,
+    sample: int,
+    side: int,
+) -> pd.DataFrame:
     """As `enhance.tune` says."""
-    cleans = [_middle(_pixels(one), side) for one in islice(pictures, sample)]
-    cleans = [clean for clean in cleans if min(clean.shape[:2]) > 1]
+    cleans = []
+    for one in islice(pictures, sample):
+        clean = _middle(_pixels(one), side)
+        if clean.size:
+            cleans.append(clean)
     if not cleans:
         raise ValueError("there is no picture to try the options on")
     rows = []
     for damage in damages():
         damaged = [damage.make(clean) for clean in cleans]
         for one in damage.tries:
-            rows.append({"damage": damage.name, **_tried(one, damaged, cleans)})
+            row = {"damage": damage.name}
+            rows.append(row | _tried(one, damaged, cleans))
     table = pd.DataFrame(rows)
     for measure in ("psnr", "ssim"):
         by_damage = table.groupby("damage")[measure]
@@ -127,18 +138,26 @@ def table_of(pictures: Iterable[Any], *, sample: int, side: int) -> pd.DataFrame
     return table
 
 
-def _tried(one: Try, damaged: list[ndarray], cleans: list[ndarray]) -> dict[str, Any]:
+def _tried(
+    one: Try,
+    damaged: list[ndarray],
+    cleans: list[ndarray],
+) -> dict[str, Any]:
     """The means of a way over the sample."""
     started = time.process_time()
     mended = [one.mend(image) for image in damaged]
     seconds = time.process_time() - started
     pairs = list(zip(mended, cleans, strict=True))
-    megapixels = sum(image.shape[0] * image.shape[1] for image in mended) / 1e6
+    values = sum(image.size for image in mended)
+    megapixels = values / 3 / 1e6
+    words = [f"{name}={value}" for name, value in one.options.items()]
+    decibels = [psnr(image, clean) for image, clean in pairs]
+    likeness = [ssim(image, clean) for image, clean in pairs]
     return {
         "function": one.function,
-        "options": ", ".join(f"{name}={value}" for name, value in one.options.items()),
-        "psnr": float(np.mean([psnr(image, clean) for image, clean in pairs])),
-        "ssim": float(np.mean([ssim(image, clean) for image, clean in pairs])),
+        "options": ", ".join(words),
+        "psnr": float(np.mean(decibels)),
+        "ssim": float(np.mean(likeness)),
         "ms_per_megapixel": 1000 * seconds / megapixels,
     }
 
@@ -177,12 +196,14 @@ def ssim(image: ndarray, clean: ndarray) -> float:
     """Structural similarity of the luma (Wang, Bovik, Sheikh & Simoncelli 2004), -1 to 1."""
     one = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64)
     other = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    mean_one, mean_other = _local_mean(one), _local_mean(other)
-    spread_one = _local_mean(one * one) - mean_one**2
-    spread_other = _local_mean(other * other) - mean_other**2
-    shared = _local_mean(one * other) - mean_one * mean_other
-    means = (2 * mean_one * mean_other + STABLE_MEAN) / (mean_one**2 + mean_other**2 + STABLE_MEAN)
-    spreads = (2 * shared + STABLE_SPREAD) / (spread_one + spread_other + STABLE_SPREAD)
+    mean_one = _local_mean(one)
+    mean_other = _local_mean(other)
+    squares = mean_one**2 + mean_other**2
+    product = mean_one * mean_other
+    spread = _local_mean(one * one + other * other) - squares
+    shared = _local_mean(one * other) - product
+    means = (2 * product + STABLE_MEAN) / (squares + STABLE_MEAN)
+    spreads = (2 * shared + STABLE_SPREAD) / (spread + STABLE_SPREAD)
     found = means * spreads
     # As its authors: only where the window lies in the picture.
     if min(found.shape) > 2 * BORDER:

@@ -59,7 +59,11 @@ def merge_blocks(
     return objects, number[part], starts
 
 
-def _connected(n: int, one: ndarray, other: ndarray) -> tuple[int, ndarray]:
+def _connected(
+    n: int,
+    one: ndarray,
+    other: ndarray,
+) -> tuple[int, ndarray]:
     """How many groups n things make of which these pairs belong together; the group of each."""
     if not n:
         return 0, np.zeros(0, np.int64)

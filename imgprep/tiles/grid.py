@@ -55,7 +55,13 @@ def grown(
     return left, top, right - left, bottom - top
 
 
-def _span(at: int, length: int, halo: int, size: int, least: int) -> tuple[int, int]:
+def _span(
+    at: int,
+    length: int,
+    halo: int,
+    size: int,
+    least: int,
+) -> tuple[int, int]:
     low = max(0, at - halo)
     high = min(size, at + length + halo)
     if high - low < least:

@@ -41,7 +41,11 @@ class Instance(NamedTuple):
         columns = slice(max(0, left), left + w)
         return self.mask[rows, columns]
 
-    def moved(self, x: int, y: int) -> "Instance":
+    def moved(
+        self,
+        x: int,
+        y: int,
+    ) -> "Instance":
         return self._replace(x=self.x + x, y=self.y + y)
 
     def first_column(self) -> int:

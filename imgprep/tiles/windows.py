@@ -181,7 +181,11 @@ class _Sums:
         self.top = top
 
 
-def _weight(w: int, h: int, blend: str) -> ndarray:
+def _weight(
+    w: int,
+    h: int,
+    blend: str,
+) -> ndarray:
     """How much each pixel of a tile counts, (h, w, 1) float32."""
     down = weights(h, blend)
     across = weights(w, blend)
