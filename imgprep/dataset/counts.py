@@ -1,9 +1,11 @@
 """Outcomes of rows as numbers, and as a sentence."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 STATUSES = ("ok", "placeholder", "failed")
+SAID = 160  # characters of an error in a summary
 
 
 def count(files: list[dict[str, Any]], split: str | None = None) -> dict[str, Any]:
@@ -30,6 +32,22 @@ def summary(counts: dict[str, Any]) -> str:
     if n := counts["failed"]:
         bad.append(f"{n:,} failed")
     return f"{text}; {' and '.join(bad)}: {words(counts['reasons'])}" if bad else text
+
+
+def error_words(error: str, times: int, failed: int) -> str:
+    """The commonest error in its own words: '"f: KeyError: 'x'" on 55 of 60'.
+
+    >>> error_words("f: ValueError: no", 2, 3)
+    '"f: ValueError: no" on 2 of 3'
+    """
+    said = error if len(error) <= SAID else f"{error[: SAID - 1]}…"
+    return f'"{said}" on {times:,} of {failed:,}'
+
+
+def commonest_error(errors: Iterable[str]) -> tuple[str, int]:
+    """The sentence that most of these are, and how many; ("", 0) where there is none."""
+    said = Counter(error for error in errors if error)
+    return said.most_common(1)[0] if said else ("", 0)
 
 
 def words(reasons: dict[str, int]) -> str:

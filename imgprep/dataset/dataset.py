@@ -1,5 +1,6 @@
 """A dataset folder that exists: its rows, pictures, counts and runs."""
 
+import contextlib
 import json
 import os
 import threading
@@ -11,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imgprep.dataset.counts import STATUSES, count, summary, words
+from imgprep.dataset.counts import (
+    STATUSES,
+    commonest_error,
+    count,
+    error_words,
+    summary,
+    words,
+)
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.index import INDEX, expand
 from imgprep.dataset.parquet import Reader
@@ -146,14 +154,31 @@ class Dataset:
         files = [f for f in self.files if f["config"] == wanted and split in (None, f["split"])]
         return [self._folder.full(f["file"]) for f in files]
 
+    def summary(self) -> str:
+        """One sentence: how many pictures are ready, why others are not, and the commonest error's own words."""
+        text = summary(self.counts())
+        said = self.error_words()
+        return f"{text}; {said}" if said else text
+
+    def error_words(self) -> str:
+        """The commonest error's own words and how often it is; "" where none is. Reads the files of failures."""
+        files = [f["file"] for f in self.files if f["config"] == "failures"]
+        errors: list[str] = []
+        for name in files:
+            with contextlib.suppress(OSError, pa.ArrowInvalid):  # a file that is damaged
+                column = pq.read_table(self._folder.open(name), columns=["error"], partitioning=None)
+                errors += column["error"].to_pylist()
+        error, times = commonest_error(errors)
+        return error_words(error, times, len(errors)) if error else ""
+
     def __repr__(self) -> str:
-        return summary(self.counts())
+        return self.summary()
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{name}</th>" for name in ("split", "rows", *STATUSES))
         heads += f"<th {LEFT}>reasons</th>"
         rows = "".join(_html_row(split, self.counts(split)) for split in self.splits)
-        return f"<p>{escape(summary(self.counts()))}</p><table><tr>{heads}</tr>{rows}</table>"
+        return f"<p>{escape(self.summary())}</p><table><tr>{heads}</tr>{rows}</table>"
 
 
 LEFT = "style='text-align:left'"

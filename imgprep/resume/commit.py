@@ -45,6 +45,16 @@ class Commit:
     options: RunOptions
     leaving: pa.Table = field(default_factory=INDEX.empty_table)  # committed rows that the plan has no more
     gathered: dict[Batch, list[Entry]] = field(default_factory=dict)
+    partial: dict[Batch, list[Entry]] = field(default_factory=dict)  # what can be read of the others already
+
+    def __post_init__(self) -> None:
+        """What an unfinished run showed of a batch is shown until there is more."""
+        if self.known.before is None:
+            return
+        for batch in self.plan.batches:
+            mine = [f for f in self.known.before.files if (f["split"], f["batch"]) == batch.place]
+            if any(f.get("partial") for f in mine):
+                self.partial[batch] = mine
 
     @property
     def is_whole(self) -> bool:
@@ -77,13 +87,37 @@ class Commit:
         entries[-1]["digest"] = digest
         self.gathered[batch] = entries
 
+    def show_begun(self) -> None:
+        """List what is ok of the batches that are not whole, so that a first run can be read. Replaced by `gather`."""
+        for batch in self.plan.batches:
+            if batch not in self.gathered:
+                self._show_begun(batch)
+        self.publish(complete=False)
+
+    def _show_begun(self, batch: Batch) -> None:
+        keys = self.plan.keys[batch.split].slice(batch.start, batch.rows)
+        rows = self.plan.rows[batch.split].slice(batch.start, batch.rows)
+        there = pa.array(np.flatnonzero(self.known.ok(keys)))
+        if not len(there):
+            return
+        files = gather(
+            self.folder,
+            self.stage.shape,
+            self.plan.schemas,
+            name=batch.name,
+            carried=rows.take(there),
+            keys=keys.take(there),
+            places=self.known.places(keys.take(there)),
+        )
+        place = {"split": batch.split, "batch": batch.number, "partial": True}
+        self.partial[batch] = [{**place, **f, "digest": ""} for f in files]
+
     def _there(self, batch: Batch, keys: pa.Array, digest: str) -> list[Entry]:
         """The committed files of a batch that would not become others; [] where they would."""
         before = self.known.before
         if before is None or (self.known.parts.find(keys) >= 0).any():
             return []
-        mine = (batch.split, batch.number)
-        files = [f for f in before.files if (f["split"], f["batch"]) == mine]
+        files = [f for f in before.files if (f["split"], f["batch"]) == batch.place]
         books = [f for f in files if f["config"] == "index"]
         is_same = bool(books) and books[0]["digest"] == digest
         is_whole = all(self.folder.size(f["file"]) == f["bytes"] for f in files)
@@ -106,7 +140,10 @@ class Commit:
 
     def publish(self, *, complete: bool) -> bool:
         """Card and manifest, each in one step. False when they say this already."""
-        files = [f for batch in self.plan.batches for f in self.gathered.get(batch, [])]
+        files = []
+        for batch in self.plan.batches:
+            begun = [] if complete else self.partial.get(batch, [])
+            files += self.gathered.get(batch, begun)
         info = self._info(complete)
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in [info, *files]]
         manifest = "".join(lines).encode()

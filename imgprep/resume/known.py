@@ -36,8 +36,9 @@ class Known:
 
     @property
     def listed(self) -> set[str]:
-        """The files that readers of the committed dataset are shown."""
-        return {f["file"] for f in self.before.files} if self.before else set()
+        """The files that readers of the committed dataset are shown, but for those of batches that were not whole."""
+        files = self.before.files if self.before else []
+        return {f["file"] for f in files if not f.get("partial")}
 
     def places(self, keys: pa.Array) -> pa.Table:
         """The lines of INDEX for each key. What an unfinished run left comes before what is committed."""
@@ -47,6 +48,14 @@ class Known:
         """Which keys have a result, be it a failure. refresh: one of a run that was not finished."""
         found = self.parts.find(keys) >= 0
         return found if refresh else found | (self.committed.find(keys) >= 0)
+
+    def ok(self, keys: pa.Array) -> np.ndarray:
+        """Which keys an unfinished run has a result for, that is no failure."""
+        at = self.parts.find(keys)
+        done = np.asarray(self.parts.table["done"].to_numpy(), bool)
+        ok = at >= 0
+        ok[ok] = done[at[ok]]
+        return ok
 
     def reasons(self, keys: pa.Array) -> np.ndarray:
         """Why the result of each key is a failure; "" where it is none, or there is no result."""

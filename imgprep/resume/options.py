@@ -1,9 +1,13 @@
 """Which options and columns a function takes; and the checks of options that several stages have."""
 
+import contextlib
 import difflib
 import inspect
+import json
 from collections.abc import Callable
 from typing import Any
+
+from imgprep.dataset import Dataset, exists
 
 
 def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list[str]) -> list[str]:
@@ -32,6 +36,42 @@ def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list
             more = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{where} needs {p.name!r}: {told}{more}")
     return asked
+
+
+def as_spelled_before(fn: Callable[..., Any], options: dict[str, Any], out: str) -> dict[str, Any]:
+    """The options as the dataset folder `out` has them, where they say the same: a default may be spelled out.
+
+    fn: what takes them; a class by its __init__ and its __call__.
+    """
+    if not exists(out):
+        return options
+    try:
+        before = Dataset(out).info["options"].get("options")
+    except (ValueError, KeyError, AttributeError):  # damaged, or of a stage without options
+        return options
+    if not isinstance(before, dict) or not before.keys() | options.keys():
+        return options
+    defaults = _defaults(fn)
+    is_same = _said(before, defaults) == _said(options, defaults)
+    return before if is_same else options
+
+
+def _defaults(fn: Callable[..., Any]) -> dict[str, Any]:
+    takers = [fn.__init__, fn.__call__] if isinstance(fn, type) else [fn]  # type: ignore[misc]
+    found: dict[str, Any] = {}
+    for taker in takers:
+        with contextlib.suppress(TypeError, ValueError):  # a builtin without a signature
+            for p in inspect.signature(taker).parameters.values():
+                if p.default is not p.empty:
+                    found.setdefault(p.name, p.default)
+    return found
+
+
+def _said(options: dict[str, Any], defaults: dict[str, Any]) -> dict[str, str]:
+    """What these options say beside the defaults. A list is as good as a tuple."""
+    said = {name: json.dumps(value, sort_keys=True, default=repr) for name, value in options.items()}
+    plain = {name: json.dumps(value, sort_keys=True, default=repr) for name, value in defaults.items()}
+    return {name: text for name, text in said.items() if plain.get(name) != text}
 
 
 def _picture_parameter(where: str, parameters: list[inspect.Parameter]) -> str:

@@ -36,6 +36,11 @@ class Batch:
         return f"{self.split}-{self.number:05d}"
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Split and number, as the manifest has them."""
+        return self.split, self.number
+
+    @property
     def rows(self) -> int:
         return self.stop - self.start
 

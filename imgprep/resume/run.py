@@ -1,14 +1,17 @@
 """Does what a plan says: the missing units, each batch committed as soon as it is whole."""
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from imgprep import engine
 from imgprep.dataset import KEY, Dataset
+from imgprep.dataset.counts import commonest_error
 from imgprep.engine.progress import Progress
 from imgprep.failures import Interrupted, RunStopped
 from imgprep.resume.commit import Clock, Commit, write_log
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 # One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
 NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
 ALIKE = 0.95  # of the rows fail with one reason: something is wrong with all of them
+FIRST_SHOWN_S, SHOWN_S = 1, 30  # until what is done of a first run can be read; until more of it can
+SHOWN_MORE = 4  # times as many rows
 FIRST_ROWS = 50  # are done before a run is stopped for that
 
 
@@ -33,6 +38,7 @@ class Run:
         self.plan, self.known, self.folder = commit.plan, commit.known, commit.folder
         self.totals = engine.Summary()
         self._parts_of: dict[str, list[str]] = {}  # of each unit that is done and not yet listed
+        self._show_at = (time.monotonic() + FIRST_SHOWN_S, 1)
         self._waiting = batches_waiting(self.plan)
         self._left: Counter[Batch] = Counter()  # units that a batch waits for
         for batches in self._waiting.values():
@@ -74,8 +80,20 @@ class Run:
                 self._stop_early()
                 self._left.subtract(self._waiting[task.key])
                 self._commit([b for b in self._waiting[task.key] if not self._left[b]])
+                self._show()
         finally:
             progress.close()
+
+    def _show(self) -> None:
+        """Of a first run, what is ok so far: after a second, then seldom, so that it costs little."""
+        time_s, rows = self._show_at
+        if self.known.before is not None or self.commit.is_whole:
+            return
+        if time.monotonic() < time_s or self.totals.rows < rows:
+            return
+        if self.totals.rows > sum(self.totals.reasons.values()):
+            self.commit.show_begun()
+            self._show_at = (time.monotonic() + SHOWN_S, SHOWN_MORE * self.totals.rows)
 
     def _job(self) -> engine.Job:
         return engine.Job(
@@ -107,14 +125,22 @@ class Run:
         reused = self.plan.total - self.plan.missing
         if failed < ALIKE * (done + reused):
             return
+        # host_unavailable only follows from others.
+        reason = max(words, key=lambda r: (r != "host_unavailable", reasons[r]))
+        what = f"{failed:,} failed alike ({', '.join(words)}: {self._said(reason)})"
         # Their parts would be taken for results when the cause is mended and the run goes on.
         for name in self.known.parts.files:
             self.folder.delete(name)
-        # host_unavailable only follows from others.
-        reason = max(words, key=lambda r: (r != "host_unavailable", reasons[r]))
-        example = self.totals.examples[reason][0]
-        what = f"{failed:,} failed alike ({', '.join(words)}: {example})"
         raise RunStopped(f"stopped after {done:,} of {self.plan.missing:,} rows: {what}")
+
+    def _said(self, reason: str) -> str:
+        """The commonest sentence of a reason among what was done so far, and how often it is."""
+        errors: list[str] = []
+        for name in self.known.parts.files:
+            rows = pq.read_table(self.folder.open(name), columns=["reason", "error"], partitioning=None)
+            errors += rows.filter(pc.field("reason") == reason)["error"].to_pylist()
+        error, times = commonest_error(errors)
+        return f"{error}, on {times:,} of {self.totals.rows:,}"
 
     def _commit(self, ready: list[Batch]) -> None:
         """Gather the batches that are complete; list them if that takes nothing from a reader."""

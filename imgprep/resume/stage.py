@@ -117,7 +117,8 @@ def build(
     bad = counts["rows"] - counts["ok"]
     if counts["rows"] and bad / counts["rows"] > max_failed:
         told = f"more than max_failed={max_failed} of the rows, in {folder.path}"
-        raise RunStopped(f"{dataset.summary(counts)}: {told}")
+        said = found.error_words()
+        raise RunStopped(f"{dataset.summary(counts)}: {told}{'; ' if said else ''}{said}")
     return found
 
 

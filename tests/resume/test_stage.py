@@ -410,8 +410,10 @@ def test_after_kill_9_of_everything_a_second_run_ends_with_the_bytes_of_an_unbro
     if dataset.exists(out):
         load(out)  # never a half file
     parts = [f"{out}/.imgprep/parts/{p}" for p in Folder(out).list(".imgprep/parts")]
-    done = sum(pq.ParquetFile(p).metadata.num_rows for p in parts)
-    done += dataset.open(out).counts()["ok"] if dataset.exists(out) else 0
+    keys = {key for p in parts for key in pq.read_table(p)["key"].to_pylist()}
+    if dataset.exists(out):
+        keys.update(dataset.open(out).index("train")["key"].to_pylist())
+    done = len(keys)
     second = start(tmp_path, many, out)
     assert "160 of 160 pictures ready" in second.communicate()[0]
     assert computed(out) == 160 - done < 160
@@ -522,3 +524,51 @@ def test_user_columns_keep_their_types(tmp_path):
     rows = table(paths, n=pa.array([1, None], pa.int64()), tags=[["a"], ["b", "c"]], when=when)
     out = images.transform(images.download({"train": rows}, str(tmp_path / "raw")), str(tmp_path / "out"), darker)
     assert out.table("train").select(["n", "tags", "when"]) == rows.select(["n", "tags", "when"])
+
+
+def test_a_first_run_of_a_hundred_rows_can_be_read_while_it_goes_on(tmp_path, monkeypatch):
+    """All of it is one batch: what is ok is listed before that is whole, and replaced in the end."""
+    monkeypatch.setattr("imgprep.resume.run.FIRST_SHOWN_S", 0)
+    monkeypatch.setattr("imgprep.resume.run.SHOWN_S", 0)
+    paths, out, seen = folder(tmp_path / "in", 100), str(tmp_path / "out"), []
+
+    def look(image):
+        if dataset.exists(out):
+            seen.append(load(out)["train"].num_rows)
+        if len(seen) == 30:
+            raise ValueError("no")
+        return image
+
+    found = images.transform({"train": table(paths)}, out, look)
+    assert {12, 47} <= set(seen) and found.counts() == {
+        "rows": 100, "ok": 99, "placeholder": 0, "failed": 1, "reasons": {"error": 1},
+    }  # fmt: skip
+    assert len(list((tmp_path / "out" / "data").iterdir())) == 1
+    assert not any(f.get("partial") for f in found.files) and found.info["complete"] is True
+
+
+def test_what_a_killed_first_run_showed_stays_readable_until_there_is_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("imgprep.resume.run.FIRST_SHOWN_S", 0)
+    rows, out = {"train": table(folder(tmp_path / "in", 100))}, str(tmp_path / "out")
+    seen = tmp_path / "seen"
+
+    def look(image, path=str(seen)):
+        with open(path, "a") as file:
+            file.write("x")
+        return image
+
+    class Killed(BaseException):
+        pass
+
+    def killed(run):
+        if run.totals.rows > 30:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("imgprep.resume.run.Run._stop_early", killed)
+        images.transform(rows, out, look)
+    assert load(out)["train"].num_rows == 12 and dataset.open(out).info["complete"] is False
+    images.transform(rows, out, look)
+    assert seen.stat().st_size == 100  # no row was computed twice
+    images.transform(rows, str(tmp_path / "fresh"), look)
+    assert tree(out) == tree(tmp_path / "fresh")

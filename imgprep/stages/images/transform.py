@@ -13,6 +13,7 @@ from imgprep.dataset.files import Folder
 from imgprep.picture import codec, enhance, ocr
 from imgprep.resume import fingerprint, make, stage
 from imgprep.resume.options import (
+    as_spelled_before,
     check_flags,
     check_known,
     check_max_pixels,
@@ -82,6 +83,7 @@ def transform(
     given = open_source(source, out, new=new.names)
     extra = new.schema(given)
     call = _Call.of(fn, options).checked(given.columns)
+    call = replace(call, told=as_spelled_before(fn, call.told, out))
     if left := left_behind(next(iter(given.inputs.values())).rows.schema, fn, extra.names):
         say(f"{call.name}: {left}")
     given = given.with_columns(call.columns).without(new.moved)
