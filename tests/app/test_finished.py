@@ -143,3 +143,24 @@ def test_again_runs_all_the_same(made):
 def test_a_record_holds_no_picture_and_no_secret(made):
     (record,) = made[0].glob("reports/products/*/finished.json")
     assert set(json.loads(record.read_text())) == {"code", "inputs", "outputs", "shown", "lines", "sentences"}
+
+
+def test_what_the_stage_would_try_again_is_not_finished(project, capsys):
+    """Guards the two against drifting apart: whatever `download` retries, the runner must not skip."""
+    (project.root / "environment.yml").write_text("name: uses-imgprep\n")
+    for name in ("notebooks", "pipelines"):
+        shutil.copytree(ROOT / name, project.root / name)
+    paths = [*map(str, folder(project.root / "in", 3)), "http://127.0.0.1:9/refused.png"]
+    (project.root / "train.csv").write_text("image_link\n" + "\n".join(paths) + "\n")
+    options = {"allow_hosts": ["127.0.0.1"], "attempts": 1}
+    with imgprep.session("local", workers=0):
+        images.download({"train": table(paths)}, str(project.root / "data/products/raw"), **options)
+        capsys.readouterr()
+        images.download({"train": table(paths)}, "data/products/raw", dry_run=True, **options)
+        says_nothing = "nothing to compute" in capsys.readouterr().out
+        images.transform("data/products/raw", str(project.root / "data/products/ocr"), half)
+    plan = pipeline.load(NAME, {"train_csv": "train.csv", "test_csv": "train.csv"})
+    run = project.root / "reports" / NAME / f"20261128T000000Z-{finished.digest_of(plan)}"
+    run.mkdir(parents=True)
+    finished.write_finished(plan, run, finished.stamps(plan), [], [])
+    assert is_finished({"train_csv": "train.csv", "test_csv": "train.csv"}) is says_nothing
