@@ -65,6 +65,8 @@ def write_finished(
     if not is_certain(plan):
         return
     made = outputs(plan)
+    if not _is_settled(made):
+        return
     record = {
         "code": _code(plan),
         "inputs": before | {path: stamp(path) for path in _picture_folders(made)},
@@ -201,6 +203,18 @@ def _picture_folders(made: list[str]) -> list[str]:
             local = sources.filter(pc.starts_with(sources, "/")).unique().to_pylist()
             found |= {os.path.dirname(source) for source in local}
     return sorted(path for path in found if not _is_made(path, made))
+
+
+def _is_settled(made: list[str]) -> bool:
+    """Is there no failure that the next run would try again?"""
+    from imgprep.app.inventory import find_datasets
+    from imgprep.dataset import Dataset
+    from imgprep.resume.again import is_passing
+
+    for folder in [folder for root in made for folder in find_datasets(root)]:
+        if any(map(is_passing, Dataset(folder).counts()["reasons"])):
+            return False
+    return True
 
 
 def _sentences(plan: Pipeline) -> list[str]:

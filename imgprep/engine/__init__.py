@@ -9,14 +9,18 @@ from imgprep.engine.cluster import RayMissing, foresee_ray, start_ray
 from imgprep.engine.run import foresee, run, start
 from imgprep.engine.session import Session, close, current, name, session, workers
 from imgprep.engine.task import Job, Summary, Task
+from imgprep.engine.watch import Limits
+from imgprep.engine.worker import beat
 from imgprep.words import sentence
 
 __all__ = [
     "Job",
+    "Limits",
     "RayMissing",
     "Session",
     "Summary",
     "Task",
+    "beat",
     "close",
     "current",
     "foresee",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imgprep.dataset.files import Folder
+from imgprep.engine.watch import Limits
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,16 @@ class Job:
     Task -> Summary, for a piece that killed its process. folder: where the marks of started tasks are
     kept. once: fn loads a model, so each worker keeps one copy of it for the whole run (a Ray actor
     pool). threads: fn spends its time in libraries that release the GIL, so that without Ray threads
-    of this process serve better than other processes.
+    of this process serve better than other processes. limits: of one picture; the process that breaks
+    one is ended, and `failed` gets the reason beside the piece. They hold in processes of their own.
     """
 
     fn: Callable[[Task], Summary]
     split: Callable[[Task], list[Task]]
-    failed: Callable[[Task], Summary]
+    failed: Callable[..., Summary]
     folder: Folder
     run_id: str
     once: bool = False
     num_gpus: float = 0
     threads: bool = False
+    limits: Limits = Limits()

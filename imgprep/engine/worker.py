@@ -4,18 +4,21 @@ A task whose worker died twice is redone piece by piece, in a process that may b
 rule): the piece it dies on is the culprit, and its row says so.
 """
 
+import contextlib
 import os
 import pickle
 import signal
+import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from imgprep.dataset.files import STARTED, Folder
 from imgprep.engine.task import Job, Summary, Task
+from imgprep.engine.watch import Limits, Watch, noted
 from imgprep.failures import Told
 from imgprep.words import sentence
 
@@ -27,13 +30,14 @@ class Orders:
     """What a worker knows of a job before its function: to unpickle that may be what kills it."""
 
     split: Callable[[Task], list[Task]]
-    failed: Callable[[Task], Summary]
+    failed: Callable[..., Summary]
     folder: Folder
     run_id: str
+    limits: Limits
 
     @staticmethod
     def of(job: Job) -> "Orders":
-        return Orders(job.split, job.failed, job.folder, job.run_id)
+        return Orders(job.split, job.failed, job.folder, job.run_id, job.limits)
 
 
 def work(task: bytes, orders: bytes, fn: bytes) -> Summary | Exception:
@@ -102,8 +106,34 @@ def _attempt_pickled(task: Task, fn: bytes) -> Summary | Exception:
     return attempt(task, function)
 
 
-def _do_piece(piece: bytes, fn: bytes) -> Summary | Exception:
-    return _attempt_pickled(pickle.loads(piece), fn)
+def _do_piece(piece: bytes, fn: bytes, limits: Limits, note: str) -> Summary | Exception:
+    with _watched(limits, note):
+        return _attempt_pickled(pickle.loads(piece), fn)
+
+
+_watch: Watch | None = None
+
+
+@contextlib.contextmanager
+def _watched(limits: Limits, note: str) -> Iterator[None]:
+    """While it lasts, a picture that breaks a limit ends this process."""
+    global _watch
+    if not limits:
+        yield
+        return
+    if _watch is None or _watch.limits != limits:
+        _watch = Watch(limits)
+    _watch.begin(note)
+    try:
+        yield
+    finally:
+        _watch.end()
+
+
+def beat() -> None:
+    """A result has come: the time of the next picture begins."""
+    if _watch is not None:
+        _watch.beat()
 
 
 def _guarded(task: Task, orders: Orders, fn: bytes) -> Summary | Exception:
@@ -114,30 +144,54 @@ def _guarded(task: Task, orders: Orders, fn: bytes) -> Summary | Exception:
         return _piece_by_piece(task, orders, fn)
     mark = f"{STARTED}/{began}.{uuid.uuid4().hex[:8]}"
     orders.folder.put(mark, b"")
-    done = _attempt_pickled(task, fn)
+    with tempfile.TemporaryDirectory(prefix="imgprep-watch-") as elsewhere:
+        # A note beside the mark is a second death: the task is redone piece by piece at once.
+        note = os.path.join(elsewhere, "note") if orders.folder.remote else orders.folder.full(mark)
+        with _watched(orders.limits, note):
+            done = _attempt_pickled(task, fn)
     orders.folder.delete(mark)
     return done
 
 
 def _piece_by_piece(task: Task, orders: Orders, fn: bytes) -> Summary | Exception:
     """Every row in turn in a child that may die; the one it dies on is the culprit."""
-    from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
-
     total = Summary()
-    child: Any = None
-    try:
-        for piece in orders.split(task):
-            if child is None:
-                child = ProcessPoolExecutor(1, initializer=start_worker, initargs=(os.getpid(),))
-            try:
-                done = child.submit(_do_piece, pickle.dumps(piece), fn).result()
-            except BrokenProcessPool:
-                child = None
-                done = orders.failed(piece)
-            if isinstance(done, Exception):
-                return done
-            total = total + done
-    finally:
-        if child is not None:
-            child.shutdown(kill_workers=True)
+    with tempfile.TemporaryDirectory(prefix="imgprep-watch-") as notes:
+        with contextlib.closing(_Child(fn, orders.limits)) as child:
+            for number, piece in enumerate(orders.split(task)):
+                note = os.path.join(notes, str(number))
+                done = child.do(piece, note)
+                if done is None:
+                    why = noted(note)
+                    done = orders.failed(piece, why) if why != "crashed" else orders.failed(piece)
+                if isinstance(done, Exception):
+                    return done
+                total = total + done
     return total
+
+
+class _Child:
+    """A process that may be lost: the next piece gets a new one."""
+
+    def __init__(self, fn: bytes, limits: Limits):
+        self.fn = fn
+        self.limits = limits
+        self._pool: Any = None
+
+    def do(self, piece: Task, note: str) -> Summary | Exception | None:
+        """What came of the piece; None where the process died on it."""
+        from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
+
+        if self._pool is None:
+            start = {"initializer": start_worker, "initargs": (os.getpid(),)}
+            self._pool = ProcessPoolExecutor(1, **start)
+        try:
+            job = self._pool.submit(_do_piece, pickle.dumps(piece), self.fn, self.limits, note)
+            return job.result()
+        except BrokenProcessPool:
+            self._pool = None
+            return None
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=True)

@@ -42,6 +42,8 @@ OPTION_OF = {
     "truncated": "keep_truncated",
     "opted_out": "opt_out",
     "robots": "robots_txt",
+    "took_too_long": "timeout_s",
+    "too_much_memory": "max_memory_mb",
 }
 
 

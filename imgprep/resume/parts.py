@@ -77,6 +77,7 @@ class PartWriter:
         with self.folder.create(lambda _: f"{PARTS}/{task.key}.parquet") as sink:
             writer = Writer(sink, self.schema, group_bytes=GROUP_BYTES)
             for row in results:
+                engine.beat()  # a limit of time is of one picture
                 tally.add(row)
                 pending.append(row)
                 held += row.get("nbytes") or 0
@@ -101,11 +102,16 @@ def split_task(task: engine.Task) -> list[engine.Task]:
 
 @dataclass(frozen=True)
 class Crashed:
-    """What a row that killed its process twice looks like."""
+    """What a row that killed its process twice, or broke a limit, looks like."""
 
     parts: PartWriter
+    limits: engine.Limits = engine.Limits()
 
-    def __call__(self, task: engine.Task) -> engine.Summary:
+    def __call__(self, task: engine.Task, reason: str = "crashed") -> engine.Summary:
         error = "the process that worked on this picture died, twice"
-        row = {"child": -1, "done": False, "reason": "crashed", "error": error, "etag": ""}
+        if reason == "took_too_long":
+            error = f"no result in timeout_s={self.limits.timeout_s:g}"
+        elif reason == "too_much_memory":
+            error = f"the process took more than max_memory_mb={self.limits.max_memory_mb}"
+        row = {"child": -1, "done": False, "reason": reason, "error": error, "etag": ""}
         return self.parts.write(task, [{"key": wanted.key, **row} for wanted in task.payload])

@@ -99,12 +99,13 @@ class Run:
         return engine.Job(
             fn=self.stage.work,
             split=split_task,
-            failed=Crashed(self.stage.work.parts),
+            failed=Crashed(self.stage.work.parts, self.stage.limits),
             folder=self.folder,
             run_id=self.commit.options.run_id,
             once=self.stage.once,
             num_gpus=self.stage.num_gpus,
             threads=self.stage.threads,
+            limits=self.stage.limits,
         )
 
     def _take(self, task: engine.Task, summary: engine.Summary, progress: Progress) -> None:

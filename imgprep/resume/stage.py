@@ -46,7 +46,7 @@ class Stage:
     of an earlier run leave something that is used again?
     circumstances: the options that may refuse a picture and change no ok one (`again.OPTION_OF`); when one changes,
     what it refused is tried again. can_retry: does the verb take retry_failed?
-    reusable: why results may not be reused, or "".
+    limits: of one picture, in processes that may be lost. reusable: why results may not be reused, or "".
     earlier: name and options of the stages that made the input, for the card.
     """
 
@@ -59,6 +59,7 @@ class Stage:
     once: bool = False
     num_gpus: float = 0
     threads: bool = False
+    limits: engine.Limits = engine.Limits()
     reusable: str = ""
     earlier: list[dict[str, Any]] = field(default_factory=list)
     ready: Callable[[], None] = lambda: None

@@ -1,5 +1,6 @@
 """The verb that works on pictures: a function of one is run on all of a dataset."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from imgprep import engine
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.picture import codec, enhance, ocr
@@ -28,6 +30,7 @@ from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.huggingface import RESERVED
 from imgprep.words import say
 
+TIMEOUT_S = 600.0  # for one picture; a model may take minutes to load
 CHILD_COLUMNS = ("parent_id", "index")
 
 
@@ -42,6 +45,8 @@ def transform(
     num_gpus: float = 0,
     format: str = "PNG",
     max_pixels: int | None = codec.MAX_PIXELS,
+    timeout_s: float | None = TIMEOUT_S,
+    max_memory_mb: int | None = None,
     batch_size: int = 10_000,
     retry_failed: bool = False,
     max_failed: float = 0.5,
@@ -63,6 +68,10 @@ def transform(
     num_gpus: per worker. format: of new pictures: "PNG", "WEBP" (both lossless) or "JPEG" (quality
         95).
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
+    timeout_s: from one result to the next (of a batch: to the next batch). max_memory_mb: of the
+        worker's process, with all that it has loaded, in MiB. The process is ended, the picture's row
+        says `took_too_long` or `too_much_memory`, and the others go on. None: no limit, nor with
+        workers=0. A function that has such an option itself gets it, and is not limited by it.
     Placeholders go through and stay placeholders; rows without a picture keep their outcome.
     Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's
     `error`.
@@ -78,6 +87,8 @@ def transform(
     check_run_options(**run, num_gpus=num_gpus)
     check_flags(children=children)
     check_max_pixels(max_pixels)
+    limits, own = _limits(fn, timeout_s, max_memory_mb)
+    options |= own
     _check_form(format, batch)
     new = _New.of(fn, features or {}, children=children)
     given = open_source(source, out, new=new.names)
@@ -105,15 +116,47 @@ def transform(
         operation=_operation_of(call, key, extra, format, children=children),
         inputs=given.inputs,
         earlier=given.earlier,
-        circumstances={"max_pixels": max_pixels},
+        circumstances={
+            "max_pixels": max_pixels,
+            "timeout_s": limits.timeout_s,
+            "max_memory_mb": limits.max_memory_mb,
+        },
         can_retry=True,
         work=Work(PartWriter(Folder(out), part_schema(extra)), given.load, picture),
         shape=Shape(extra, children=children),
         once=call.is_kept,
         num_gpus=num_gpus,
+        limits=limits,
         reusable=reusable,
     )
     return stage.build(plan, out, **run)
+
+
+def _limits(
+    fn: Callable, timeout_s: float | None, max_memory_mb: int | None
+) -> tuple[engine.Limits, dict[str, Any]]:
+    """The limits of one picture; and what of them is an option of the function's own."""
+    taken = _option_names(fn)
+    own: dict[str, Any] = {}
+    if "timeout_s" in taken:
+        if timeout_s != TIMEOUT_S:
+            own["timeout_s"] = timeout_s
+        timeout_s = TIMEOUT_S
+    if "max_memory_mb" in taken:
+        if max_memory_mb is not None:
+            own["max_memory_mb"] = max_memory_mb
+        max_memory_mb = None
+    return engine.Limits(timeout_s, max_memory_mb), own
+
+
+def _option_names(fn: Callable) -> set[str]:
+    """What a function takes, or a class when it is built and when it is called."""
+    called: list[Callable[..., Any]] = [fn, fn.__call__] if isinstance(fn, type) else [fn]
+    names: set[str] = set()
+    for one in called:
+        with contextlib.suppress(TypeError, ValueError):  # of a built-in nobody knows
+            names |= set(inspect.signature(one).parameters)
+    return names
 
 
 def _check_form(format: str, batch: int | None) -> None:
