@@ -5,8 +5,8 @@ is never published. `build` makes it, `open` uses what is there.
 """
 
 from imgprep.dataset import Dataset
-from imgprep.stages.neighbours import odd_ones, place_on_map
 from imgprep.stages.search.index import Found, Hit, Index
+from imgprep.stages.search.neighbours import odd_ones, place_on_map
 from imgprep.stages.search.tables import to_postgres, to_sqlite
 
 __all__ = ["Found", "Hit", "Index", "build", "odd_ones", "open", "place_on_map", "to_postgres", "to_sqlite"]

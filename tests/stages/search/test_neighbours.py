@@ -5,7 +5,7 @@ import pytest
 
 from imgprep import search, sources, tags
 from imgprep.picture import codec
-from imgprep.stages.neighbours import nearest_rows
+from imgprep.stages.search.neighbours import nearest_rows
 
 
 class Colours:
