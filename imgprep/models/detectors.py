@@ -32,8 +32,10 @@ class Boxes:
     kind, before any work; and for answers that are none (NaN).
     """
 
-    once = True  # one per worker
-    version = 1  # raise it when the same model gives other boxes
+    # One per worker.
+    once = True
+    # Raise it when the same model gives other boxes.
+    version = 1
 
     def __init__(
         self,
@@ -66,7 +68,8 @@ class Boxes:
         box = List(Value("float32"), length=4)
         return {"objects": List({"label": Value("string"), "score": Value("float32"), "box_xywh": box})}
 
-    def __getstate__(self) -> dict[str, Any]:  # what travels, and what a result depends on
+    def __getstate__(self) -> dict[str, Any]:
+        # What travels, and what a result depends on.
         return {name: value for name, value in vars(self).items() if name != "_net"}
 
     def __call__(self, image: np.ndarray | list[np.ndarray]) -> Any:
@@ -87,7 +90,8 @@ class Boxes:
         return as_objects(self.find(image), (width, height))
 
     def _loaded(self) -> Callable[[np.ndarray, float], Found]:
-        with _loading_boxes:  # threads that come first together
+        with _loading_boxes:
+            # Threads that come first together.
             if not hasattr(self, "_net"):
                 self._net = detector_of(self.spec, self.labels, self.model)
         return self._net

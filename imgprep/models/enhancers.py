@@ -11,11 +11,15 @@ from imgprep.models import nets
 from imgprep.models.onnx import entrance, full_float, open_session, spec_of_file
 from imgprep.tiles import grid, windows
 
-TILE_PX = 256  # a side of what a model that takes any size is given at once
-OVERLAP_PX = 32  # that neighbouring tiles share
-PROBE_PX = 32  # a side of the picture by which the scale is found
+# A side of what a model that takes any size is given at once.
+TILE_PX = 256
+# That neighbouring tiles share.
+OVERLAP_PX = 32
+# A side of the picture by which the scale is found.
+PROBE_PX = 32
 MAX_PIXELS = 200_000_000
-BEYOND = 0.5  # so far beyond black and white a pixel may lie before it is cut off
+# So far beyond black and white a pixel may lie before it is cut off.
+BEYOND = 0.5
 _loading_enhancers = threading.RLock()
 
 
@@ -33,8 +37,10 @@ class Enhancer:
     file, before any work; and for a model that does not enlarge pictures.
     """
 
-    once = True  # one per worker
-    version = 1  # raise it when the same model gives other pixels
+    # One per worker.
+    once = True
+    # Raise it when the same model gives other pixels.
+    version = 1
 
     def __init__(
         self,
@@ -65,7 +71,8 @@ class Enhancer:
         """How much larger it makes a picture."""
         return self._loaded().scale
 
-    def __getstate__(self) -> dict[str, Any]:  # what travels, and what a result depends on
+    def __getstate__(self) -> dict[str, Any]:
+        # What travels, and what a result depends on.
         return {name: value for name, value in vars(self).items() if name != "_net"}
 
     def __call__(self, image: np.ndarray | list[np.ndarray]) -> Any:
@@ -116,7 +123,8 @@ class Enhancer:
         return out
 
     def _loaded(self) -> "_Net":
-        with _loading_enhancers:  # threads that come first together
+        with _loading_enhancers:
+            # Threads that come first together.
             if not hasattr(self, "_net"):
                 self._net = _Net(self)
         return self._net

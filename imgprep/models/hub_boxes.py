@@ -22,7 +22,8 @@ def spec_of_hub_detector(model: str) -> HubSpec:
     arch = (config.get("architectures") or ["nothing"])[0]
     if not arch.endswith("ForObjectDetection"):
         raise ValueError(f"{model} is for {arch}: name a model for object detection")
-    if not arch.startswith(BY_WORDS):  # the others have it within processor_config.json
+    if not arch.startswith(BY_WORDS):
+        # The others have it within processor_config.json.
         hub_config(model, "preprocessor_config.json")
     return HubSpec(
         path=model,
@@ -49,7 +50,8 @@ def detector(spec: HubSpec, labels: Sequence[str], model: str) -> Detect:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)  # each core has a worker already
+    # Each core has a worker already.
+    torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     where = {"pretrained_model_name_or_path": spec.path, "revision": spec.revision}
     net = getattr(transformers, spec.arch).from_pretrained(**where).to(device).eval()

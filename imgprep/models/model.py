@@ -10,7 +10,9 @@ from imgprep.models import nets
 from imgprep.models.spec import spec_from
 
 SEGMENTERS = {"classes": "Semantic", "objects": "Instances"}
-LARGEST = 2048  # the largest square that a model without a size of its own is given at once
+# The largest square that a model without a size of its own is given at once.
+LARGEST = 2048
+# For threads that come first together.
 _loading = threading.RLock()
 
 
@@ -22,8 +24,10 @@ class Model:
 
     gives = ""
     activation = ""
-    once = True  # one per worker
-    version = 1  # raise it when the same model gives other pixels
+    # One per worker.
+    once = True
+    # Raise it when the same model gives other pixels.
+    version = 1
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class Model:
 
     def _run(self, tiles: Sequence[np.ndarray]) -> list[Any]:
         """The model's answer for each tile, none larger than the window."""
-        with _loading:  # threads that come first together
+        with _loading:
             if not hasattr(self, "_net"):
                 self._net = nets.load(
                     self.spec, self.gives, threshold=self.threshold, activation=self.activation

@@ -29,7 +29,8 @@ def checked_path(model: Any) -> str:
     """Where a model's file or folder is, if it has one. ValueError where it can be none."""
     if not isinstance(model, str) or not model:
         raise ValueError(f"model is a file, a folder or a name on the Hub, not {model!r}")
-    path = project.absolute(model)  # workers may start elsewhere
+    # Workers may start elsewhere.
+    path = project.absolute(model)
     _refuse_weights(model, path)
     if model.lower().endswith(".onnx") and not os.path.isfile(path):
         raise ValueError(f"there is no model file {model!r}")

@@ -16,7 +16,8 @@ from imgprep.tiles.instances import Instance, cropped
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 PICTURES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
-RCNN = {"boxes", "labels", "scores", "masks"}  # as torchvision's Mask R-CNN names its outputs
+# As torchvision's Mask R-CNN names its outputs.
+RCNN = {"boxes", "labels", "scores", "masks"}
 
 
 def open_session(path: str) -> Any:
@@ -33,7 +34,8 @@ def open_session(path: str) -> Any:
     providers = [name for name in PROVIDERS if name in available]
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception as e:  # onnxruntime's own classes have no common one
+    except Exception as e:
+        # Onnxruntime's own classes have no common one.
         told = str(e).splitlines()[0][:200]
         raise ValueError(f"{path} is no model that onnxruntime opens: {told}") from None
 
@@ -43,7 +45,8 @@ def spec_of_file(path: str) -> OnnxSpec:
     entry = session.get_inputs()[0]
     outputs = session.get_outputs()
     count, a, b, c = _input_shape(path, entry)
-    is_last = bool(c) and (not a or c < a)  # there are fewer bands than pixels
+    # There are fewer bands than pixels.
+    is_last = bool(c) and (not a or c < a)
     bands, height, width = (c, a, b) if is_last else (a, b, c)
     has_objects = RCNN <= {output.name.lower() for output in outputs}
     has_size = bool(width and height)
@@ -65,7 +68,8 @@ def spec_of_file(path: str) -> OnnxSpec:
 def _input_shape(path: str, entry: Any) -> list[int]:
     """Four numbers, 0 for one that is open. ValueError for what is no input of pictures."""
     shape = [side if isinstance(side, int) and side > 0 else 0 for side in entry.shape]
-    if len(shape) == 3:  # Mask R-CNN, as torchvision exports it
+    if len(shape) == 3:
+        # Mask R-CNN, as torchvision exports it.
         shape.insert(0, 1)
     if len(shape) != 4 or entry.type not in PICTURES:
         told = "a model of pictures takes (N, C, H, W) or (N, H, W, C), float or uint8"

@@ -13,10 +13,14 @@ from imgprep.models.onnx import FLOATS, entrance, open_session, spec_of_file
 from imgprep.models.spec import OnnxSpec
 
 NAMED = {"boxes", "labels", "scores"}
-SIZES = "orig_target_sizes"  # as RT-DETR's exports call their second input
-BORDER = 114  # the grey that YOLO was trained with around its pictures
-YOLO_SIDE = 640  # of a file that takes any
-END_TO_END = 6  # numbers of a box that needs no more: x1 y1 x2 y2, score, class
+# As RT-DETR's exports call their second input.
+SIZES = "orig_target_sizes"
+# The grey that YOLO was trained with around its pictures.
+BORDER = 114
+# Of a file that takes any.
+YOLO_SIDE = 640
+# Numbers of a box that needs no more: x1 y1 x2 y2, score, class.
+END_TO_END = 6
 
 Detect = Callable[[np.ndarray, float], Found]
 
@@ -129,7 +133,8 @@ def _of_single(
     rows, columns = answer.shape
     if columns == END_TO_END and rows > END_TO_END and names != END_TO_END - 4:
         return answer[:, :4], answer[:, 4], answer[:, 5].astype(int)
-    if names and columns == 5 + names:  # of the older ones: the chance of any object, then classes
+    if names and columns == 5 + names:
+        # Of the older ones: the chance of any object, then classes.
         classes = answer[:, 5:] * answer[:, 4:5]
         return _corners(answer[:, :4]), classes.max(1), classes.argmax(1)
     if names and columns == 4 + names:

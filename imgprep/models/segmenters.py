@@ -11,7 +11,8 @@ from imgprep.tiles import grid, instances, windows
 from imgprep.tiles.instances import Instance
 
 ACTIVATIONS = ("", "sigmoid", "softmax", "none")
-MASK_CLASSES = 256  # a mask has 8 bits
+# A mask has 8 bits.
+MASK_CLASSES = 256
 
 
 def named(model: str) -> "Semantic | Instances":

@@ -9,7 +9,8 @@ from imgprep.models.described import files_digest, hub_config, needs_extra
 from imgprep.models.spec import HubSpec
 from imgprep.tiles.instances import Instance, cropped
 
-SIDE_PX = 512  # of a model whose processor says nothing
+# Of a model whose processor says nothing.
+SIDE_PX = 512
 
 
 def spec_of_hub(model: str) -> HubSpec:
@@ -44,7 +45,8 @@ def load_quietly(spec: HubSpec) -> tuple[Any, Any]:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)  # each core has a worker already
+    # Each core has a worker already.
+    torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     where = {"pretrained_model_name_or_path": spec.path, "revision": spec.revision}
     processor = transformers.AutoImageProcessor.from_pretrained(**where)

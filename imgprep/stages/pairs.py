@@ -67,7 +67,7 @@ def write(
     are copied once into tiles, for the time of the run.
     Raises ValueError for a wrong option, and where a split would stay empty.
     """
-    _check(tile, block, margin, min_foreground)
+    _check_pairs(tile, block, margin, min_foreground)
     target = Folder(out)
     choice = _choice_of(pictures, plane, channels)
     cut = functools.partial(_blocks_of, choice, target, tile=tile, block=block, margin=margin)
@@ -91,8 +91,8 @@ def write(
             "version": pins.stage_version(Cut, 1),
             **({"pixels": pixels} if pixels else {}),
         },
-        inputs={split: _inputs(some) for split, some in chosen.items()},
-        work=Work(PartWriter(target, part_schema(schema)), _given, Cut(tile, min_foreground, pixels)),
+        inputs={split: _pair_inputs(some) for split, some in chosen.items()},
+        work=Work(PartWriter(target, part_schema(schema)), _given_blocks, Cut(tile, min_foreground, pixels)),
         shape=Shape(schema, children=True),
         passes=[Pass("copies", _copies, functools.partial(_copy, target), _lost_copy)],
     )
@@ -133,17 +133,17 @@ def _kept_type(blocks: Iterable[PairBlock]) -> str:
 def _choice_of(pictures: Any, plane: Any, channels: Any) -> Choice:
     """What was said; else what the segmentation was told that made the masks."""
     if plane is None and channels is None and not isinstance(pictures, Mapping):
-        options = _opened(pictures).info["options"]
+        options = _dataset_of(pictures).info["options"]
         plane = options.get("plane")
         channels = options.get("channels") or None
     return rasters.checked_choice(plane, channels)
 
 
-def _opened(pictures: Any) -> Dataset:
+def _dataset_of(pictures: Any) -> Dataset:
     return pictures if isinstance(pictures, Dataset) else Dataset(pictures)
 
 
-def _check(tile: Any, block: Any, margin: Any, min_foreground: Any) -> None:
+def _check_pairs(tile: Any, block: Any, margin: Any, min_foreground: Any) -> None:
     for name, value, least in (("tile", tile, 1), ("block", block, 1), ("margin", margin, 0)):
         if type(value) is not int or value < least:
             raise ValueError(f"{name} is a whole number from {least}, not {value!r}")
@@ -181,7 +181,7 @@ def _dealt(
     return chosen
 
 
-def _inputs(some: list[PairBlock]) -> Inputs:
+def _pair_inputs(some: list[PairBlock]) -> Inputs:
     columns = {"image_id": [b.image_id for b in some], "source": [b.source for b in some]}
     return Inputs(pa.table(columns), [b.identity for b in some], where=some)
 
@@ -196,7 +196,7 @@ def _sources(pictures: Any) -> Iterator[tuple[str, str, str]]:
             seen[name] += 1
             yield name if seen[name] == 1 else f"{name}-{seen[name]}", source, mask
         return
-    ds = _opened(pictures)
+    ds = _dataset_of(pictures)
     home = Folder(ds.folder)
     for split in ds.splits:
         for row in ds.table(split, ["image_id", "source", "mask"]).to_pylist():
@@ -276,7 +276,7 @@ def _lost_copy(task: engine.Task) -> engine.Summary:
 # Rows --------------------------------------------------------------------------------------------
 
 
-def _given(payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+def _given_blocks(payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
     for wanted in payload:
         yield Loaded(wanted.key, None, {"block": wanted.where})
 
@@ -287,7 +287,8 @@ class Cut:
 
     tile: int
     min_foreground: float
-    pixels: str = ""  # the type of the column that keeps what a PNG cannot
+    # The type of the column that keeps what a PNG cannot.
+    pixels: str = ""
 
     def __call__(self, loaded: Iterator[Loaded]) -> Iterator[dict[str, Any]]:
         told = f"no tile has {self.min_foreground:.0%} of its pixels in the mask"

@@ -18,7 +18,8 @@ from imgprep.io.rasters.settings import gdal
 from imgprep.io.rasters.tiled import TIFF, TILE
 from imgprep.io.uris import SourceError
 
-NAMED = 8  # channels whose names are told
+# Channels whose names are told.
+NAMED = 8
 
 
 class Choice(NamedTuple):
@@ -53,7 +54,8 @@ def count_planes(raster: Raster) -> int:
     Pages of other sizes, as of a pyramid, are no planes.
     """
     if not isinstance(getattr(raster, "_opened", None), dict):
-        return 1  # openslide's
+        # Openslide's.
+        return 1
     dataset = raster.dataset
     if raster.driver == "GIF":
         return dataset.count

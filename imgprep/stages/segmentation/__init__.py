@@ -40,7 +40,8 @@ from imgprep.stages.segmentation.chain import Chain, operator_of
 from imgprep.stages.segmentation.filters import Filter, Watershed
 from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS
 from imgprep.stages.segmentation.pieces import TILES
-from imgprep.stages.segmentation.segment import COLUMNS, preview, segment
+from imgprep.stages.segmentation.preview import preview
+from imgprep.stages.segmentation.segment import COLUMNS, segment
 from imgprep.stages.segmentation.threshold import Threshold
 
 __all__ = [

@@ -16,7 +16,7 @@ from imgprep.tiles.windows import Box
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenTile:
     """A tile: its pixels with the halo, which are valid (None: all), where it stands in them.
 
     answer: what the operator says of the pixels. error: why there is none.
@@ -38,7 +38,7 @@ def tiles_of(
     least_wh: tuple[int, int] = (0, 0),
     *,
     reach: int = 0,
-) -> Iterator[Seen]:
+) -> Iterator[SeenTile]:
     """The tiles of a block, without answers; every pixel is read once.
 
     Where the block cannot be read as a whole it is read tile by tile, so that only those fail
@@ -57,13 +57,13 @@ def tiles_of(
         if whole is not None:
             at = grid.inside(around, outer)
             valid = None if is_valid is None else is_valid[at]
-            yield Seen(tile, whole[at], valid, place)
+            yield SeenTile(tile, whole[at], valid, place)
             continue
         try:
             pixels = raster.read(around)
-            seen = Seen(tile, pixels, _valid(raster, around, pixels, reach), place)
+            seen = SeenTile(tile, pixels, _valid(raster, around, pixels, reach), place)
         except SourceError as e:
-            seen = Seen(tile, error=e)
+            seen = SeenTile(tile, error=e)
         yield seen
 
 
@@ -86,7 +86,7 @@ def _reach(operator: Any) -> int:
     return getattr(operator, "radius", 0) or 0 if chain.is_of_package(operator) else 0
 
 
-def of_tiles(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[Seen]:
+def of_tiles(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[SeenTile]:
     """The tiles of a block, with the operator's answers."""
     size = getattr(recipe.operator, "batch", 1)
     waiting = []
@@ -100,7 +100,7 @@ def of_tiles(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator
     yield from _answered(recipe.operator, waiting, chosen)
 
 
-def _answered(operator: Callable, some: list[Seen], chosen: tuple) -> Iterator[Seen]:
+def _answered(operator: Callable, some: list[SeenTile], chosen: tuple) -> Iterator[SeenTile]:
     """A batch at once where the operator takes one; alone where that fails, or it does not."""
     whole = [seen for seen in some if not seen.error]
     answers = iter(_of_batch(operator, whole, chosen))
@@ -116,23 +116,24 @@ def _answered(operator: Callable, some: list[Seen], chosen: tuple) -> Iterator[S
         yield seen
 
 
-def _of_batch(operator: Callable, some: list[Seen], chosen: tuple) -> list:
+def _of_batch(operator: Callable, some: list[SeenTile], chosen: tuple) -> list:
     if not hasattr(operator, "batch") or len(some) < 2:
         return []
     try:
         return list(operator([chain.own(operator, seen.pixels) for seen in some], *chosen))
-    except Exception:  # one tile must not take the others with it
+    except Exception:
+        # One tile must not take the others with it.
         return []
 
 
-def _by_itself(operator: Callable, seen: Seen, chosen: tuple) -> Seen:
+def _by_itself(operator: Callable, seen: SeenTile, chosen: tuple) -> SeenTile:
     try:
         return replace(seen, answer=operator(chain.own(operator, seen.pixels), *chosen))
     except Exception as e:
         return replace(seen, error=SourceError("error", engine.sentence(e)))
 
 
-def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[Seen]:
+def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[SeenTile]:
     """As `of_tiles`, in strips of the block: the mean of what overlapping windows say.
 
     The windows stand on a grid of the whole picture; each is a tile with its halo, and shares
@@ -145,7 +146,7 @@ def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[
         for y, odds in _strips(recipe, raster, block, chosen):
             strip = left, y, width, len(odds)
             pixels = raster.read(strip)
-            yield Seen(
+            yield SeenTile(
                 strip,
                 pixels,
                 _valid(raster, strip, pixels, 0),
@@ -160,7 +161,7 @@ def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[
                 yield from blended(recipe, raster, tile, chosen)
             return
         told = e if isinstance(e, SourceError) else SourceError("error", engine.sentence(e))
-        yield Seen(rest[0], error=told)
+        yield SeenTile(rest[0], error=told)
 
 
 def _strips(

@@ -13,14 +13,16 @@ from imgprep.dataset.files import Folder
 from imgprep.io import rasters
 from imgprep.io.rasters import Choice, mosaic
 from imgprep.stages.segmentation import answers, chain, masks, overlay, pieces
-from imgprep.stages.segmentation.answers import Seen
+from imgprep.stages.segmentation.answers import SeenTile
 from imgprep.stages.segmentation.pieces import NODATA
 from imgprep.stages.segmentation.recipe import Recipe
 from imgprep.tiles import components, grid
 from imgprep.tiles.windows import Box
 
-BLOCK = 2048  # about so many pixels a side
-CELL = 512  # what the first pass sees at once, whatever the tiles are
+# About so many pixels a side.
+BLOCK_PX = 2048
+# What the first pass sees at once, whatever the tiles are.
+CELL = 512
 
 
 def blocks_of(
@@ -29,12 +31,12 @@ def blocks_of(
     *,
     single: bool = False,
 ) -> list[Box]:
-    return grid.blocks(size_wh, tile_wh, BLOCK, single=single)
+    return grid.blocks(size_wh, tile_wh, BLOCK_PX, single=single)
 
 
 def cells_of(size_wh: tuple[int, int]) -> list[Box]:
     """Blocks of the first pass: a grid that is the same for all tiles, so that they do not decide."""
-    return blocks_of(size_wh, (BLOCK, BLOCK))
+    return blocks_of(size_wh, (BLOCK_PX, BLOCK_PX))
 
 
 class Given(NamedTuple):
@@ -72,15 +74,16 @@ def measure_block(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.S
             continue
         try:
             found = operator.stats(chain.own(operator, seen.pixels), seen.place, seen.valid)
-        except Exception as e:  # one tile must not take the others with it
+        except Exception as e:
+            # One tile must not take the others with it.
             failed.append([*seen.tile, "error", engine.sentence(e)])
         else:
-            stats = merged(operator, stats, found)
-    pieces.write_piece(folder, given.piece, pieces.packed(stats), {"failed": failed})
+            stats = merged_stats(operator, stats, found)
+    pieces.write_piece(folder, given.piece, pieces.packed_stats(stats), {"failed": failed})
     return engine.Summary()
 
 
-def merged(operator: Any, stats: Any, more: Any) -> Any:
+def merged_stats(operator: Any, stats: Any, more: Any) -> Any:
     """Two of an operator's stats as one; None where neither counts."""
     if stats is None or more is None:
         return more if stats is None else stats
@@ -128,7 +131,7 @@ class _Painted:
         self.inner = grid.inside(self.block, outer)
         self.labels = np.zeros(outer[:1:-1], np.int32) if recipe.own_labels else None
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: SeenTile) -> None:
         if seen.error:
             self.failed.append([*seen.tile, seen.error.reason, str(seen.error)])
             self.overview.add(seen.tile, None, None)
@@ -211,7 +214,8 @@ def _labels_in(recipe: Recipe, folder: Folder, given: Given, mask: np.ndarray) -
         objects = _foreground(mask, given.block)
         return components.components(objects, recipe.connectivity)[0]
     labels = pieces.mask_of(folder, f"{given.mask.removesuffix('.tif')}.labels.tif")
-    assert labels is not None  # they are written before the piece is there
+    # They are written before the piece is there.
+    assert labels is not None
     return labels
 
 

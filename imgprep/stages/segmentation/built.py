@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-_made: dict[type, Any] = {}
+_built_objects: dict[type, Any] = {}
 _making = threading.RLock()
 
 
@@ -31,9 +31,9 @@ class Built:
 
     def _object(self) -> Any:
         with _making:
-            if self.cls not in _made:
-                _made[self.cls] = self._build()
-            return _made[self.cls]
+            if self.cls not in _built_objects:
+                _built_objects[self.cls] = self._build()
+            return _built_objects[self.cls]
 
     def _build(self) -> Any:
         try:

@@ -12,7 +12,7 @@ from imgprep.stages.segmentation.filters import OF_MASKS_ONLY, STEPS, Filter, Wa
 from imgprep.stages.segmentation.threshold import METHODS, Threshold
 
 NUMBER_WORD = r"-?\d+(\.\d+)?(e-?\d+)?"
-SIDES = ("dark", "bright")
+SIDE_WORDS = ("dark", "bright")
 
 
 def operator_of(operator: Any) -> Any:
@@ -27,7 +27,7 @@ def operator_of(operator: Any) -> Any:
     if callable(operator):
         return operator
     words = str(operator).strip()
-    found = _threshold(words) or _step(words)
+    found = _threshold(words) or _filter_step(words)
     if found is not None:
         return found
     if _is_model(words):
@@ -35,7 +35,7 @@ def operator_of(operator: Any) -> Any:
 
         return models.named(words)
     known = [
-        f"NUMBER, {', '.join(METHODS)} (each also with {' or '.join(SIDES)})",
+        f"NUMBER, {', '.join(METHODS)} (each also with {' or '.join(SIDE_WORDS)})",
         *(f"{name} SIZE" for name in STEPS),
     ]
     more = "FILE.onnx, OWNER/MODEL, functions, lists of these"
@@ -49,7 +49,7 @@ def _is_model(words: str) -> bool:
 
 def _threshold(words: str) -> Threshold | None:
     name, _, side = words.partition(" ")
-    if side not in ("", *SIDES):
+    if side not in ("", *SIDE_WORDS):
         return None
     if name in METHODS:
         return Threshold(name, side or "dark")
@@ -58,7 +58,7 @@ def _threshold(words: str) -> Threshold | None:
     return None
 
 
-def _step(words: str) -> Any:
+def _filter_step(words: str) -> Any:
     name, _, size = words.partition(" ")
     if name in STEPS and re.fullmatch(r"\d+(\.\d+)?", size):
         return STEPS[name](float(size))

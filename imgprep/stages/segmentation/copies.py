@@ -43,7 +43,8 @@ def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
             rasters.copy_chosen(given.source, given.choice, target, allow_hosts=hosts)
         else:
             rasters.copy(given.source, target, allow_hosts=given.allow_hosts)
-    except Exception as e:  # GDAL's, or the store's
+    except Exception as e:
+        # GDAL's, or the store's.
         raise_if_full(folder)
         reason = e.reason if isinstance(e, SourceError) else "error"
         put_json(folder, f"{given.name}.json", {"reason": reason, "error": line(e)})

@@ -10,7 +10,8 @@ OF_MASKS_ONLY = ("opening", "closing")
 # What OpenCV's filters take; its median takes less.
 CV_TYPES = ("uint8", "uint16", "int16", "float32", "float64")
 CV_MEDIAN_TYPES = ("uint8", "uint16", "int16", "float32")
-CV_MEDIAN_SIZE = 5  # a larger window is for 8 bits only
+# A larger window is for 8 bits only.
+CV_MEDIAN_SIZE = 5
 CV_MEDIAN_BANDS = (1, 3, 4)
 
 
@@ -66,7 +67,8 @@ class Filter:
 
 
 def _median(tile: np.ndarray, size: int) -> np.ndarray:
-    if tile.dtype == np.float16:  # a float32 holds all of its numbers
+    if tile.dtype == np.float16:
+        # A float32 holds all of its numbers.
         return _median(tile.astype(np.float32), size).astype(np.float16)
     bands = tile.shape[2] if tile.ndim == 3 else 1
     if bands not in CV_MEDIAN_BANDS:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imgprep import engine
@@ -28,7 +29,27 @@ from imgprep.tiles import grid
 from imgprep.tiles.windows import Box
 
 MEASURES = ("iou", "dice", "precision", "recall", "f1", "pq")
-OF_MASKS = MEASURES[:2]  # what can be said without objects
+# What can be said without objects.
+OF_MASKS = MEASURES[:2]
+# What is said where the truth is of classes.
+CLASS_MEASURES = [
+    ("accuracy", pa.float64()),
+    ("mean_iou", pa.float64()),
+    (
+        "classes",
+        pa.list_(
+            pa.struct(
+                [
+                    ("class", pa.int64()),
+                    ("iou", pa.float64()),
+                    ("dice", pa.float64()),
+                    ("pixels", pa.int64()),
+                    ("truth", pa.int64()),
+                ]
+            )
+        ),
+    ),
+]
 # Column -> the folder of its files.
 OUTPUTS = {"mask": "masks", "labels": "labels", "objects": "objects", "geojson": "objects"}
 
@@ -57,7 +78,7 @@ def lost_picture(folder: Folder, task: engine.Task) -> engine.Summary:
 # Files -------------------------------------------------------------------------------------------
 
 
-def _counts(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
+def _count_pieces(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
     """counts.json: what the pieces say. And the mask as one file, where there is any."""
     last = [pieces.about_piece(folder, canvas.piece(canvas.masks, b)) for b in canvas.blocks]
     dtypes = {one["dtype"] for one in last if "dtype" in one}
@@ -134,11 +155,26 @@ def _outline_objects(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
 
 def _truth(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
     """truth.json: how well the objects, or the mask, agree with what is true."""
+    if recipe.truth_of == "classes":
+        put_json(folder, f"{canvas.home}/truth.json", _of_classes_true(folder, canvas))
+        return
     ours = "labels" if recipe.objects else "mask"
     path = folder.full(f"{canvas.home}/{ours}.tif")
     found = measures.evaluate(path, canvas.scene.truth, objects=True)
     names = MEASURES if recipe.objects else OF_MASKS
     put_json(folder, f"{canvas.home}/truth.json", {name: found[name] for name in names})
+
+
+def _of_classes_true(folder: Folder, canvas: Canvas) -> dict[str, Any]:
+    """The columns of CLASS_MEASURES: of every class that is in the mask or in the truth."""
+    mask = folder.full(f"{canvas.home}/mask.tif")
+    found = measures.evaluate(mask, canvas.scene.truth)
+    classes = [{"class": number, **figures} for number, figures in found["classes"].items()]
+    return {
+        "accuracy": found["accuracy"],
+        "mean_iou": found["mean_iou"],
+        "classes": classes,
+    }
 
 
 def _overlay(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
@@ -177,7 +213,8 @@ def _has_changed(scene: Scene) -> bool:
     try:
         now = rasters.identity(scene.source, allow_hosts=scene.allow_hosts)
         return now != scene.content
-    except Exception:  # it is gone; every store has errors of its own
+    except Exception:
+        # It is gone; every store has errors of its own.
         return True
 
 
@@ -217,7 +254,7 @@ def _moved(folder: Folder, canvas: Canvas, made: str, place: str) -> str:
 
 
 MAKERS = {
-    "mask": _counts,
+    "mask": _count_pieces,
     "labels": _labels,
     "objects": _outline_objects,
     "truth": _truth,
@@ -225,7 +262,7 @@ MAKERS = {
     "row": _row,
 }
 # The last file that each of them leaves behind.
-LEFT = {
+LEFT_BY = {
     "mask": "counts.json",
     "labels": "labels.tif",
     "objects": "objects.parquet",
@@ -236,7 +273,7 @@ LEFT = {
 
 
 @dataclass(frozen=True)
-class Results:
+class SceneRows:
     """A unit of rows: what `_row` left for each picture."""
 
     parts: PartWriter

@@ -17,9 +17,12 @@ from imgprep.io.uris import SourceError
 from imgprep.redaction import redact_url
 from imgprep.words import bytes_text, line
 
-OVERVIEW_PX = 1024  # the longer side of an overlay, at most
-READERS = 8  # a header takes a round trip each
-MAX_BLOCK_BYTES = 512 << 20  # of a file's own tile, decoded
+# The longer side of an overlay, at most.
+OVERVIEW_PX = 1024
+# A header takes a round trip each.
+HEADER_READERS = 8
+# Of a file's own tile, decoded.
+MAX_BLOCK_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Scene:
     transform: tuple[float, ...] | None = None
     copy: bool = False
     truth: str = ""
-    choice: Choice = Choice()  # of planes and channels, where the file has many
-    allow_hosts: tuple[str, ...] = ()  # private ones that its URL may name
+    # Of planes and channels, where the file has many.
+    choice: Choice = Choice()
+    # Private ones that its URL may name.
+    allow_hosts: tuple[str, ...] = ()
     reason: str = ""
     error: str = ""
 
@@ -87,7 +92,8 @@ def scene_of(looking: Looking, name: str, source: str, truth: str) -> Scene:
         scene = _header(looking, known, Scene(source, name, truth=truth))
     except SourceError as e:
         return Scene(source, name, reason=e.reason, error=str(e))
-    except Exception as e:  # every store has errors of its own
+    except Exception as e:
+        # Every store has errors of its own.
         told = f"{redact_url(source)!r} cannot be read: {line(e)}"
         return Scene(source, name, reason="error", error=told)
     if size_wh and size_wh != scene.size_wh:
@@ -151,7 +157,7 @@ def scenes_of(
 ) -> dict[str, list[Scene]]:
     """The pictures of each split. ValueError for a truth that is not of its picture."""
     look_at = functools.partial(scene_of, looking)
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(HEADER_READERS) as pool:
         found = {
             split: list(pool.map(look_at, *_columns(table, truth)))
             for split, table in tables.items()

@@ -17,14 +17,14 @@ def tables_of(source: Any, truth: Any = None) -> dict[str, pa.Table]:
         return _with_truths(source, truth)
     if _is_folder(source):
         return _with_truths(sources.read({"train": os.fspath(source)}), truth)
-    paths = _listed(source)
-    truths = _listed(truth)
+    paths = _path_list(source)
+    truths = _path_list(truth)
     if not paths:
         raise ValueError("no pictures: name at least one path or URI")
     if truths and len(truths) != len(paths):
         told = f"{len(truths)} truths for {len(paths)} pictures"
         raise ValueError(f"{told}: give one for each")
-    columns = {"image_id": _ids(paths), "source": [project.absolute(p) for p in paths]}
+    columns = {"image_id": _path_ids(paths), "source": [project.absolute(p) for p in paths]}
     if truths:
         columns["truth"] = [project.absolute(t) for t in truths]
     texts = {name: pa.array(column, pa.string()) for name, column in columns.items()}
@@ -58,13 +58,13 @@ def _is_folder(source: Any) -> bool:
     return is_path and Path(source).suffix != ".zarr"
 
 
-def _listed(value: Any) -> list[str]:
+def _path_list(value: Any) -> list[str]:
     if isinstance(value, str | os.PathLike):
         return [os.fspath(value)]
     return [os.fspath(one) for one in value or []]
 
 
-def _ids(paths: list[str]) -> list[str]:
+def _path_ids(paths: list[str]) -> list[str]:
     """The files' names; `-2` for a second appearance."""
     seen: Counter[str] = Counter()
     ids = []

@@ -10,7 +10,7 @@ import numpy as np
 from imgprep import engine
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
-from imgprep.stages.segmentation.block import BLOCK
+from imgprep.stages.segmentation.block import BLOCK_PX
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.recipe import Recipe
 
@@ -40,7 +40,7 @@ def _block_bytes(recipe: Recipe, scene: Scene) -> int:
 
 
 def _block_side(recipe: Recipe, tile: int) -> int:
-    side = tile if recipe.own_labels else max(1, round(BLOCK / tile)) * tile
+    side = tile if recipe.own_labels else max(1, round(BLOCK_PX / tile)) * tile
     return side + 2 * recipe.halo
 
 

@@ -11,8 +11,10 @@ from imgprep.io.rasters import Raster
 from imgprep.tiles import grid
 from imgprep.tiles.windows import Box
 
-COMPARED_PX = 1024  # a window's side
-PENDING = 1 << 20  # pairs of numbers that are kept before they are summed up
+# A window's side.
+COMPARED_PX = 1024
+# Pairs of numbers that are kept before they are summed up.
+PENDING = 1 << 20
 
 
 def evaluate(
@@ -111,7 +113,7 @@ def _overlaps(mask: Any, truth: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """(ours, theirs, pixels) for every two numbers that stand in the same place somewhere."""
     nothing = np.zeros(0, np.int64)
     parts = [(nothing, nothing)]
-    for a, b in _compared(mask, truth):
+    for a, b in _both_windows(mask, truth):
         pairs = (a.ravel().astype(np.int64) << 32) | b.ravel().astype(np.uint32)
         # Neighbours mostly have the same two numbers: runs of them are counted, not pixels.
         starts = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
@@ -130,7 +132,7 @@ def _summed_pairs(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     return pairs, np.bincount(at, every_count, len(pairs)).astype(np.int64)
 
 
-def _compared(mask: Any, truth: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _both_windows(mask: Any, truth: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Both, window by window, without the pixels that the truth leaves open."""
     with ExitStack() as opened:
         ours, theirs = (

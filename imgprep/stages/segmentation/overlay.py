@@ -9,10 +9,11 @@ from imgprep.io import rasters
 from imgprep.picture import codec
 from imgprep.tiles.windows import Box
 
-COLOURS = np.array(
+CLASS_COLOURS = np.array(
     [(230, 25, 110), (0, 150, 230), (250, 170, 0), (40, 180, 60), (140, 60, 220)], np.uint8
 )
-HATCH = (150, 150, 150)  # nodata
+# Nodata.
+HATCH = (150, 150, 150)
 
 
 class Overview:
@@ -44,7 +45,7 @@ class Overview:
             for dx in self.offsets(self.factor):
                 column, columns = self._sampled(tile[0], tile[2], dx)
                 into = self.total[row - self.y :, column - self.x :]
-                into = into[: _count(rows), : _count(columns)]
+                into = into[: _sampled_count(rows), : _sampled_count(columns)]
                 if pixels is None:
                     into += np.float32(np.nan)
                 else:
@@ -58,7 +59,7 @@ class Overview:
         return first, slice(first * self.factor + offset - start, length, self.factor)
 
 
-def _count(some: slice) -> int:
+def _sampled_count(some: slice) -> int:
     return len(range(some.start, some.stop, some.step))
 
 
@@ -115,7 +116,7 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, nodata: np.ndarray | None = N
     is_set = mask > 0
     eroded = cv2.erode(is_set.view(np.uint8), np.ones((3, 3), np.uint8))
     edge = is_set & (eroded == 0)
-    tint = COLOURS[(mask - 1) % len(COLOURS)]
+    tint = CLASS_COLOURS[(mask - 1) % len(CLASS_COLOURS)]
     mixed = cv2.addWeighted(image, 0.6, tint, 0.4, 0)
     out = np.where(is_set[..., None], mixed, image)
     out[edge] = tint[edge]

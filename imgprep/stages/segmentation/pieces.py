@@ -94,7 +94,7 @@ def no_regions(block: Box, *, both: bool) -> dict[str, np.ndarray]:
 # What an operator's first pass found, in numbers and JSON ----------------------------------------
 
 
-def packed(value: Any) -> dict[str, np.ndarray]:
+def packed_stats(value: Any) -> dict[str, np.ndarray]:
     """Numbers, text, arrays, and lists, tuples and dicts of these, as arrays for an .npz.
 
     ValueError for anything else.
@@ -104,7 +104,7 @@ def packed(value: Any) -> dict[str, np.ndarray]:
     return arrays | {"stats": np.frombuffer(text, np.uint8)}
 
 
-def unpacked(arrays: dict[str, np.ndarray]) -> Any:
+def unpacked_stats(arrays: dict[str, np.ndarray]) -> Any:
     """What `packed` was given."""
     return _restored(json.loads(arrays["stats"].tobytes()), arrays)
 

@@ -8,12 +8,13 @@ import numpy as np
 from imgprep.io.rasters import Raster
 
 WGS84 = "EPSG:4326"
-DIGITS = 9  # of a degree: a tenth of a millimetre
+# Of a degree: a tenth of a millimetre.
+DIGITS = 9
 
 Placing = Callable[[np.ndarray], np.ndarray]
 
 
-class Place:
+class ScenePlace:
     """A raster's place: its CRS and transform. `on_globe` is None where WGS 84 cannot be reached.
 
     in_scene: outlines in pixels -> in the scene's coordinates. on_globe: -> longitude and
@@ -71,7 +72,8 @@ class Place:
     def _has_place(self, at: np.ndarray) -> bool:
         try:
             self._degrees(at)
-        except Exception:  # rasterio's for PROJ's words are private, and have no common one
+        except Exception:
+            # Rasterio's for PROJ's words are private, and have no common one.
             return False
         return True
 
@@ -87,6 +89,6 @@ class Place:
             return np.concatenate([self._on_globe(outlines[n : n + 1]) for n in range(len(outlines))])
 
 
-def place_of(raster: Raster) -> Place | None:
+def scene_place(raster: Raster) -> ScenePlace | None:
     """None for a raster without CRS or transform, as most pictures are."""
-    return Place(raster) if raster.crs and raster.transform else None
+    return ScenePlace(raster) if raster.crs and raster.transform else None

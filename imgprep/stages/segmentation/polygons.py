@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
 from imgprep.io.rasters import Raster
-from imgprep.stages.segmentation.places import Place, place_of
+from imgprep.stages.segmentation.places import ScenePlace, scene_place
 from imgprep.tiles import components, grid
 
-OUTLINED_PX = 1024  # a window's side
+# A window's side.
+OUTLINED_PX = 1024
 SCHEMA = pa.schema(
     [
         ("id", pa.int64()),
@@ -32,7 +33,7 @@ SCHEMA = pa.schema(
 GEO: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"], "crs": None}
 
 # Columns of the table of objects while it is made, and how those of two windows become one.
-MEASURED = {
+OBJECT_COLUMNS = {
     "label": np.minimum,
     "area": np.add,
     "x0": np.minimum,
@@ -42,7 +43,7 @@ MEASURED = {
     "sum_x": np.add,
     "sum_y": np.add,
 }
-BOTTOM = list(MEASURED).index("y1")
+BOTTOM = list(OBJECT_COLUMNS).index("y1")
 
 
 def write_objects(labels: str, out: str) -> int:
@@ -62,7 +63,7 @@ def write_objects(labels: str, out: str) -> int:
     folder, name = os.path.split(out)
     target = Folder(folder)
     with rasters.open(labels) as raster, rasters.gdal():
-        place = place_of(raster)
+        place = scene_place(raster)
         on_globe = place.on_globe if place else None
         about = "WGS 84 longitude, latitude" if on_globe else "pixels, y down"
         ending = "geojson" if on_globe else "pixels.geojson"
@@ -84,7 +85,7 @@ def write_objects(labels: str, out: str) -> int:
     return len(objects)
 
 
-def _schema(place: Place | None) -> pa.Schema:
+def _schema(place: ScenePlace | None) -> pa.Schema:
     """Of the table; what maps show of it is its geometry on the ground, where it has one."""
     schema = SCHEMA
     columns = {"polygon": GEO}
@@ -105,16 +106,16 @@ def _windows_of(raster: Raster) -> Iterator[tuple[int, int, np.ndarray]]:
 
 def _measured(raster: Raster) -> np.ndarray:
     """One row for each object, by id: the columns of MEASURED, int64."""
-    pieces = [np.zeros((0, len(MEASURED)), np.int64)]
+    pieces = [np.zeros((0, len(OBJECT_COLUMNS)), np.int64)]
     for x, y, part in _windows_of(raster):
         found = components.regions(part, part, x, y, raster.width)
-        pieces.append(np.stack([found[name] for name in MEASURED], 1))
+        pieces.append(np.stack([found[name] for name in OBJECT_COLUMNS], 1))
     rows = np.concatenate(pieces)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     first = np.flatnonzero(np.diff(rows[:, 0], prepend=-1))
     if not len(first):
         return rows
-    columns = [how.reduceat(rows[:, i], first) for i, how in enumerate(MEASURED.values())]
+    columns = [how.reduceat(rows[:, i], first) for i, how in enumerate(OBJECT_COLUMNS.values())]
     return np.stack(columns, 1)
 
 
@@ -123,7 +124,8 @@ def _outlines(raster: Raster, objects: np.ndarray) -> Iterator[tuple[np.ndarray,
     import shapely
 
     whole: dict[int, list] = defaultdict(list)
-    cut: dict[int, list] = defaultdict(list)  # what a border of windows may have cut
+    # What a border of windows may have cut.
+    cut: dict[int, list] = defaultdict(list)
     done = 0
     for x, y, part in _windows_of(raster):
         for piece, number in _pieces(x, y, part):
@@ -167,7 +169,7 @@ def _one_outline(whole: list, cut: list) -> Any:
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
-def _object_rows(some: np.ndarray, outlines: np.ndarray, place: Place | None) -> pa.Table:
+def _object_rows(some: np.ndarray, outlines: np.ndarray, place: ScenePlace | None) -> pa.Table:
     import shapely
 
     ids, area, left, top, right, bottom = some[:, :6].T

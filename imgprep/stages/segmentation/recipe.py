@@ -9,7 +9,10 @@ from imgprep.tiles import windows
 
 TILE_WH = (1024, 1024)
 LEAST_TILE = 64
-UNBOUNDED_HALO = 128  # of an operator without a bound, where the call names none
+# What the numbers of a truth are.
+TRUTHS = ("objects", "classes")
+# Of an operator without a bound, where the call names none.
+UNBOUNDED_HALO = 128
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Recipe:
     fill_holes: bool
     objects: bool
     blend: str = "crop"
+    truth_of: str = "objects"
 
     @property
     def least_wh(self) -> tuple[int, int]:
@@ -60,6 +64,7 @@ def checked_recipe(
     min_area: Any,
     fill_holes: bool,
     objects: bool,
+    truth_of: str,
 ) -> Recipe:
     """The recipe of these options; ValueError for one that is wrong, or would change the mask."""
     step = chain.operator_of(operator)
@@ -69,8 +74,21 @@ def checked_recipe(
         raise ValueError(f"connectivity is 4 or 8, not {connectivity!r}")
     if isinstance(min_area, bool) or not isinstance(min_area, int) or min_area < 0:
         raise ValueError(f"min_area is a number of pixels, not {min_area!r}")
+    if truth_of not in TRUTHS:
+        known = " or ".join(map(repr, TRUTHS))
+        raise ValueError(f"truth_of is {known}, not {truth_of!r}")
     reach = _halo(step, halo, sides, approximate)
-    recipe = Recipe(step, sides, reach, connectivity, min_area, fill_holes, objects, blend)
+    recipe = Recipe(
+        step,
+        sides,
+        reach,
+        connectivity,
+        min_area,
+        fill_holes,
+        objects,
+        blend,
+        truth_of,
+    )
     if fill_holes and recipe.own_labels:
         raise ValueError("fill_holes is for masks: this operator gives objects of its own")
     _check_blend(recipe)

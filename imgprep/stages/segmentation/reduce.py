@@ -17,7 +17,8 @@ from imgprep.stages.segmentation.recipe import Recipe
 from imgprep.tiles import borders
 from imgprep.words import say
 
-HISTOGRAM_BINS = 256  # what a row keeps of a histogram, at most
+# What a row keeps of a histogram, at most.
+HISTOGRAM_BINS = 256
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Reduce:
             arrays, about = pieces.read_piece(self.folder, canvas.piece("histogram", box))
             failed += about["failed"]
             if "stats" in arrays:
-                more = pieces.unpacked(arrays)
-                stats = block.merged(self.recipe.operator, stats, more)
+                more = pieces.unpacked_stats(arrays)
+                stats = block.merged_stats(self.recipe.operator, stats, more)
         return stats, failed
 
     def painted(self, state: list[Canvas]) -> list[Canvas]:

@@ -1,13 +1,11 @@
 """`segment`: masks, objects and overlays of pictures of any size, tile by tile, as of the whole."""
 
-import functools
 import re
 import shutil
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from imgprep import hashing
@@ -23,20 +21,21 @@ from imgprep.resume.kept import named_by_kept
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import check_apart
-from imgprep.stages.segmentation import block, chain, headers, inputs, masks, overlay, recipe
-from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS, Results
+from imgprep.stages.segmentation import chain, headers, inputs, recipe
+from imgprep.stages.segmentation.finish import CLASS_MEASURES, MEASURES, OUTPUTS, SceneRows
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.passes import passes_of
 from imgprep.stages.segmentation.pieces import TILES
 from imgprep.stages.segmentation.recipe import Recipe
-from imgprep.tiles import grid
 from imgprep.words import say
 
 COLUMNS = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in OUTPUTS),
-        ("count", pa.int64()),  # objects
-        ("foreground", pa.float64()),  # share of the valid pixels
+        # Objects.
+        ("count", pa.int64()),
+        # Share of the valid pixels.
+        ("foreground", pa.float64()),
         ("threshold", pa.float64()),
         # What the threshold was chosen from, in 256 bins at most.
         ("histogram", pa.list_(pa.int64())),
@@ -52,9 +51,10 @@ COLUMNS = pa.schema(
         *((name, pa.float64()) for name in MEASURES),
     ]
 )
-VERSION = 2  # raise it when the same answers of an operator make other masks or files
-PREVIEW_PX = 1024
-TOLD = 10  # pictures whose failed tiles are told one by one
+# Raise it when the same answers of an operator make other masks or files.
+SEGMENT_VERSION = 2
+# Pictures whose failed tiles are told one by one.
+TOLD = 10
 
 
 def segment(
@@ -74,6 +74,7 @@ def segment(
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
     truth: str | Sequence[str] | None = None,
+    truth_of: str = "objects",
     plane: int | None = None,
     channels: Sequence[int] | None = None,
     allow_hosts: Sequence[str] = (),
@@ -98,7 +99,9 @@ def segment(
     max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed.
     truth: rasters of the true objects' ids, one for each picture; the name of a column of the
         tables; or of a folder "*_labels.png", which stands beside each picture. The columns iou,
-        dice, precision, recall, f1 and pq say then what `measures.evaluate` finds.
+        dice, precision, recall, f1 and pq say then what `measures.evaluate` finds. truth_of:
+        "objects", or "classes" where its numbers are those of classes: the columns are accuracy,
+        mean_iou and classes (iou, dice and pixels of each), then.
     plane, channels: of files with many planes (OME-TIFF and other TIFFs of many pages): the
         number of one, from 0; or channels alone: the planes that become bands, in that order. Of
         any picture: channels are its bands that the operator gets. Without them a picture of many
@@ -124,34 +127,29 @@ def segment(
         min_area=min_area,
         fill_holes=fill_holes,
         objects=objects,
+        truth_of=truth_of,
     )
-    if isinstance(num_gpus, bool) or not isinstance(num_gpus, int | float) or num_gpus < 0:
-        raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
-    folder = Folder(out)
-    if folder.remote:
-        raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
+    folder = _checked_folder(out, num_gpus)
     check_apart(source, out)
     choice = rasters.checked_choice(plane, channels)
     operation, reusable = _operation(steps, choice)
     tables = inputs.tables_of(source, truth)
-    looking = headers.Looking(
-        hashing.digest(operation),
-        Routes(allow_hosts).named,
-        choice,
-        max(headers.MAX_BLOCK_BYTES, (max_memory_mb or 0) << 20),
-    )
+    key = hashing.digest(operation)
+    most = max(headers.MAX_BLOCK_BYTES, (max_memory_mb or 0) << 20)
+    looking = headers.Looking(key, Routes(allow_hosts).named, choice, most)
     scenes = headers.scenes_of(tables, truth, looking)
-    good = [scene for some in scenes.values() for scene in some if not scene.reason]
-    _tell_small(good, steps.tile_wh)
-    _tell_scaling(steps.operator, good)
+    _tell_before(steps, scenes)
+    columns = COLUMNS
+    if truth is not None and truth_of == "classes":
+        columns = pa.schema([*COLUMNS, *CLASS_MEASURES])
     options = {k: v for k, v in operation.items() if k not in ("stage", "version")}
     plan = stage.Stage(
         name="segment",
         options=options | {"operator": chain.operator_name(steps.operator)},
         operation=operation,
-        inputs={split: _inputs(tables[split], some) for split, some in scenes.items()},
-        work=Results(PartWriter(folder, part_schema(COLUMNS)), folder),
-        shape=Shape(COLUMNS),
+        inputs={split: _scene_inputs(tables[split], some) for split, some in scenes.items()},
+        work=SceneRows(PartWriter(folder, part_schema(columns)), folder),
+        shape=Shape(columns),
         threads=True,
         passes=passes_of(
             steps,
@@ -169,70 +167,15 @@ def segment(
     return found
 
 
-def _inputs(table: pa.Table, scenes: list[Scene]) -> Inputs:
+def _scene_inputs(table: pa.Table, scenes: list[Scene]) -> Inputs:
     return Inputs(table, [scene.identity for scene in scenes], where=scenes)
-
-
-def preview(
-    source: str,
-    operator: Any = "otsu-tissue",
-    *,
-    window: Sequence[int] | None = None,
-    fill_holes: bool = False,
-    plane: int | None = None,
-    channels: Sequence[int] | None = None,
-    allow_hosts: Sequence[str] = (),
-) -> tuple[np.ndarray, np.ndarray]:
-    """Try the operator on a window (x, y, width, height) of the (first) picture.
-
-    None: 1024 x 1024 in the middle. Returns the window and its overlay, both (h, w, 3) uint8. What
-    an operator decides over the whole picture it decides here over the window alone, so the whole
-    may look different.
-    """
-    step = chain.operator_of(operator)
-    chain.check_steps(step)
-    first = next(iter(inputs.tables_of(source).values()))["source"][0].as_py()
-    choice = rasters.checked_choice(plane, channels)
-    with rasters.open_chosen(first, choice, allow_hosts=allow_hosts) as raster:
-        if not choice.is_made:
-            headers.refuse_planes(raster)
-        x, y, width, height = window or _middle(raster)
-        box = x, y, width, height
-        pixels = raster.read(box)
-        valid = raster.valid(box)
-    chosen = (_choice(step, pixels, valid),) if chain.is_two_pass(step) else ()
-    own_labels = bool(getattr(step, "instances", False))
-    answer = masks.as_mask(step(pixels, *chosen), pixels.shape[:2], own_labels)
-    mask = answer.mask.astype(np.int32)
-    if answer.known is not None:
-        valid = answer.known if valid is None else valid & answer.known
-    if fill_holes:
-        from scipy import ndimage
-
-        mask[ndimage.binary_fill_holes(mask) & (mask == 0)] = 1
-    shown = overlay.rgb(pixels.astype(np.float32))
-    return shown, overlay.draw_mask(shown, mask, None if valid is None else ~valid)
-
-
-def _middle(raster: Any) -> tuple[int, int, int, int]:
-    width = min(PREVIEW_PX, raster.width)
-    height = min(PREVIEW_PX, raster.height)
-    return (raster.width - width) // 2, (raster.height - height) // 2, width, height
-
-
-def _choice(step: Any, pixels: np.ndarray, valid: np.ndarray | None) -> Any:
-    whole = 0, 0, pixels.shape[1], pixels.shape[0]
-    found = []
-    for cell in grid.cut(whole, (block.CELL, block.CELL)):
-        found.append(step.stats(pixels, grid.inside(cell, whole), valid))
-    return step.choose(functools.reduce(functools.partial(block.merged, step), found, None))
 
 
 def _operation(steps: Recipe, choice: Choice) -> tuple[dict[str, Any], str]:
     """All that changes a mask, to be hashed; and why results may not be reused, or ""."""
     operation: dict[str, Any] = {
         "stage": "segment",
-        "version": VERSION,
+        "version": SEGMENT_VERSION,
         "connectivity": steps.connectivity,
         "min_area": steps.min_area,
         "fill_holes": steps.fill_holes,
@@ -241,6 +184,8 @@ def _operation(steps: Recipe, choice: Choice) -> tuple[dict[str, Any], str]:
         "halo": steps.halo,
         "blend": steps.blend,
     }
+    if steps.truth_of != "objects":
+        operation["truth_of"] = steps.truth_of
     if choice.is_made:
         operation["plane"] = choice.plane
         operation["channels"] = list(choice.channels)
@@ -250,6 +195,22 @@ def _operation(steps: Recipe, choice: Choice) -> tuple[dict[str, Any], str]:
         operation["operator"] = uuid.uuid4().hex
         return operation, f"{chain.operator_name(steps.operator)} uses something that {e}"
     return operation, ""
+
+
+def _checked_folder(out: str, num_gpus: Any) -> Folder:
+    if isinstance(num_gpus, bool) or not isinstance(num_gpus, int | float) or num_gpus < 0:
+        raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
+    folder = Folder(out)
+    if folder.remote:
+        raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
+    return folder
+
+
+def _tell_before(steps: Recipe, scenes: dict[str, list[Scene]]) -> None:
+    """What a person should know of the pictures and the model before the work begins."""
+    good = [scene for some in scenes.values() for scene in some if not scene.reason]
+    _tell_small(good, steps.tile_wh)
+    _tell_scaling(steps.operator, good)
 
 
 def _tell_scaling(operator: Any, good: list[Scene]) -> None:

@@ -84,22 +84,22 @@ class Tasks:
         )
 
     def files(self, state: list[Canvas]) -> dict[str, Any]:
-        wanted = _made("mask", state)
+        wanted = _files_made("mask", state)
         if self.recipe.objects:
-            wanted |= _made("labels", state)
+            wanted |= _files_made("labels", state)
         return wanted
 
     def figures(self, state: list[Canvas]) -> dict[str, Any]:
         """Of the pictures that have a mask."""
         there = [canvas for canvas in state if canvas.dtype]
         compared = [canvas for canvas in there if canvas.scene.truth]
-        wanted = _made("overlay", there) | _made("truth", compared)
+        wanted = _files_made("overlay", there) | _files_made("truth", compared)
         if self.recipe.objects:
-            wanted |= _made("objects", there)
+            wanted |= _files_made("objects", there)
         return wanted
 
     def rows(self, state: list[Canvas]) -> dict[str, Any]:
-        return _made("row", state)
+        return _files_made("row", state)
 
 
 def _every_block(state: list[Canvas]) -> Iterator[tuple[Canvas, Box]]:
@@ -108,8 +108,8 @@ def _every_block(state: list[Canvas]) -> Iterator[tuple[Canvas, Box]]:
             yield canvas, box
 
 
-def _made(what: str, state: list[Canvas]) -> dict[str, Any]:
+def _files_made(what: str, state: list[Canvas]) -> dict[str, Any]:
     """One of a picture's files or figures, for each."""
-    left = finish.LEFT[what]
+    left = finish.LEFT_BY[what]
     # Where the regions of blocks stand is of no use any more, and may be long.
     return {f"{c.home}/{left}": finish.Made(what, replace(c, rows={})) for c in state}

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 
 METHODS = ("otsu-tissue", "otsu", "multiotsu")
-EMPTY_STD = 3  # grey levels of 256: less in a tile of 512 x 512 is bare glass, sky or sea
-MULTI_BINS = 1024  # of a histogram that is cut into more than two classes
+# Grey levels of 256: less in a tile of 512 x 512 is bare glass, sky or sea.
+EMPTY_STD = 3
+# Of a histogram that is cut into more than two classes.
+MULTI_BINS = 1024
 # What makes grey levels numbers of bins.
 SHIFT = {"bool": 0, "uint8": 0, "uint16": 0, "int8": 128, "int16": 32768}
 
@@ -167,14 +169,14 @@ def _bins(levels: np.ndarray) -> np.ndarray:
     """
     shift = SHIFT.get(str(levels.dtype))
     if shift is None:
-        return _ordered(np.ascontiguousarray(levels, np.float32).view(np.uint32))
+        return _sortable(np.ascontiguousarray(levels, np.float32).view(np.uint32))
     kind = np.uint8 if levels.dtype.itemsize == 1 else np.uint16
     if shift:
         return (levels.astype(np.int32) + shift).astype(kind)
     return np.ascontiguousarray(levels).view(kind)
 
 
-def _ordered(bits: np.ndarray) -> np.ndarray:
+def _sortable(bits: np.ndarray) -> np.ndarray:
     """The upper halves of float32 numbers, so that they sort as the numbers do."""
     negative = bits >> 31 == 1
     return (np.where(negative, ~bits, bits | 0x80000000) >> 16).astype(np.uint16)
@@ -187,7 +189,8 @@ def centres(dtype: str, n: int) -> np.ndarray:
     bits = (np.arange(n, dtype=np.uint32) << 16) | 0x8000
     negative = bits >> 31 == 0
     raw = np.where(negative, ~bits, bits & 0x7FFFFFFF).astype(np.uint32)
-    with np.errstate(invalid="ignore"):  # the bins that no number falls into
+    with np.errstate(invalid="ignore"):
+        # The bins that no number falls into.
         return raw.view(np.float32).astype(np.float64)
 
 

@@ -68,7 +68,7 @@ def test_blended_probabilities_are_those_of_whole_accumulators(tmp_path, inline,
         total[y : y + h, x : x + w] += weight * score(model, WIDE[y : y + h, x : x + w])
         share[y : y + h, x : x + w] += weight
     want = np.uint8(total / share >= 0.5)
-    monkeypatch.setattr(block, "BLOCK", 144)  # many blocks
+    monkeypatch.setattr(block, "BLOCK_PX", 144)  # many blocks
     made = {
         b: mask_of(segmentation.segment(source, str(tmp_path / b), model, blend=b, objects=False))
         for b in ("crop", blend)

@@ -26,9 +26,9 @@ STATS = {
 
 @pytest.mark.parametrize("name", STATS)
 def test_stats_come_back_as_they_were(folder, name):
-    pieces.write_piece(folder, "a", pieces.packed(STATS[name]), {"failed": []})
+    pieces.write_piece(folder, "a", pieces.packed_stats(STATS[name]), {"failed": []})
     arrays, about = pieces.read_piece(folder, "a")
-    found = pieces.unpacked(arrays)
+    found = pieces.unpacked_stats(arrays)
     np.testing.assert_equal(found, STATS[name])
     assert type(found) is type(STATS[name]) or name == "a number of numpy's"
     assert about == {"failed": []}
@@ -37,7 +37,7 @@ def test_stats_come_back_as_they_were(folder, name):
 def test_stats_that_are_no_plain_values_are_refused():
     for wrong in ({1, 2}, object(), np.array([object()]), {"deep": [b"bytes"]}):
         with pytest.raises(ValueError, match="what is kept of a tile is numbers, text, arrays"):
-            pieces.packed(wrong)
+            pieces.packed_stats(wrong)
 
 
 class Planted:
@@ -56,5 +56,5 @@ def test_a_planted_pickle_is_not_run(folder, tmp_path, monkeypatch):
     raw = np.frombuffer(pickle.dumps(Planted()), np.uint8)
     pieces.write_piece(folder, "b", {"stats": raw}, {})
     with pytest.raises(ValueError):
-        pieces.unpacked(pieces.read_piece(folder, "b")[0])
+        pieces.unpacked_stats(pieces.read_piece(folder, "b")[0])
     assert not (tmp_path / "planted").exists()

@@ -208,6 +208,20 @@ def test_classes_and_probabilities(tmp_path):
         assert mask.dtype == np.uint8 and np.array_equal(mask, image >= 128)
 
 
+def test_a_truth_may_be_of_classes(tmp_path):
+    image = np.random.default_rng(5).integers(0, 255, (300, 400), np.uint8)
+    source = save(tmp_path / "a.tif", image)
+    true = np.digitize(image, [110, 249]).astype(np.uint8)
+    classes = stated(lambda t: np.digitize(t[..., 0], [100, 249]).astype(np.uint8), 0)
+    options = {"truth": save(tmp_path / "true.tif", true), "truth_of": "classes", "objects": False}
+    row, mask, _ = segment(source, tmp_path / "out", classes, tile_wh=[128, 128], **options)
+    want = measures.evaluate(mask, true)
+    assert row["mean_iou"] == want["mean_iou"] < 1 and row["accuracy"] == want["accuracy"]
+    assert {one["class"]: one["iou"] for one in row["classes"]} == {n: c["iou"] for n, c in want["classes"].items()}
+    with pytest.raises(ValueError, match="truth_of is 'objects' or 'classes', not 'pixels'"):
+        segment(source, tmp_path / "no", classes, truth_of="pixels")
+
+
 def test_place_on_earth_is_kept_and_nodata_stays_nodata(tmp_path):
     image = np.random.default_rng(6).integers(1, 255, (600, 700), np.uint8)
     image[:200, :300] = 0
@@ -303,7 +317,7 @@ def test_a_tile_that_fails_costs_that_tile_in_either_pass(slide, pixels, tmp_pat
 
 def test_a_process_that_dies_costs_its_block(tmp_path, monkeypatch):
     image = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 200, (512, 1024), np.uint8), (0, 0), 4)
-    monkeypatch.setattr(tiling, "BLOCK", 512)
+    monkeypatch.setattr(tiling, "BLOCK_PX", 512)
     path = save(tmp_path / "a.tif", image)
 
     def dies(name, lost=tiling.lost_block, module=tiling, does=lambda given: given.block[0] == 512):
@@ -385,7 +399,7 @@ KILLED = """
 import sys, time
 import imgprep
 from imgprep import segmentation, tiling
-tiling.BLOCK, paint = 64, tiling.paint_block
+tiling.BLOCK_PX, paint = 64, tiling.paint_block
 tiling.paint_block = lambda *given: time.sleep(0.1) or paint(*given)
 imgprep.session("local", workers=0)
 segmentation.segment(sys.argv[1], sys.argv[2], 71, tile_wh=[2048, 64])
@@ -395,7 +409,7 @@ segmentation.segment(sys.argv[1], sys.argv[2], 71, tile_wh=[2048, 64])
 def test_a_kill_in_the_middle_costs_the_block_that_was_in_work(slide, tmp_path, monkeypatch):
     options = {"operator": 71, "tile_wh": [2048, 64]}
     segment(slide["slide"], tmp_path / "whole", **options)
-    monkeypatch.setattr(tiling, "BLOCK", 64)  # blocks of one tile each, so that there is a middle
+    monkeypatch.setattr(tiling, "BLOCK_PX", 64)  # blocks of one tile each, so that there is a middle
     process = subprocess.Popen([sys.executable, "-c", KILLED, slide["slide"], str(tmp_path / "out")])
     parts = tmp_path / "out" / ".imgprep" / "tiles"
     deadline = time.monotonic() + 60
