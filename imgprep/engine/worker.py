@@ -98,17 +98,17 @@ def _unpickled(blob: bytes) -> Callable[[Task], Summary]:
     return _functions[blob]
 
 
-def _attempt_pickled(task: Task, fn: bytes) -> Summary | Exception:
+def _attempt_pickled(task: Task, fn: bytes, limits: Limits, note: str) -> Summary | Exception:
     try:
         function = _unpickled(fn)
     except Exception as e:
         return portable(e)
-    return attempt(task, function)
+    with _watched(limits, note):  # not before: to import what it needs is no picture's fault
+        return attempt(task, function)
 
 
 def _do_piece(piece: bytes, fn: bytes, limits: Limits, note: str) -> Summary | Exception:
-    with _watched(limits, note):
-        return _attempt_pickled(pickle.loads(piece), fn)
+    return _attempt_pickled(pickle.loads(piece), fn, limits, note)
 
 
 _watch: Watch | None = None
@@ -147,8 +147,7 @@ def _guarded(task: Task, orders: Orders, fn: bytes) -> Summary | Exception:
     with tempfile.TemporaryDirectory(prefix="imgprep-watch-") as elsewhere:
         # A note beside the mark is a second death: the task is redone piece by piece at once.
         note = os.path.join(elsewhere, "note") if orders.folder.remote else orders.folder.full(mark)
-        with _watched(orders.limits, note):
-            done = _attempt_pickled(task, fn)
+        done = _attempt_pickled(task, fn, orders.limits, note)
     orders.folder.delete(mark)
     return done
 
