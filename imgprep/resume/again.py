@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from imgprep.dataset.counts import words
 from imgprep.dataset.files import PRIVATE, Folder
 
@@ -31,6 +34,10 @@ PASSING = {
     "missing_extra",
     "changed",
 }
+# The host answered and sent this picture too slowly: as far as is known that is the picture's own way, so it stays
+# until the option changes. A host that says nothing is `timeout` alone.
+SLOW_BODY = "timeout of its body"
+SLOW_BODY_SAYS = "the answer was not complete within"
 # What a server says when it is itself in trouble.
 SERVER_FAULT = re.compile(r"http_5\d\d")
 # The option that refused a picture: another value may let it pass.
@@ -41,6 +48,8 @@ OPTION_OF = {
     "too_many_redirects": "max_redirects",
     "truncated": "keep_truncated",
     "opted_out": "opt_out",
+    SLOW_BODY: "timeout_s",
+    "timeout": "timeout_s",
     "robots": "robots_txt",
     "took_too_long": "timeout_s",
     "too_much_memory": "max_memory_mb",
@@ -54,6 +63,12 @@ def is_passing(reason: str) -> bool:
     (True, True, False)
     """
     return reason in PASSING or SERVER_FAULT.fullmatch(reason) is not None
+
+
+def told_reasons(reasons: pa.Array, errors: pa.Array) -> pa.Array:
+    """The reasons as they are judged here: a timeout by what its sentence says."""
+    is_slow = pc.and_(pc.equal(reasons, "timeout"), pc.starts_with(errors, SLOW_BODY_SAYS))
+    return pc.if_else(is_slow, SLOW_BODY, reasons)
 
 
 def changed_reasons(now: dict[str, Any], before: dict[str, Any]) -> set[str]:

@@ -50,6 +50,7 @@ class Urls:
             "allow_hosts": list(self.checked.allow_hosts),
             "max_bytes": self.checked.max_bytes,
             "max_redirects": self.checked.max_redirects,
+            "timeout_s": self.checked.timeout_s,
             "opt_out": self.checked.opt_out,
             "robots_txt": self.checked.robots_txt,
         }

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from imgprep.dataset import INDEX, expand, sizes
 from imgprep.dataset.files import Folder
+from imgprep.resume.again import told_reasons
 
 # `reason`: of a result that is no picture; "" where it is one.
 LOCATED = INDEX.append(pa.field("reason", pa.string()))
-OF_PART = ["key", "done", "nbytes", "etag", "reason"]
+OF_PART = ["key", "done", "nbytes", "etag", "reason", "error"]
 NOWHERE = {"file": "", "start": 0, "count": 1, "done": False, "lines": 1}
 
 
@@ -86,7 +87,7 @@ def _lines_of_part(name: str, table: pa.Table) -> pa.Table:
         "nbytes": np.add.reduceat(sizes(table), starts),
         "etag": first["etag"],
         "lines": np.ones(len(starts), np.int32),
-        "reason": pc.if_else(pa.array(done), "", first["reason"]),
+        "reason": pc.if_else(pa.array(done), "", told_reasons(first["reason"], first["error"])),
     }
     return pa.table(columns, schema=LOCATED)
 
@@ -99,7 +100,8 @@ def with_reasons(folder: Folder, lines: pa.Table) -> pa.Table:
     files = lines["file"].take(pa.array(failed)).to_numpy()
     starts = lines["start"].take(pa.array(failed)).to_numpy()
     for file in sorted(set(files)):
-        column = pq.read_table(folder.open(file), columns=["reason"], partitioning=None)["reason"]
+        rows = pq.read_table(folder.open(file), columns=["reason", "error"], partitioning=None)
+        column = told_reasons(rows["reason"], rows["error"])
         mine = files == file
         reasons[failed[mine]] = column.take(pa.array(starts[mine])).to_pylist()
     return lines.append_column("reason", pa.array(reasons, pa.string()))

@@ -3,6 +3,7 @@
 import http.server
 import threading
 
+import pyarrow as pa
 import pytest
 from made import folder, picture, table
 
@@ -146,4 +147,12 @@ def test_failures_of_the_function_stay(tmp_path, capsys):
 
 def test_every_word_here_is_a_reason():
     words = {word for word in again.PASSING if not word.startswith("http_")}
-    assert words | again.OPTION_OF.keys() <= REASONS.keys()
+    assert words | (again.OPTION_OF.keys() - {again.SLOW_BODY}) <= REASONS.keys()
+
+
+def test_a_slow_body_is_the_pictures_and_a_silent_host_is_not():
+    errors = ["the answer was not complete within timeout_s=10", "a.org did not answer within first_byte_timeout_s=20"]
+    told = again.told_reasons(pa.array(["timeout", "timeout"]), pa.array(errors)).to_pylist()
+    assert [again.is_passing(reason) for reason in told] == [False, True]
+    assert again.to_try(told, set()) == {"timeout"}
+    assert again.to_try(told, again.changed_reasons({"timeout_s": 20}, {"timeout_s": 10})) == set(told)

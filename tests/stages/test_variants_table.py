@@ -185,7 +185,7 @@ def test_heic_without_its_reader_says_what_to_install(monkeypatch):
     monkeypatch.delitem(header.Image.OPEN, "HEIF")
     with pytest.raises(codec.DecodeError, match=r"pip install imgprep\[heic\]") as caught:
         codec.decode(HEIC)
-    assert caught.value.reason == "unsupported_format"
+    assert caught.value.reason == "missing_extra"
 
 
 def test_load_dataset_opens_every_config_also_where_an_original_is_heic(tmp_path):
