@@ -4,7 +4,12 @@ import difflib
 import errno
 import logging
 import os
+import re
+import sys
+import tomllib
 from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
 
 from imgprep.redaction import redact
 
@@ -90,3 +95,30 @@ def clock(seconds: float) -> str:
     if s < 60:
         return f"{s} s"
     return f"{s // 60}:{s % 60:02}" if s < 3600 else f"{s // 3600}:{s // 60 % 60:02}:{s % 60:02}"
+
+
+def extra(name: str) -> str:
+    """The command that installs what an extra needs, from where the user is.
+
+    In a checkout by its own Python; elsewhere the packages by name: on the index `imgprep` is not
+    ours.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / "pyproject.toml").is_file():
+        return f"pip install {extra_packages(name)}"
+    python = Path(sys.prefix) / "bin" / "python"
+    shown = os.path.relpath(python) if python.is_relative_to(checkout) else "python"
+    return f'{shown} -m pip install -e "{os.path.relpath(checkout)}[{name}]"'
+
+
+def extra_packages(name: str) -> str:
+    """The packages of an extra, as pip takes them. The same on every machine, so data may say it."""
+    checkout = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    if checkout.is_file():
+        extras = tomllib.loads(checkout.read_text("utf-8"))["project"]["optional-dependencies"]
+        needed = list(extras[name])
+    else:
+        mark = re.compile(rf"extra == ['\"]{re.escape(name)}['\"]")
+        said = metadata.requires("imgprep") or []
+        needed = [one.partition(";")[0] for one in said if mark.search(one)]
+    return " ".join(re.split(r"[\s<>=!~(]", one.strip(), maxsplit=1)[0] for one in needed)

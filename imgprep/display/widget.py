@@ -10,6 +10,7 @@ from imgprep.dataset.files import Folder
 from imgprep.display.gallery import TEMPLATES, page_data
 from imgprep.display.gallery_data import collect
 from imgprep.display.gallery_pictures import small_pictures
+from imgprep.words import extra
 
 MOST_LIVE = 2_000  # pictures that travel to the browser at once
 LIVE_SIDE = 320
@@ -47,7 +48,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
         import anywidget
         import traitlets
     except ImportError:
-        raise ValueError("the gallery in a cell needs `pip install imgprep[widget]`") from None
+        raise ValueError(f"the gallery in a cell needs `{extra('widget')}`") from None
 
     class Gallery(anywidget.AnyWidget):
         _esm = (TEMPLATES / "gallery.js").read_text("utf-8") + HOST

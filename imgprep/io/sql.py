@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from imgprep.words import extra
+
 SQLITE = """
 create table image (
     id integer primary key,
@@ -174,7 +176,7 @@ def write_postgres(dsn_env: str, rows: Rows, vectors: np.ndarray, tag_vectors: n
         import psycopg
         from pgvector.psycopg import register_vector
     except ImportError:
-        raise ValueError("PostgreSQL needs `pip install imgprep[pgvector]`") from None
+        raise ValueError(f"PostgreSQL needs `{extra('pgvector')}`") from None
     with psycopg.connect(dsn) as db:
         if db.execute("select to_regclass('image'), to_regclass('image_tag')").fetchone() != (None, None):
             raise ValueError("the database has a table 'image' or 'image_tag' already: name another database")

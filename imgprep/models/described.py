@@ -7,10 +7,12 @@ import json
 import os
 from typing import Any
 
+from imgprep.words import extra as command_of
+
 
 def needs_extra(extra: str, *packages: str) -> None:
     if not all(map(importlib.util.find_spec, packages)):
-        raise ValueError(f"this model needs `pip install imgprep[{extra}]`")
+        raise ValueError(f"this model needs `{command_of(extra)}`")
 
 
 def files_digest(folder: str, *patterns: str) -> str:

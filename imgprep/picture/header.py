@@ -13,6 +13,7 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
 from imgprep.picture import gif, heif, jp2, jpeg, png, tiff
 from imgprep.picture.damage import DecodeError
+from imgprep.words import extra_packages
 
 # Registers the plugins that FORMATS names.
 Image.init()
@@ -103,7 +104,7 @@ def _opened(data: bytes) -> Image.Image:
     # Pillow's AVIF accepts some HEIC, too.
     is_heif = HEIF.match(data)
     if is_heif and "HEIF" not in Image.OPEN:
-        raise DecodeError("missing_extra", "a HEIC picture needs `pip install imgprep[heic]`")
+        raise DecodeError("missing_extra", f"a HEIC picture needs `pip install {extra_packages('heic')}`")
     names = ("HEIF",) if is_heif else FORMATS + VAGUE_FORMATS
     for name in names:
         factory, accept = Image.OPEN[name]

@@ -19,6 +19,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.dataset.names import ENDING_OF, stems
 from imgprep.stages.publish.shards import groups
+from imgprep.words import extra
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def write_lance(content: Content, out: str) -> None:
     try:
         import lance
     except ImportError:
-        raise ValueError("an export to Lance needs `pip install imgprep[lance]`") from None
+        raise ValueError(f"an export to Lance needs `{extra('lance')}`") from None
     for split in content.files:
         batches = (batch for table in content.tables(split) for batch in table.to_batches(1000))
         reader = pa.RecordBatchReader.from_batches(content.schema, batches)

@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -14,6 +15,7 @@ import uuid
 import pytest
 from conftest import AZURITE_KEY, azurite_connection
 
+from imgprep import words
 from imgprep.failures import RunStopped
 from imgprep.io import stores
 from imgprep.io.stores import Store, StoreError
@@ -161,7 +163,7 @@ def test_a_missing_container_that_may_not_be_created_is_a_sentence(azurite, s3, 
     for kind, package, extra in (("az", "adlfs", "azure"), ("s3", "s3fs", "s3")):
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.delitem(_registry, kind, raising=False)
-        assert told(StoreError, Store(f"{kind}://{name}")).endswith(f"it needs `pip install imgprep[{extra}]`")
+        assert told(StoreError, Store(f"{kind}://{name}")).endswith(f"it needs `{words.extra(extra)}`")
 
 
 @pytest.mark.parametrize("level", ["container", "blob"])
@@ -299,3 +301,15 @@ def test_a_store_that_does_not_answer_is_no_mistake_of_the_user(monkeypatch):
         monkeypatch.setenv("MY_STORE", azurite_connection(nobody.getsockname()[1]))
         monkeypatch.setitem(stores.RETRIES, "max_retries", 1)
         assert "does not answer: run it again" in told(RunStopped, Store("az://pictures", "MY_STORE"), AZURITE_KEY)
+
+
+def test_what_a_killed_put_left_in_a_folder_is_never_listed_and_swept(tmp_path):
+    one = Store(str(tmp_path))
+    one.put("a/1.png", b"one", content_type="image/png")
+    for name, age_s in (("1.png#1", 7200), ("2.png#12", 7200), ("3.png#1", 0), ("draft#b.png", 7200)):
+        half = tmp_path / "a" / name
+        half.write_bytes(b"half")
+        os.utime(half, (time.time() - age_s,) * 2)
+    assert sorted(one.list()) == ["a/1.png", "a/draft#b.png"]
+    one.ready()
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["1.png", "3.png#1", "draft#b.png"]

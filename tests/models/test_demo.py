@@ -55,7 +55,7 @@ def test_weights_that_name_code_are_refused(tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(demo, "DEMO_PACKAGES", ("a_package_that_is_not_there",))
-    with pytest.raises(ValueError, match=r"pip install imgprep\[offline\]"):
+    with pytest.raises(ValueError, match=r"pip install -e .*\[offline\]"):
         Embedder("offline")
-    with pytest.raises(ValueError, match=r"pip install imgprep\[offline\]"):
+    with pytest.raises(ValueError, match=r"pip install -e .*\[offline\]"):
         Labels("offline")

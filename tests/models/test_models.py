@@ -227,7 +227,7 @@ def test_a_missing_extra_is_told_with_what_to_install(tmp_path, monkeypatch):
     path, find = conv(tmp_path / "m.onnx"), importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n in ("onnxruntime", "torch") else find(n))
     for model, extra in ((path, "onnx"), (str(tmp_path), "models")):
-        with pytest.raises(ValueError, match=rf"needs `pip install imgprep\[{extra}\]`"):
+        with pytest.raises(ValueError, match=rf"needs `.*pip install -e .*\[{extra}\]"):
             models.Semantic(model)
 
 

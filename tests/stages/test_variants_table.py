@@ -183,7 +183,7 @@ def test_heic_is_upright_and_its_original_is_the_file(pictures):
 
 def test_heic_without_its_reader_says_what_to_install(monkeypatch):
     monkeypatch.delitem(header.Image.OPEN, "HEIF")
-    with pytest.raises(codec.DecodeError, match=r"pip install imgprep\[heic\]") as caught:
+    with pytest.raises(codec.DecodeError, match=r"pip install pi-heif") as caught:
         codec.decode(HEIC)
     assert caught.value.reason == "missing_extra"
 

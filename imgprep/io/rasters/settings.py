@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from imgprep.words import extra
+
 OPTIONS: dict[str, Any] = {
     # Not GDAL's default for its cache, which is 5 % of the machine's memory and reads like a leak.
     "GDAL_CACHEMAX": 16 << 20,
@@ -35,7 +37,7 @@ def _rasterio() -> Any:
     try:
         import rasterio.shutil
     except ImportError:
-        raise ValueError("rasters need `pip install imgprep[tiles]`") from None
+        raise ValueError(f"rasters need `{extra('tiles')}`") from None
     # Most pictures have no place on earth. (catch_warnings is not for threads.)
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     return rasterio

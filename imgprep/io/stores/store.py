@@ -5,10 +5,12 @@ import functools
 import hashlib
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +19,15 @@ from obstore import exceptions
 
 from imgprep.io.stores import kinds
 from imgprep.io.stores.faults import DENIED, MISSING, StoreError, told
+from imgprep.words import extra
 
 FOREVER = "private, max-age=31536000, immutable"  # what lies under the name of its content stays
 CHECKED = "private, no-cache"
 WEEK_S = 604_800
 # Azure refuses what obstore signs for other letters.
 ODD = re.compile(r"[^\w./+=,&~-]|//|/\.\.?(/|$)", re.ASCII)
+HALF = re.compile(r"#\d+$")  # as obstore names what it is about to put into a folder
+HALF_S = 3600  # younger ones may be another run's
 OTHER_NAMES = {"s3a": "s3", "gcs": "gs", "": "file"}
 OURS = ("file", "memory")  # this machine's own: nobody else can read there
 
@@ -137,6 +142,8 @@ class Store:
 
         One that is missing is created so. Credentials that may write but not list pass.
         """
+        if self.kind == "file":
+            sweep_halves(self.container)
         if self.kind in OURS:
             return
         try:
@@ -187,7 +194,7 @@ class Store:
         try:
             kinds.create_container(self.kind, self.container, self._secret)
         except ImportError:
-            why = f"it needs `pip install imgprep[{kinds.KINDS[self.kind].extra}]`"
+            why = f"it needs `{extra(kinds.KINDS[self.kind].extra)}`"
         except Exception:  # every service has errors of its own, and adlfs only warns
             pass  # another run may just have made it, so we look again
         try:
@@ -238,6 +245,16 @@ def _parts(uri: str) -> tuple[str, str, str]:
         raise ValueError(f"{what} a folder, in plain letters, without a key or a signature in it")
     container, _, prefix = rest.rstrip("/").partition("/")
     return kind, container, prefix
+
+
+def sweep_halves(folder: str) -> None:
+    """Remove what killed puts have left of objects in a folder: NAME#1, which is never listed."""
+    long_ago = time.time() - HALF_S
+    for path in Path(folder).rglob("*#*"):
+        with contextlib.suppress(OSError):  # another run sweeps, too
+            is_half = HALF.search(path.name) and path.is_file() and not path.is_symlink()
+            if is_half and path.stat().st_mtime < long_ago:
+                path.unlink()
 
 
 def _is_name(container: str, pattern: str) -> bool:

