@@ -212,9 +212,22 @@ def _is_settled(made: list[str]) -> bool:
     from imgprep.resume.again import is_passing
 
     for folder in [folder for root in made for folder in find_datasets(root)]:
-        if any(map(is_passing, Dataset(folder).counts()["reasons"])):
+        ds = Dataset(folder)
+        if any(map(is_passing, ds.counts()["reasons"])) and any(map(is_passing, _told_in(ds))):
             return False
     return True
+
+
+def _told_in(ds: Any) -> set[str]:
+    """The reasons of a dataset as the next run judges them: by the sentences beside them too."""
+    from imgprep.resume.again import told_reasons
+
+    found: set[str] = set()
+    for split in ds.splits:
+        table = ds.table(split, ["reason", "error"])
+        told = told_reasons(table["reason"], table["error"])
+        found |= set(told.unique().to_pylist())
+    return found - {""}
 
 
 def _sentences(plan: Pipeline) -> list[str]:

@@ -192,7 +192,7 @@ def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
         return f"{text}: asking the servers for newer versions"
     causes = []
     if plan.missing > sum(plan.again.values()):
-        causes.append("new rows")
+        causes.append("an earlier run was not finished" if known.parts else "new rows")
     if options.retry_failed:
         causes.append("failures to try again")
     if plan.again:
