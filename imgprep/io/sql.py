@@ -1,7 +1,8 @@
-"""Three tables that hold a tagged collection (picture, tag, which has which), in SQLite and in PostgreSQL.
+"""Three tables that hold a tagged collection (picture, tag, which has which), in SQLite and in
+PostgreSQL.
 
-Both directions are plain SQL: tag -> pictures, picture -> tags; with pgvector also vector -> pictures and vector -> the
-nearest tags -> pictures.
+Both directions are plain SQL: tag -> pictures, picture -> tags; with pgvector also vector ->
+pictures and vector -> the nearest tags -> pictures.
 """
 
 import os
@@ -116,12 +117,15 @@ def schema(kind: str = "postgres", *, dim: int = 512) -> str:
 
 
 class Rows:
-    """Pictures and entries as rows of the three tables; tags are numbered as they come."""
+    """Pictures and entries as rows of the three tables; tags are numbered as they come.
 
-    def __init__(self) -> None:
+    known: tags (kind, name) that have their numbers already.
+    """
+
+    def __init__(self, known: dict[tuple[str, str], int] | None = None) -> None:
         self.images: list[tuple] = []
         self.joins: list[tuple] = []
-        self._tags: dict[tuple[str, str], int] = {}
+        self._tags = dict(known or {})
 
     @property
     def tags(self) -> list[tuple]:
@@ -131,7 +135,13 @@ class Rows:
         self.images.append((number, *(picture[name] for name in IMAGE_COLUMNS[1:])))
         for one in entries:
             tag = self._tags.setdefault((one["kind"], one["name"]), len(self._tags) + 1)
-            said = (one["score"], one["source"], one["version"], one["evidence"] or "", one["accepted"])
+            said = (
+                one["score"],
+                one["source"],
+                one["version"],
+                one["evidence"] or "",
+                one["accepted"],
+            )
             self.joins.append((number, tag, *said))
 
 
@@ -163,29 +173,42 @@ def write_sqlite(path: str, rows: Rows) -> None:
         db.close()
 
 
-def write_postgres(dsn_env: str, rows: Rows, vectors: np.ndarray, tag_vectors: np.ndarray | None = None) -> None:
+def write_postgres(
+    dsn_env: str, rows: Rows, vectors: np.ndarray, tag_vectors: np.ndarray | None = None
+) -> None:
     """Make and fill the three tables by binary COPY, then their indices (HNSW), in one transaction.
 
-    dsn_env: the NAME of the variable with the connection string. vectors: (pictures, dim), zeros where there is none;
-    tag_vectors: (tags, dim) of the same model. Raises ValueError where the tables are there already.
+    dsn_env: the NAME of the variable with the connection string. vectors: (pictures, dim), zeros
+    where there is none;
+    tag_vectors: (tags, dim) of the same model. Raises ValueError where the tables are there
+    already.
     """
     dsn = os.environ.get(dsn_env)
     if not dsn:
-        raise ValueError(f"the variable {dsn_env} is not set: it holds the connection string (postgresql://…)")
+        raise ValueError(
+            f"the variable {dsn_env} is not set: it holds the connection string (postgresql://…)"
+        )
     try:
         import psycopg
         from pgvector.psycopg import register_vector
     except ImportError:
         raise ValueError(f"PostgreSQL needs `{extra('pgvector')}`") from None
     with psycopg.connect(dsn) as db:
-        if db.execute("select to_regclass('image'), to_regclass('image_tag')").fetchone() != (None, None):
-            raise ValueError("the database has a table 'image' or 'image_tag' already: name another database")
+        if db.execute("select to_regclass('image'), to_regclass('image_tag')").fetchone() != (
+            None,
+            None,
+        ):
+            raise ValueError(
+                "the database has a table 'image' or 'image_tag' already: name another database"
+            )
         db.execute(POSTGRES.format(dim=vectors.shape[1]))
         register_vector(db)
         _copy_with_vectors(db, "image", IMAGE_COLUMNS, _IMAGE_TYPES, rows.images, vectors)
         _copy_with_vectors(db, "tag", TAG_COLUMNS, _TAG_TYPES, rows.tags, tag_vectors)
         columns = ", ".join(JOIN_COLUMNS)
-        with db.cursor().copy(f"copy image_tag ({columns}) from stdin with (format binary)") as copy:
+        with db.cursor().copy(
+            f"copy image_tag ({columns}) from stdin with (format binary)"
+        ) as copy:
             copy.set_types(_JOIN_TYPES)
             for row in rows.joins:
                 copy.write_row(row)

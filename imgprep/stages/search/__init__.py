@@ -1,26 +1,44 @@
-"""Search: words, vectors and tags together over one dataset folder, in milliseconds, without a server.
+"""Search: words, vectors and tags together over one dataset folder, in milliseconds, without a
+server.
 
-The index stands in `<dataset>/.imgprep/search/`, is made from the Parquet files in seconds whenever they changed, and
-is never published. `build` makes it, `open` uses what is there.
+The index stands in `<dataset>/.imgprep/search/`, is made from the Parquet files in seconds whenever
+they changed, and is never published. `build` makes it, `open` uses what is there.
 """
 
 from imgprep.dataset import Dataset
-from imgprep.stages.search.index import Found, Hit, Index
+from imgprep.stages.search.hits import Found, Hit
+from imgprep.stages.search.index import Index, build_index, current_index
 from imgprep.stages.search.neighbours import odd_ones, place_on_map
 from imgprep.stages.search.tables import to_postgres, to_sqlite
 
-__all__ = ["Found", "Hit", "Index", "build", "odd_ones", "open", "place_on_map", "to_postgres", "to_sqlite"]
+__all__ = [
+    "Found",
+    "Hit",
+    "Index",
+    "build",
+    "odd_ones",
+    "open",
+    "place_on_map",
+    "to_postgres",
+    "to_sqlite",
+]
 
 
 def build(ds: Dataset | str, *, folder: str | None = None) -> Index:
-    """Make the index anew. folder: where, if not inside the dataset (which has to be there for a dataset on a store).
+    """Make the index anew.
 
-    Two that build at once both make a whole index, and one of them stays. What a killed build leaves is never opened.
+    folder: where, if not inside the dataset (a dataset on a store has to have one). Two that build
+    at once both make a whole index, and one of them stays. What a killed build leaves is never
+    opened.
     """
-    return Index.build(ds if isinstance(ds, Dataset) else Dataset(ds), folder)
-
-
-def open(ds: Dataset | str, *, folder: str | None = None) -> Index:  # noqa: A001 - reads as search.open(ds)
-    """The index of a dataset folder; made first where there is none, or where the dataset has changed since."""
     ds = ds if isinstance(ds, Dataset) else Dataset(ds)
-    return Index.current(ds, folder) or Index.build(ds, folder)
+    return build_index(ds, folder)
+
+
+def open(ds: Dataset | str, *, folder: str | None = None) -> Index:
+    """The index of a dataset folder.
+
+    Made first where there is none, or where the dataset has changed since.
+    """
+    ds = ds if isinstance(ds, Dataset) else Dataset(ds)
+    return current_index(ds, folder) or build_index(ds, folder)

@@ -1,4 +1,6 @@
-"""Making an index: from the Parquet files of a dataset folder into SQLite and flat files of vectors."""
+"""Making an index: from the Parquet files of a dataset folder into SQLite and flat files of
+vectors.
+"""
 
 import contextlib
 import hashlib
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import sql
+from imgprep.stages.search.questions import set_fact
 from imgprep.stages.search.vectors import ROTATION_SAMPLE, Vectors
 
 INDEX_FORMAT = "1"
@@ -26,6 +29,19 @@ create table fact (name text primary key, value text);
 create table deleted (id integer primary key);
 create virtual table words using fts5(body, tokenize='porter unicode61 remove_diacritics 2');
 """
+HEAVY = ("embedding", "composition_scores", "tone_measures", "original")
+NO_TEXT = {
+    "sha256",
+    "format",
+    "status",
+    "reason",
+    "error",
+    "file",
+    "embedding_model",
+    "uri",
+    "etag",
+    "split",
+}
 
 
 def index_folder(ds: Dataset, folder: str | None) -> Path:
@@ -50,32 +66,57 @@ def put_whole(made: Path, place: Path) -> None:
 
 
 def fill_index(db: sqlite3.Connection, folder: Path, ds: Dataset) -> None:
-    model, store, count = "", None, 0
+    """Everything of the dataset into an empty index. The caller commits."""
+    model = ""
+    count = 0
+    store: Vectors | None = None
     rows = sql.Rows()
     for split in ds.splits:
         table = ok_rows(ds, split)
         for start in range(0, table.num_rows, ADDED_TOGETHER):
             some = table.slice(start, ADDED_TOGETHER)
             model = _one_model(some, model)
-            vectors = column_vectors(some)
-            if store is None and vectors is not None:
-                store = Vectors.create(folder, vectors[vectors.any(1)][:ROTATION_SAMPLE])
-                store.append(np.zeros((count, store.dim), np.float32))
-            bodies = []
-            for picture in some.drop_columns([c for c in _HEAVY if c in some.column_names]).to_pylist():
-                count += 1
-                shown = {"split": split, "uri": picture.get("uri") or picture["source"] or "", **image_fields(picture)}
-                rows.add(count, shown, picture.get("tags") or [])
-                bodies.append((count, searched_text(picture)))
-            db.executemany("insert into words (rowid, body) values (?, ?)", bodies)
-            if store is not None:
-                empty = np.zeros((some.num_rows, store.dim), np.float32)
-                store.append(empty if vectors is None else vectors)
+            store = _store_vectors(store, folder, some, count)
+            _add_words(db, rows, some, split, count)
+            count += some.num_rows
+    # At the end: tags have their numbers only when all pictures have been seen.
     sql.fill_sqlite(db, rows)
-    facts = {"dataset": dataset_version(ds), "format": INDEX_FORMAT, "rows": count, "model": model}
-    facts["dim"] = store.dim if store is not None else 0
-    for name, value in facts.items():
-        set_fact(db, name, str(value))
+    set_fact(db, "dataset", dataset_version(ds))
+    set_fact(db, "format", INDEX_FORMAT)
+    set_fact(db, "rows", str(count))
+    set_fact(db, "model", model)
+    set_fact(db, "dim", str(store.dim if store is not None else 0))
+
+
+def _store_vectors(
+    store: Vectors | None, folder: Path, some: pa.Table, before: int
+) -> Vectors | None:
+    """Append these rows' vectors; the first that there are make the store.
+
+    before: rows before these.
+    """
+    vectors = column_vectors(some)
+    if store is None:
+        if vectors is None:
+            return None
+        given = vectors[vectors.any(1)]
+        store = Vectors.create(folder, given[:ROTATION_SAMPLE])
+        store.append(np.zeros((before, store.dim), np.float32))
+    if vectors is None:
+        vectors = np.zeros((some.num_rows, store.dim), np.float32)
+    store.append(vectors)
+    return store
+
+
+def _add_words(
+    db: sqlite3.Connection, rows: sql.Rows, some: pa.Table, split: str, before: int
+) -> None:
+    heavy = [name for name in HEAVY if name in some.column_names]
+    bodies = []
+    for number, picture in enumerate(some.drop_columns(heavy).to_pylist(), before + 1):
+        rows.add(number, shown_fields(picture, split), picture.get("tags") or [])
+        bodies.append((number, searched_text(picture)))
+    db.executemany("insert into words (rowid, body) values (?, ?)", bodies)
 
 
 def ok_rows(ds: Dataset, split: str) -> pa.Table:
@@ -83,21 +124,24 @@ def ok_rows(ds: Dataset, split: str) -> pa.Table:
     return table.filter(pc.equal(table["status"], "ok"))
 
 
-_HEAVY = ("embedding", "composition_scores", "tone_measures", "original")
-_NO_TEXT = {"sha256", "format", "status", "reason", "error", "file", "embedding_model", "uri", "etag", "split"}
-
-
 def _one_model(table: pa.Table, before: str) -> str:
+    """The model of all vectors so far."""
     if "embedding_model" not in table.column_names:
         return before
-    found = {m for m in table["embedding_model"].unique().to_pylist() if m} | ({before} if before else set())
+    found = {name for name in table["embedding_model"].unique().to_pylist() if name}
+    if before:
+        found.add(before)
     if len(found) > 1:
-        raise ValueError(f"the vectors are of several models ({', '.join(sorted(found))}): they cannot be compared")
+        told = f"the vectors are of several models ({', '.join(sorted(found))})"
+        raise ValueError(f"{told}: they cannot be compared")
     return found.pop() if found else ""
 
 
 def column_vectors(table: pa.Table) -> np.ndarray | None:
-    """(n, dim) float32 of the column `embedding`, zeros where there is none; None where no row has one."""
+    """(n, dim) float32 of the column `embedding`, zeros where there is none.
+
+    None where no row has one.
+    """
     if "embedding" not in table.column_names:
         return None
     column = table["embedding"].combine_chunks()
@@ -107,12 +151,15 @@ def column_vectors(table: pa.Table) -> np.ndarray | None:
         raise ValueError(f"the vectors have {sorted(dims)} numbers: they cannot be compared")
     if not dims:
         return None
-    vectors = np.zeros((len(lengths), dims.pop()), np.float32)
-    vectors[lengths > 0] = column.flatten().to_numpy().astype(np.float32).reshape(-1, vectors.shape[1])
+    dim = dims.pop()
+    numbers = column.flatten().to_numpy()
+    vectors = np.zeros((len(lengths), dim), np.float32)
+    vectors[lengths > 0] = numbers.astype(np.float32).reshape(-1, dim)
     return vectors
 
 
 def stacked_vectors(vectors: Sequence[Any], dim: int) -> np.ndarray:
+    """(n, dim) float32 of vectors that may be None, which are zeros."""
     out = np.zeros((len(vectors), dim), np.float32)
     for row, vector in enumerate(vectors):
         if vector is not None:
@@ -121,22 +168,29 @@ def stacked_vectors(vectors: Sequence[Any], dim: int) -> np.ndarray:
 
 
 def image_fields(picture: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: picture.get(name) for name in sql.IMAGE_COLUMNS[1:] if name in picture or name not in ("split", "uri")
-    }
+    """The columns of the table `image`; split and uri only where the picture has them."""
+    found = {}
+    for name in sql.IMAGE_COLUMNS[1:]:
+        if name in picture or name not in ("split", "uri"):
+            found[name] = picture.get(name)
+    return found
+
+
+def shown_fields(picture: dict[str, Any], split: str) -> dict[str, Any]:
+    """The columns of the table `image` for a row of a dataset."""
+    uri = picture.get("uri") or picture["source"] or ""
+    return {"split": split, "uri": uri, **image_fields(picture)}
 
 
 def searched_text(picture: dict[str, Any]) -> str:
-    """What words are looked for in: the tags not rejected, the id, and the user's own columns of text."""
-    named = [t["name"] for t in picture.get("tags") or [] if t["accepted"] is not False]
+    """What words are looked for in: the tags not rejected, the id, and the user's own columns of
+    text.
+    """
+    entries = picture.get("tags") or []
+    named = [entry["name"] for entry in entries if entry["accepted"] is not False]
+    # Once each: a tag that three taggers gave would weigh three times in BM25.
     words = [*dict.fromkeys(named), picture["image_id"], picture.get("text")]
-    words += [v for k, v in picture.items() if isinstance(v, str) and k not in _NO_TEXT and k != "image_id"]
+    for column, value in picture.items():
+        if isinstance(value, str) and column not in NO_TEXT and column != "image_id":
+            words.append(value)
     return " ".join(filter(None, words))[:LONGEST_TEXT]
-
-
-def set_fact(db: sqlite3.Connection, name: str, value: str) -> None:
-    db.execute("insert or replace into fact values (?, ?)", (name, value))
-
-
-def json_numbers(numbers: np.ndarray) -> str:
-    return "[" + ",".join(map(str, numbers.tolist())) + "]"

@@ -24,7 +24,7 @@ def nonsense_words(count: int = TRIED) -> list[str]:
 
 
 def least_likeness(vectors: Vectors, model: Embedder) -> float:
-    """The likeness that one in twenty nonsense words reaches with some picture of the set, and a little."""
+    """The likeness that one in twenty nonsense words reaches in the set, and a little."""
     pictures = vectors.sample(MOST_SAMPLED)
     if not len(pictures):
         return 1.0

@@ -1,8 +1,9 @@
-"""Tags: what is in a picture, how it is composed, which tone it has, with who said so; and its vector for a search.
+"""Tags: what is in a picture, how it is composed, which tone it has, with who said so; and its
+vector for a search.
 
-`find` runs taggers over pictures, `merge` brings the tags of several datasets together, `apply` takes corrections in,
-`agreement` says how far taggers agree, `learn` makes a tagger of your corrections, `ask`
-asks a vision model.
+`find` runs taggers over pictures, `merge` brings the tags of several datasets together, `apply`
+takes corrections in, `agreement` says how far taggers agree, `learn` makes a tagger of your
+corrections, `ask` asks a vision model.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from imgprep.stages import images
 from imgprep.stages.tags.agreeing import agreement
 from imgprep.stages.tags.asking import ask
 from imgprep.stages.tags.corrections import apply, read_corrections
-from imgprep.stages.tags.entries import flat_entries, merged_entries, with_tags
+from imgprep.stages.tags.entries import flat_entries, merged_entries, tags_of_table, with_tags
 from imgprep.stages.tags.learning import learn
 from imgprep.stages.tags.tagging import Tagging
 from imgprep.words import extra
@@ -48,38 +49,46 @@ def find(
 ) -> Dataset | None:
     """Run taggers on every picture of `source`, into the dataset folder `out`.
 
-    taggers: "composition" (six techniques, with scores for all pictures), "tone" (measured words), "offline" (the demo
-        labels of the extra `offline`); the name, folder or ONNX file of a classifier; a `models.labels` object; or a
-        function of yours: image -> list of names, or of {"kind", "name", "score" …}.
-    embedder: "offline", a CLIP, SigLIP or DINO model by name or folder, or a `models.embedders.Embedder`: gives the
-        columns `embedding` and `embedding_model`, that a search by text and look-alikes need.
-    stage_options: of `images.transform`: batch_size, retry_failed, max_failed, num_gpus, dry_run …
-    Column `tags`: a list of {kind, name, score, source, version, evidence, accepted}; one entry per tagger and name.
-    Raises ValueError for a wrong tagger or a missing model, before any work.
+    taggers: "composition" (six techniques, with scores for all pictures), "tone" (measured words),
+        "offline" (the demo labels of the extra `offline`); the name, folder or ONNX file of a
+        classifier; a `models.labels` object; or a function of yours: image -> list of names, or of
+        {"kind", "name", "score" …}.
+    embedder: "offline", a CLIP, SigLIP or DINO model by name or folder, or a
+        `models.embedders.Embedder`: gives the columns `embedding` and `embedding_model`, that a
+        search by text and look-alikes need.
+    stage_options: those of `images.transform`: batch_size, retry_failed, max_failed, dry_run …
+    Column `tags`: a list of {kind, name, score, source, version, evidence, accepted}; one entry per
+    tagger and name. Raises ValueError for a wrong tagger or a missing model, before any work.
     """
     if isinstance(source, str) and dataset.exists(source):
         source = Dataset(source)
     if isinstance(source, Dataset) and "tags" in source.table(source.splits[0]).column_names:
-        raise ValueError(f"{source.folder} has tags already: name what it was made from, and `tags.merge` the two")
+        told = "name what it was made from, and `tags.merge` the two"
+        raise ValueError(f"{source.folder} has tags already: {told}")
     tagging = Tagging(list(taggers), embedder)
     return images.transform(source, out, tagging, features=tagging.features(), **stage_options)
 
 
 def usable(taggers: Sequence[str | Callable], embedder: str = "") -> dict[str, Any]:
-    """These options of `find` without the demo models, where they are not installed: and then a sentence says so."""
-    taggers, model = list(taggers), embedder or None
+    """These options of `find` without the demo models, where they are not installed: and then a
+    sentence says so.
+    """
+    taggers = list(taggers)
+    model = embedder or None
     if not demo.is_installed() and demo.DEMO_NAME in (*taggers, model):
-        print(f"the demo models are not installed (`{extra('offline')}`): no objects, no search by meaning")
+        told = f"the demo models are not installed (`{extra('offline')}`)"
+        print(f"{told}: no objects, no search by meaning")
         taggers = [one for one in taggers if one != demo.DEMO_NAME]
-        model = None if model == demo.DEMO_NAME else model
+        if model == demo.DEMO_NAME:
+            model = None
     return {"taggers": taggers, "embedder": model}
 
 
 def merge(datasets: Sequence[Dataset | str], out: str) -> Dataset:
     """The rows of the first dataset with the tags of all, by split and image_id.
 
-    An entry that several have is taken from the last that has it. Does not compute anything, and leaves out the tags
-    of pictures that the first does not have.
+    An entry that several have is taken from the last that has it. Does not compute anything, and
+    leaves out the tags of pictures that the first does not have.
     """
     opened = [one if isinstance(one, Dataset) else Dataset(one) for one in datasets]
     if not opened:
@@ -88,11 +97,11 @@ def merge(datasets: Sequence[Dataset | str], out: str) -> Dataset:
     tables = {}
     for split in first.splits:
         table = first.table(split)
+        ids = table["image_id"].to_pylist()
         for other in others:
             more = _tags_by_id(other, split)
-            before = table["tags"].to_pylist() if "tags" in table.column_names else [None] * len(table)
-            ids = table["image_id"].to_pylist()
-            both = [merged_entries(mine, more.get(one)) for mine, one in zip(before, ids, strict=True)]
+            before = tags_of_table(table)
+            both = [merged_entries(mine, more.get(i)) for mine, i in zip(before, ids, strict=True)]
             table = with_tags(table, both)
         tables[split] = table
     return images.copy(first, tables, out)
@@ -106,14 +115,23 @@ def _tags_by_id(ds: Dataset, split: str) -> dict[str, list[dict[str, Any]] | Non
 
 
 def counted(ds: Dataset | str) -> Any:
-    """How often each tag was given: a pandas frame (kind, name, source, version, pictures, mean_score, rejected)."""
+    """How often each tag was given: a pandas frame (kind, name, source, version, pictures,
+    mean_score, rejected).
+    """
     import pandas as pd
 
     ds = ds if isinstance(ds, Dataset) else Dataset(ds)
-    entries = [e for split in ds.splits for e in flat_entries(ds.table(split, ["tags"])["tags"].to_pylist())]
+    entries = []
+    for split in ds.splits:
+        entries += flat_entries(ds.table(split, ["tags"])["tags"].to_pylist())
     columns = ["kind", "name", "source", "version", "score", "accepted"]
     frame = pd.DataFrame(entries, columns=columns)
-    frame["rejected"] = frame["accepted"].eq(False)
+    frame["rejected"] = frame["accepted"].eq(False)  # null is no rejection: nobody looked
     grouped = frame.groupby(["kind", "name", "source", "version"], sort=False)
-    found = grouped.agg(pictures=("name", "size"), mean_score=("score", "mean"), rejected=("rejected", "sum"))
-    return found.reset_index().sort_values("pictures", ascending=False, ignore_index=True)
+    found = grouped.agg(
+        pictures=("name", "size"),
+        mean_score=("score", "mean"),
+        rejected=("rejected", "sum"),
+    )
+    found = found.reset_index()
+    return found.sort_values("pictures", ascending=False, ignore_index=True)

@@ -1,4 +1,6 @@
-"""An entry of the column `tags`: what it holds, how it is made of what a tagger gives, how two lists become one."""
+"""An entry of the column `tags`: what it holds, how it is made of what a tagger gives, how two
+lists become one.
+"""
 
 import json
 import math
@@ -16,7 +18,7 @@ FIELDS = {
     "score": "float32",
     "source": "string",
     "version": "string",
-    "evidence": "string",  # JSON: box, point, lines, axis, period in shares of width and height; or ""
+    "evidence": "string",  # JSON: box, point, lines … in shares of width and height; or ""
     "accepted": "bool",  # null: nobody looked
 }
 _ARROW = {"string": pa.string(), "float32": pa.float32(), "bool": pa.bool_()}
@@ -38,7 +40,9 @@ def entry(given: Any, *, source: str, version: str) -> TagEntry:
     if isinstance(given, str):
         given = {"name": given}
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-        raise ValueError(f"a tagger gives names or {{'kind', 'name', 'score'}}, not {str(given)[:80]!r}")
+        raise ValueError(
+            f"a tagger gives names or {{'kind', 'name', 'score'}}, not {str(given)[:80]!r}"
+        )
     score = given.get("score", 1.0)
     if not isinstance(score, int | float) or not math.isfinite(score):
         raise ValueError(f"the score of {given['name']!r} is {score!r}: give a number")
@@ -60,7 +64,8 @@ def plain_name(name: str) -> str:
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
-def key(one: TagEntry) -> tuple[str, str, str, str]:
+def entry_key(one: TagEntry) -> tuple[str, str, str, str]:
+    """What makes two entries the same: who says what. The score is what they may differ in."""
     return one["kind"], one["name"], one["source"], one["version"]
 
 
@@ -68,27 +73,41 @@ def unique(entries: Iterable[TagEntry]) -> list[TagEntry]:
     """One entry per tagger and name, the one with the highest score; at most MOST_PER_PICTURE."""
     found: dict[tuple, TagEntry] = {}
     for one in entries:
-        if one["name"] and (key(one) not in found or found[key(one)]["score"] < one["score"]):
-            found[key(one)] = one
+        if not one["name"]:  # nothing was left of it but control characters
+            continue
+        before = found.get(entry_key(one))
+        if before is None or before["score"] < one["score"]:
+            found[entry_key(one)] = one
     return list(found.values())[:MOST_PER_PICTURE]
 
 
-def merged_entries(first: list[TagEntry] | None, second: list[TagEntry] | None) -> list[TagEntry] | None:
-    """Both lists; an entry that both have is the second's, but a decision of the first stays where it has none."""
+def merged_entries(
+    first: list[TagEntry] | None, second: list[TagEntry] | None
+) -> list[TagEntry] | None:
+    """Both lists; an entry that both have is the second's, but a decision of the first stays where
+    it has none.
+    """
     if first is None and second is None:
         return None
-    found = {key(one): one for one in first or []}
+    found = {entry_key(one): one for one in first or []}
     for one in second or []:
-        before = found.get(key(one))
+        before = found.get(entry_key(one))
         if before is not None and one["accepted"] is None:
             one = one | {"accepted": before["accepted"]}
-        found[key(one)] = one
+        found[entry_key(one)] = one
     return list(found.values())
 
 
 def flat_entries(rows: Iterable[list[TagEntry] | None]) -> list[TagEntry]:
     """The entries of all rows, one after another."""
     return [one for row in rows for one in row or []]
+
+
+def tags_of_table(table: pa.Table) -> list[list[TagEntry] | None]:
+    """The column `tags`, a list a row; None for all where the table has no such column."""
+    if "tags" in table.column_names:
+        return table["tags"].to_pylist()
+    return [None] * table.num_rows
 
 
 def with_tags(table: pa.Table, entries: list[Any]) -> pa.Table:

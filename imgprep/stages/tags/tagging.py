@@ -1,4 +1,6 @@
-"""All taggers of a run as one picture function: one decode, and a network that two of them need looks once."""
+"""All taggers of a run as one picture function: one decode, and a network that two of them need
+looks once.
+"""
 
 import json
 from collections.abc import Callable
@@ -29,8 +31,13 @@ class Tagging:
             raise ValueError(f"tagger {sorted(repeated)[0]!r} is named twice")
         self.taggers = [_tagger(one) for one in taggers]
         self.embedder = Embedder(embedder) if isinstance(embedder, str) else embedder
-        is_demo = any(isinstance(t, Labels) and t.runs == "demo" for t in self.taggers)
-        self.has_map = is_demo or (self.embedder is not None and self.embedder.kind == "demo")
+        self.has_map = self._has_demo_network()
+
+    def _has_demo_network(self) -> bool:
+        """Whether the demo network looks anyway: its map of features costs composition nothing."""
+        if self.embedder is not None and self.embedder.kind == "demo":
+            return True
+        return any(isinstance(one, Labels) and one.runs == "demo" for one in self.taggers)
 
     def features(self) -> dict[str, Any]:
         """The columns, as `datasets` features."""
@@ -38,12 +45,13 @@ class Tagging:
 
         columns: dict[str, Any] = {"tags": tags_feature()}
         if "composition" in self.taggers:
-            names = [column_of(technique) for technique in composition.TECHNIQUES]
-            columns["composition_scores"] = {n: Value("float32") for n in names} | {"evidence": Value("string")}
+            scores = {column_of(name): Value("float32") for name in composition.TECHNIQUES}
+            columns["composition_scores"] = scores | {"evidence": Value("string")}
         if "tone" in self.taggers:
             columns["tone_measures"] = {name: Value("float32") for name in tone.TONE_MEASURES}
         if self.embedder is not None:
-            columns |= {"embedding": List(Value("float32")), "embedding_model": Value("string")}
+            columns["embedding"] = List(Value("float32"))
+            columns["embedding_model"] = Value("string")
         return columns
 
     def __call__(self, image: np.ndarray) -> dict[str, Any]:
@@ -75,9 +83,15 @@ def column_of(technique: str) -> str:
 
 
 def score_columns(scored: composition.Scored) -> dict[str, Any]:
-    scores = {column_of(technique): score for technique, (score, _) in scored.items()}
-    seen = {technique: evidence for technique, (_, evidence) in scored.items() if evidence}
-    return scores | {"evidence": json.dumps(seen, separators=(",", ":"))}
+    """The column `composition_scores` of a picture."""
+    columns: dict[str, Any] = {}
+    seen = {}
+    for technique, (score, evidence) in scored.items():
+        columns[column_of(technique)] = score
+        if evidence:
+            seen[technique] = evidence
+    columns["evidence"] = json.dumps(seen, separators=(",", ":"))
+    return columns
 
 
 def _tagger(given: Any) -> Any:
@@ -86,7 +100,9 @@ def _tagger(given: Any) -> Any:
         return given if given in OWN else Labels(given)
     if not callable(given):
         known = ", ".join([*OWN, demo.DEMO_NAME])
-        raise ValueError(f"a tagger is one of {known}, a model's name, or a function, not {given!r}")
+        raise ValueError(
+            f"a tagger is one of {known}, a model's name, or a function, not {given!r}"
+        )
     return given
 
 
@@ -96,4 +112,5 @@ def _entries(tagger: Callable, image: np.ndarray) -> list[dict[str, Any]]:
     found = tagger(image)
     if not isinstance(found, list | tuple):
         raise ValueError(f"{name} gives a list of tags, not {type(found).__name__}")
-    return [entry(one, source=name, version=str(getattr(tagger, "version", "1"))) for one in found]
+    version = str(getattr(tagger, "version", "1"))
+    return [entry(one, source=name, version=version) for one in found]
