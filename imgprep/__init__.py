@@ -14,6 +14,7 @@ __all__ = ["Interrupted", "RunStopped", "__version__"]
 CONTENTS = {
     "images": "stages.images",
     "variants": "stages.variants",
+    "film": "stages.film",
     "upload": "stages.upload",
     "batch_requests": "stages.batch_requests",
     "segmentation": "stages.segmentation",

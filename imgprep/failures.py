@@ -65,6 +65,7 @@ REASONS = {
     "no_permission": "the file or object may not be read",
     "empty": "there are no bytes",
     "not_an_image": "the content is not a picture",
+    "not_a_film": "the content is not a film, or has sound and no picture",
     "unsupported_format": "a picture, but of a format that cannot be decoded here",
     "missing_extra": "this machine lacks a package that the picture or its place needs; it is named",
     "truncated": "the body or the picture ends early",

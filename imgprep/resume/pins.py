@@ -22,7 +22,13 @@ from imgprep.hashing import digest
 Operator = Callable[..., Any]
 PINS = Path(__file__).with_name("pins.json")
 # The folders whose code makes pixels and masks. The others carry them; what they do is tested byte by byte.
-COMPUTING = ("imgprep.picture.", "imgprep.tiles.", "imgprep.models", "imgprep.stages.")
+COMPUTING = (
+    "imgprep.picture.",
+    "imgprep.tiles.",
+    "imgprep.models",
+    "imgprep.stages.",
+    "imgprep.io.film.",
+)
 
 
 @functools.cache

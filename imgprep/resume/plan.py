@@ -145,7 +145,7 @@ def _units(
     """The missing rows as tasks."""
     # Enough units for every worker to have a share, so that the last one does not keep the others waiting.
     share = missing.count // (8 * max(1, options.workers))
-    most = int(np.clip(share, 8, UNIT_ROWS))
+    most = min(stage.unit_rows, int(np.clip(share, 8, UNIT_ROWS)))
     for split, numbers in missing.rows.items():
         inputs = stage.inputs[split]
         for rows in _cut(numbers.tolist(), inputs.nbytes, most, options.batch_size):

@@ -20,7 +20,7 @@ from imgprep.resume.known import known_in
 from imgprep.resume.options import check_run_options
 from imgprep.resume.parts import PartWriter
 from imgprep.resume.passes import Pass
-from imgprep.resume.plan import RunOptions, make_plan
+from imgprep.resume.plan import UNIT_ROWS, RunOptions, make_plan
 from imgprep.resume.run import Run
 from imgprep.resume.shape import Shape
 from imgprep.words import say
@@ -46,6 +46,7 @@ class Stage:
     of an earlier run leave something that is used again?
     circumstances: the options that may refuse a picture and change no ok one (`again.OPTION_OF`); when one changes,
     what it refused is tried again. can_retry: does the verb take retry_failed?
+    unit_rows: how many rows are done as one, at most.
     limits: of one picture, in processes that may be lost. reusable: why results may not be reused, or "".
     earlier: name and options of the stages that made the input, for the card.
     """
@@ -67,6 +68,7 @@ class Stage:
     circumstances: dict[str, Any] = field(default_factory=dict)
     can_retry: bool = False
     passes: Sequence[Pass] = ()
+    unit_rows: int = UNIT_ROWS
 
 
 def build(

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from imgprep.project import project_root, resolve
+from imgprep.sample.films import make_films as films
 from imgprep.sample.prints import make_prints as prints
 from imgprep.sample.products import FORMAT, KINDS, PORT, Row, about_sample, plan
 from imgprep.sample.products import make_products as make
 from imgprep.sample.server import serve
 from imgprep.words import say
 
-__all__ = ["FORMAT", "KINDS", "PORT", "Row", "make", "plan", "prints", "ready", "serve"]
+__all__ = ["FORMAT", "KINDS", "PORT", "Row", "films", "make", "plan", "prints", "ready", "serve"]
 
 
 def ready(*paths: str | Path | None) -> None:
@@ -20,6 +21,8 @@ def ready(*paths: str | Path | None) -> None:
     home = project_root() / "data" / "sample"
     if "data/prints" in paths:  # notebook 03's
         prints(project_root() / "data" / "prints")
+    if "data/films" in paths:  # notebook 10's
+        films(project_root() / "data" / "films")
     if not any(Path(resolve(path)).is_relative_to(home) for path in paths if path):
         return
     if (about_sample(home) or {}).get("format") != FORMAT:
