@@ -1,11 +1,12 @@
 """Pictures that do not fit in memory, read by windows: GDAL's formats, and openslide's slides.
 
-`raster` opens them, `planes` chooses among many in one file, `tiled` copies what cannot be read by
-windows, `mosaic` puts parts together,
-`marks` tells versions apart, `settings` is GDAL as we use it.
+`raster` opens them, `numbered` those that are masks, `planes` chooses among many in one file,
+`tiled` copies what cannot be read by windows, `mosaic` puts parts together, `white` turns those
+that count from white, `marks` tells versions apart, `settings` is GDAL as we use it.
 """
 
 from imgprep.io.rasters.marks import content, identity
+from imgprep.io.rasters.numbered import Numbered, open_numbers
 from imgprep.io.rasters.planes import (
     Choice,
     checked_choice,
@@ -24,6 +25,7 @@ open = open_raster  # noqa: A001 - reads as rasters.open(uri)
 __all__ = [
     "DRIVERS",
     "Choice",
+    "Numbered",
     "OPTIONS",
     "Raster",
     "SourceError",
@@ -37,6 +39,7 @@ __all__ = [
     "needs_copy",
     "open",
     "open_chosen",
+    "open_numbers",
     "open_raster",
     "told_planes",
 ]

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import cv2
@@ -22,6 +22,7 @@ from imgprep.io.rasters.formats import (
 from imgprep.io.rasters.marks import identity
 from imgprep.io.rasters.remote import NAME, Remote
 from imgprep.io.rasters.settings import gdal
+from imgprep.io.rasters.white import highest_of, turned
 from imgprep.io.uris import SourceError
 from imgprep.redaction import redact_url
 from imgprep.words import line
@@ -53,13 +54,16 @@ def open_raster(uri: str, *, allow_hosts: Sequence[str] = ()) -> "Raster":
 class Raster:
     """One raster, open. Not for two threads at once: each opens its own.
 
-    width, height, bands: without an alpha band; a palette counts as 3 (it is read as RGB).
+    width, height, bands: without an alpha band; a palette counts as 3 (it is read as RGB). Where
+    a TIFF says that 0 is white, the numbers are turned round.
     dtype: numpy's name. blocks: (width, height) of the file's own tiles or strips.
     levels: (width, height) of each, the whole first. crs: WKT, or "".
     transform: the six numbers of GDAL's geotransform, or None. nodata: a number, or None.
     It is opened by the one driver that its first bytes name; a VRT, which names other files, by
     none. Of what lies beside it only the sidecars of `formats` are read, and only here.
     """
+
+    _highest: float | None = None
 
     def __init__(self, uri: str, *, allow_hosts: Sequence[str] = ()):
         self.uri = uri
@@ -140,17 +144,21 @@ class Raster:
         # GDAL has the frames of a GIF as bands: they are planes, see `planes`.
         count = 1 if top.driver == "GIF" else top.count
         kinds = [c.name for c in top.colorinterp[:count]]
-        self._palette = _palette(top) if kinds == ["palette"] else None
+        self._highest = highest_of(top)
+        is_palette = kinds == ["palette"] and self._highest is None
+        self._palette = _palette(top) if is_palette else None
         self._bands = [n for n, kind in enumerate(kinds, 1) if kind != "alpha"] or [1]
         self._masked = _is_masked(top, len(self._bands), count)
         self.width = top.width
         self.height = top.height
-        self.dtype = top.dtypes[self._bands[0] - 1]
+        self.dtype = top.dtypes[self._bands[0] - 1] if self._palette is None else "uint8"
         self.bands = len(self._bands) if self._palette is None else 3
         self.blocks = top.block_shapes[0][::-1]
         self.crs = top.crs.to_wkt() if top.crs else ""
         self.transform = None if top.transform.is_identity else top.transform.to_gdal()
         self.nodata = top.nodata
+        if self._highest is not None and self.nodata is not None:
+            self.nodata = float(self._highest - self.nodata)
         self.driver = top.driver
 
     @property
@@ -163,6 +171,11 @@ class Raster:
         if self._remote is not None:
             return self._remote.identity
         return identity(self.uri)
+
+    @property
+    def is_turned(self) -> bool:
+        """Does the file count from white? Its numbers are read from black."""
+        return self._highest is not None
 
     @functools.cached_property
     def levels(self) -> list[tuple[int, int]]:
@@ -192,6 +205,8 @@ class Raster:
                 raise SourceError("corrupt", f"{at} cannot be read: {_said(e)}") from None
         if self._palette is not None:
             return self._palette[planes[0]]
+        if self._highest is not None:
+            planes = turned(planes, self._highest)
         if planes.dtype not in MERGED:
             return planes.transpose(1, 2, 0).copy()
         # OpenCV lays pixels together faster than GDAL or numpy do.
@@ -220,7 +235,7 @@ class Raster:
         if self._remote is not None:
             self._remote.close()
 
-    def __enter__(self) -> "Raster":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

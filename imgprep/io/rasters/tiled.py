@@ -63,8 +63,11 @@ def _convert(raster: Raster, target: str) -> None:
     # By whole rows of tiles: narrower pieces would decode the strips, or a PNG from its top, again
     # and again.
     swath = raster.width * TILE * dataset.count * np.dtype(dtype).itemsize
+    options = {**TIFF, "PREDICTOR": _predictor(dtype)}
+    if raster.is_turned:
+        options["PHOTOMETRIC"] = "MINISWHITE"
     with gdal(GDAL_SWATH_SIZE=swath) as rasterio:
-        rasterio.shutil.copy(dataset, target, **TIFF, PREDICTOR=_predictor(dtype))
+        rasterio.shutil.copy(dataset, target, **options)
 
 
 def _predictor(dtype: str) -> int:

@@ -160,7 +160,8 @@ def _truth(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
         return
     ours = "labels" if recipe.objects else "mask"
     path = folder.full(f"{canvas.home}/{ours}.tif")
-    found = measures.evaluate(path, canvas.scene.truth, objects=True)
+    scene = canvas.scene
+    found = measures.evaluate(path, scene.truth, objects=True, allow_hosts=scene.allow_hosts)
     names = MEASURES if recipe.objects else OF_MASKS
     put_json(folder, f"{canvas.home}/truth.json", {name: found[name] for name in names})
 
@@ -168,7 +169,8 @@ def _truth(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
 def _of_classes_true(folder: Folder, canvas: Canvas) -> dict[str, Any]:
     """The columns of CLASS_MEASURES: of every class that is in the mask or in the truth."""
     mask = folder.full(f"{canvas.home}/mask.tif")
-    found = measures.evaluate(mask, canvas.scene.truth)
+    scene = canvas.scene
+    found = measures.evaluate(mask, scene.truth, allow_hosts=scene.allow_hosts)
     classes = [{"class": number, **figures} for number, figures in found["classes"].items()]
     return {
         "accuracy": found["accuracy"],

@@ -85,7 +85,8 @@ def scene_of(looking: Looking, name: str, source: str, truth: str) -> Scene:
     known = ""
     size_wh = None
     if truth:
-        with rasters.open(truth, allow_hosts=looking.allow_hosts) as true:
+        with rasters.open_numbers(truth, allow_hosts=looking.allow_hosts) as true:
+            true.check()
             known = true.identity
             size_wh = true.width, true.height
     try:
@@ -116,7 +117,7 @@ def _header(looking: Looking, known_truth: str, scene: Scene) -> Scene:
         is_far = uris.scheme(source) != "path"
         return replace(
             scene,
-            key=hashing.digest(looking.operation, content, known_truth),
+            key=hashing.digest(looking.operation, content, known_truth, *_ways_of_reading(raster)),
             path=source,
             content=content,
             width=raster.width,
@@ -129,6 +130,11 @@ def _header(looking: Looking, known_truth: str, scene: Scene) -> Scene:
             choice=looking.choice,
             allow_hosts=allow_hosts,
         )
+
+
+def _ways_of_reading(raster: rasters.Raster) -> list[str]:
+    """Of files that were read in another way before."""
+    return ["from black"] if raster.is_turned else []
 
 
 def refuse_planes(raster: rasters.Raster) -> None:

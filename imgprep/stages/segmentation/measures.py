@@ -1,6 +1,6 @@
 """How well a mask agrees with the truth: per class IoU and Dice, per object precision, recall, PQ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,11 +18,16 @@ PENDING = 1 << 20
 
 
 def evaluate(
-    mask: str | np.ndarray, truth: str | np.ndarray, *, objects: bool = False
+    mask: str | np.ndarray,
+    truth: str | np.ndarray,
+    *,
+    objects: bool = False,
+    allow_hosts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare a mask with the truth, each a raster's URI or an array (h, w) of whole numbers.
 
-    0 is background.
+    0 is background. Of a palette the indices are the numbers. allow_hosts: hosts with private
+    addresses that a URL may name.
     objects=False: the numbers are classes. {"pixels", "accuracy", "mean_iou", "classes":
         {n: {"iou", "dice", "pixels", "truth"}}}, for every class that is in either, background
         too; pixels are what the mask has of it.
@@ -35,7 +40,7 @@ def evaluate(
     classes or objects, not with the picture. Raises ValueError where the sizes differ. A measure
     without anything to measure is None.
     """
-    pairs = _overlaps(mask, truth)
+    pairs = _overlaps(mask, truth, allow_hosts)
     return _of_objects(*pairs) if objects else _of_classes(*pairs)
 
 
@@ -109,11 +114,13 @@ def _ratio(part: Any, whole: Any) -> float | None:
     return float(part) / float(whole) if whole else None
 
 
-def _overlaps(mask: Any, truth: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _overlaps(
+    mask: Any, truth: Any, allow_hosts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ours, theirs, pixels) for every two numbers that stand in the same place somewhere."""
     nothing = np.zeros(0, np.int64)
     parts = [(nothing, nothing)]
-    for a, b in _both_windows(mask, truth):
+    for a, b in _both_windows(mask, truth, allow_hosts):
         pairs = (a.ravel().astype(np.int64) << 32) | b.ravel().astype(np.uint32)
         # Neighbours mostly have the same two numbers: runs of them are counted, not pixels.
         starts = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
@@ -132,13 +139,17 @@ def _summed_pairs(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     return pairs, np.bincount(at, every_count, len(pairs)).astype(np.int64)
 
 
-def _both_windows(mask: Any, truth: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _both_windows(
+    mask: Any, truth: Any, allow_hosts: Sequence[str]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Both, window by window, without the pixels that the truth leaves open."""
     with ExitStack() as opened:
-        ours, theirs = (
-            opened.enter_context(rasters.open(one)) if isinstance(one, str) else one
-            for one in (mask, truth)
-        )
+        both = []
+        for one in (mask, truth):
+            if isinstance(one, str):
+                one = opened.enter_context(rasters.open_numbers(one, allow_hosts=allow_hosts))
+            both.append(one)
+        ours, theirs = both
         if _size_of(ours) != _size_of(theirs):
             told = f"the mask has {_size_of(ours)} pixels, the truth {_size_of(theirs)}"
             raise ValueError(f"{told}: they must be of the same picture")

@@ -109,6 +109,20 @@ def test_nodata_is_not_asked_of_the_mask_and_is_nothing_in_it(tmp_path):
     assert zero["pixels"] == 2400
 
 
+def test_a_truth_with_a_palette_is_measured_by_its_numbers(tmp_path):
+    from PIL import Image
+
+    classes = (np.arange(60 * 40).reshape(60, 40) % 3).astype(np.uint8)
+    painted = Image.fromarray(classes)
+    painted.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    painted.save(tmp_path / "true.png")
+    found = measures.evaluate(classes, str(tmp_path / "true.png"))
+    assert found["mean_iou"] == 1 and {*found["classes"]} == {0, 1, 2}
+    painted.convert("RGB").save(tmp_path / "colours.png")
+    with pytest.raises(ValueError, match="a mask has one number for each pixel"):
+        measures.evaluate(classes, str(tmp_path / "colours.png"))
+
+
 def test_nothing_to_measure_and_what_cannot_be_compared():
     nothing = np.zeros((5, 5), np.uint8)
     found = measures.evaluate(nothing, nothing, objects=True)

@@ -222,6 +222,27 @@ def test_a_truth_may_be_of_classes(tmp_path):
         segment(source, tmp_path / "no", classes, truth_of="pixels")
 
 
+def test_a_truth_in_colours_is_refused_before_the_work(tmp_path):
+    source = save(tmp_path / "a.tif", np.zeros((300, 400), np.uint8))
+    colours = np.ones((300, 400, 3), np.uint8)
+    colours[..., 1] = np.eye(300, 400)
+    colours = save(tmp_path / "true.tif", colours)
+    with pytest.raises(ValueError, match="true.tif' has colours .* a mask has one number for each pixel"):
+        segment(source, tmp_path / "out", "128", truth=colours)
+    assert not (tmp_path / "out").exists()
+
+
+def test_dark_is_dark_where_white_is_zero(tmp_path):
+    image = np.full((300, 400), 60_000, np.uint16)
+    image[50:90, 60:200] = 9000
+    black = save(tmp_path / "black.tif", image)
+    white = save(tmp_path / "white.tif", 65535 - image, photometric="MINISWHITE")
+    want = image < 32_896
+    for source in (black, white):
+        _, mask, _ = segment(source, tmp_path / os.path.basename(source)[:5], "32896 dark")
+        assert np.array_equal(mask, want)
+
+
 def test_place_on_earth_is_kept_and_nodata_stays_nodata(tmp_path):
     image = np.random.default_rng(6).integers(1, 255, (600, 700), np.uint8)
     image[:200, :300] = 0

@@ -1,0 +1,35 @@
+"""Pictures that are not tiled are copied once, into tiles, for the time of a run."""
+
+import os
+from typing import Any
+
+from imgprep import engine
+from imgprep.dataset.files import Folder
+from imgprep.io import rasters
+from imgprep.stages.pairs.blocks import COPIES, PairBlock
+
+
+def wanted_copies(given: list[PairBlock]) -> dict[str, Any]:
+    """Each picture once, however many blocks it has."""
+    wanted = {}
+    for block in given:
+        if block.path != block.source:
+            name = f"{COPIES}/{os.path.basename(block.path)}"
+            wanted[name] = block.source, name, block.choice, block.allow_hosts
+    return wanted
+
+
+def copy_picture(target: Folder, task: engine.Task) -> engine.Summary:
+    source, name, choice, hosts = task.payload
+    path = target.full(name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if choice.is_made:
+        rasters.copy_chosen(source, choice, path, allow_hosts=hosts)
+    else:
+        rasters.copy(source, path, allow_hosts=hosts)
+    return engine.Summary()
+
+
+def nothing_kept(task: engine.Task) -> engine.Summary:
+    """Nothing is left behind: the blocks of that picture say that it is not there."""
+    return engine.Summary()
