@@ -91,7 +91,7 @@ def evidence(ds: Dataset, technique: str, n: int = 3) -> Cell:
         seen = json.loads(rows[row]["evidence"]).get(technique)
         texts.append(f"{technique} {scores[row]:.2f} · {_short_source(table['source'][int(row)].as_py())}")
         drawn = draw_evidence(image, seen) if seen else image
-        figures.append(figure(thumbnail(drawn, EVIDENCE_SIDE), texts[-1], "height:220px;max-width:100%"))
+        figures.append(figure(thumbnail(drawn, EVIDENCE_SIDE), texts[-1], "height:174px;max-width:100%"))
     return Cell("".join(figures), "; ".join(texts) or "no pictures")
 
 

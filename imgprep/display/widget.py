@@ -14,6 +14,7 @@ from imgprep.words import extra
 
 MOST_LIVE = 2_000  # pictures that travel to the browser at once
 LIVE_SIDE = 320
+FEW, FEW_HEIGHT, LIVE_HEIGHT = 24, 420, 660  # pictures; pixels on the screen
 HOST = """
 function render({ model, el }) {
   const place = document.createElement("div");
@@ -31,7 +32,7 @@ function render({ model, el }) {
     model.set("decided", [...model.get("decided"), ...said]);
     model.save_changes();
   };
-  imgprepGallery(place, { kind: "cell", data, style: model.get("style"), picture, decide });
+  imgprepGallery(place, { kind: "cell", data, style: model.get("sheet"), picture, decide });
   return () => urls.forEach(URL.revokeObjectURL);
 }
 export default { render };
@@ -39,10 +40,10 @@ export default { render };
 _writing = threading.Lock()
 
 
-def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: int = 640) -> Any:
+def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: int | None = None) -> Any:
     """A widget of up to MOST_LIVE pictures, spread over the dataset. Needs the extra `widget`.
 
-    corrections: the file that gets each decision at once, as `tags.apply` takes it.
+    height: of the cell, in pixels; None: less where there are few. corrections: the file that gets each decision at once, as `tags.apply` takes it.
     """
     try:
         import anywidget
@@ -53,7 +54,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
     class Gallery(anywidget.AnyWidget):
         _esm = (TEMPLATES / "gallery.js").read_text("utf-8") + HOST
         data = traitlets.Unicode().tag(sync=True)
-        style = traitlets.Unicode().tag(sync=True)
+        sheet = traitlets.Unicode().tag(sync=True)  # `style` is another thing to every widget
         pictures = traitlets.Bytes().tag(sync=True)
         height = traitlets.Int().tag(sync=True)
         decided: Any = traitlets.List().tag(sync=True)
@@ -62,9 +63,11 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
     small = small_pictures(ds, found.places, LIVE_SIDE)
     columns = page_data(found, small, Path(ds.folder).name)
     columns["at"] = _runs_of_bytes([len(one.data) for one in small])
+    if height is None:
+        height = FEW_HEIGHT if len(small) <= FEW else LIVE_HEIGHT
     made = Gallery(
         data=json.dumps(columns),
-        style=(TEMPLATES / "gallery.css").read_text("utf-8"),
+        sheet=(TEMPLATES / "gallery.css").read_text("utf-8"),
         pictures=b"".join(one.data for one in small),
         height=height,
     )

@@ -1,12 +1,15 @@
 """The gallery in a real browser: it shows, finds, explains, corrects; and what a dataset says stays text."""
 
 import json
+import os
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import Page, find
+from conftest import missing
 
 from imgprep import tags
 from imgprep.display import gallery
@@ -234,3 +237,31 @@ class TestPage:
         light = ask(fresh, paper)
         fresh.emulate(dark=True)
         assert ask(fresh, paper) != light
+
+
+AXE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgprep-ci/node_modules/axe-core/axe.min.js"
+VIOLATIONS = """axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(one =>
+    `${one.id}, ${one.impact}: ${one.nodes[0].html.slice(0, 160)} ${one.nodes[0].failureSummary.slice(0, 200)}`))"""
+STATES = {
+    "grid": "1",
+    "detail": "gallery.open(2)",
+    "map": "gallery.view(true)",
+    "selection": "gallery.root.querySelectorAll('.quiet')[1].click(); gallery.root.querySelector('.tile').click()",
+    "chosen": "gallery.choose(0)",
+    "nothing": "gallery.query.value = 'zxqv'; gallery.search()",
+    "suggestions": "gallery.query.value = 'az'; gallery.query.oninput()",
+}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_to_object_to(fresh, state):
+    if not AXE.is_file():
+        missing("axe-core: npm install --prefix ~/.cache/imgprep-ci --no-save axe-core")
+    fresh.run(f"{AXE.read_text('utf-8')};1")
+    fresh.run(f"{{ {STATES[state]} }}; 1")
+    for width, is_dark in ((1280, False), (1280, True), (390, True), (390, False)):
+        fresh.resize(width, 844)
+        fresh.emulate(dark=is_dark)
+        fresh.run("new Promise(done => setTimeout(done, 150))")
+        assert fresh.run(VIOLATIONS) == [], f"{width} pixels, dark: {is_dark}"

@@ -43,7 +43,7 @@ function imgprepGallery(place, host) {
   }
 
   function glyph(name) {
-    if (!GLYPHS[name]) return el("span");
+    if (!GLYPHS[name]) return null;
     const path = svg("path", { d: GLYPHS[name], fill: "none", stroke: "currentColor", "stroke-width": 1.4 });
     return svg("svg", { viewBox: "0 0 18 18", "aria-hidden": "true" }, path);
   }
@@ -307,14 +307,18 @@ function imgprepGallery(place, host) {
     const counts = new Uint32Array(tags.length);
     results.forEach(i => tagsOf[i].forEach(tag => counts[tag] += !rejected(i, tag)));
     const focused = root.activeElement?.dataset?.tag;
-    facets.replaceChildren(...data.kinds.map(kind => facetSection(kind, counts)).filter(Boolean));
+    const close = el("button", { className: "done", textContent: `Show ${plural(results.length, "picture")}`,
+      onclick: () => filtering(false) });
+    facets.replaceChildren(...data.kinds.map(kind => facetSection(kind, counts)).filter(Boolean), close);
     if (focused !== undefined) facets.querySelector(`[data-tag="${focused}"]`)?.focus();
   }
 
   function facetSection(kind, counts) {
     const all = tags.map((_, tag) => tag).filter(tag => kindOf(tag) === kind && (counts[tag] || chosen.has(tag)));
     if (!all.length) return null;
-    if (kind !== "composition") all.sort((a, b) => counts[b] - counts[a]);
+    const drawn = Object.keys(GLYPHS);
+    if (kind === "composition") all.sort((a, b) => drawn.indexOf(nameOf(a)) - drawn.indexOf(nameOf(b)));
+    else all.sort((a, b) => counts[b] - counts[a]);
     const shown = all.slice(0, opened.has(kind) ? 300 : 12);
     const most = Math.max(1, ...all.map(tag => counts[tag]));
     const more = all.length > shown.length || opened.has(kind)
@@ -330,7 +334,8 @@ function imgprepGallery(place, host) {
       chosen.has(tag) ? chosen.delete(tag) : chosen.add(tag);
       search();
     } }, glyph(nameOf(tag)), el("span", { className: "name", textContent: nameOf(tag) }),
-    el("span", { className: "share" }, el("i")), el("span", { className: "soft count", textContent: number(n) }));
+    el("span", { className: "soft count", textContent: number(n) }));
+    if (!GLYPHS[nameOf(tag)]) made.style.gridTemplateColumns = "1fr auto";
     made.dataset.tag = tag;
     made.style.setProperty("--share", n / most);
     return made;
@@ -345,12 +350,12 @@ function imgprepGallery(place, host) {
   // Justified rows; only those near the window are in the page. -------------------------------------
 
   let rows = [], tiles = new Map(), focus = 0;
-  const isNarrow = () => app.clientWidth <= 860;
+  const isNarrow = () => app.clientWidth <= 560, isMiddling = () => app.clientWidth <= 860;
 
   function layout(from = 0) {
     const hadFocus = grid.contains(root.activeElement);
     const width = grid.clientWidth, gap = isNarrow() ? 3 : 6;
-    const target = +size.value * (isNarrow() ? .62 : 1);
+    const target = +size.value * (isNarrow() ? .62 : isMiddling() ? .82 : 1);
     rows = [];
     let y = 0, row = [], sum = 0;
     function finish(height) {
