@@ -1,4 +1,4 @@
-"""A real JupyterLab for the tests that look at a notebook as a person sees it: start it, wait, choose from its menus."""
+"""A real JupyterLab for tests that look at a notebook as a person does: start it, wait, choose from menus."""
 
 import contextlib
 import json

@@ -53,7 +53,8 @@ def hits(ds: Dataset, found: Any, n: int = 8) -> Cell:
             continue  # added to the index, and not in the dataset
         data = ds.pictures(hit.split, [int(places.row[row])])[0]
         texts.append(f"{_short_source(table['source'][row].as_py()) or hit.image_id} · {_why_found(hit)}")
-        figures.append(figure(thumbnail(data, 160), texts[-1], "max-width:160px"))
+        small = figure(thumbnail(data, 160), texts[-1], "max-width:160px")
+        figures.append(f"<div style='display:inline-block;max-width:178px;vertical-align:top'>{small}</div>")
     if not texts:
         note = getattr(found, "note", "") or "nothing found"
         return Cell(f"<p>{caption(note, 200)}</p>", note)

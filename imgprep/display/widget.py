@@ -43,7 +43,8 @@ _writing = threading.Lock()
 def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: int | None = None) -> Any:
     """A widget of up to MOST_LIVE pictures, spread over the dataset. Needs the extra `widget`.
 
-    height: of the cell, in pixels; None: less where there are few. corrections: the file that gets each decision at once, as `tags.apply` takes it.
+    corrections: the file that gets each decision at once, as `tags.apply` takes it. height: of the cell, in pixels;
+    None: less where there are few pictures.
     """
     try:
         import anywidget

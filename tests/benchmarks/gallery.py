@@ -3,8 +3,8 @@
 python tests/benchmarks/gallery.py [PICTURES]   5,000 by default; needs chromium and the test photographs
 
 Pictures are crops of photographs, with a few random tags and a cheap vector. Prints bytes of the page over bytes of its
-pictures, seconds from opening to twelve painted pictures, beside a plain page with those <img>, and how long frames of scrolling take, beside
-a plain page too: on a busy machine both are late.
+pictures, seconds from opening to twelve painted pictures, beside a plain page with those <img>, and how long frames
+of scrolling take, beside a plain page too: on a busy machine both are late.
 """
 
 import base64
