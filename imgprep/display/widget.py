@@ -14,7 +14,7 @@ from imgprep.words import extra
 
 MOST_LIVE = 2_000  # pictures that travel to the browser at once
 LIVE_SIDE = 320
-FEW, FEW_HEIGHT, LIVE_HEIGHT = 24, 420, 660  # pictures; pixels on the screen
+FEW_LIVE, FEW_HEIGHT, LIVE_HEIGHT = 24, 420, 660  # pictures; pixels on the screen
 HOST = """
 function render({ model, el }) {
   const place = document.createElement("div");
@@ -65,7 +65,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
     columns = page_data(found, small, Path(ds.folder).name)
     columns["at"] = _runs_of_bytes([len(one.data) for one in small])
     if height is None:
-        height = FEW_HEIGHT if len(small) <= FEW else LIVE_HEIGHT
+        height = FEW_HEIGHT if len(small) <= FEW_LIVE else LIVE_HEIGHT
     made = Gallery(
         data=json.dumps(columns),
         sheet=(TEMPLATES / "gallery.css").read_text("utf-8"),
