@@ -208,43 +208,37 @@ def _picture_folders(made: list[str]) -> list[str]:
 def _is_settled(made: list[str]) -> bool:
     """Is there no failure that the next run would try again?"""
     from imgprep.app.inventory import find_datasets
+    from imgprep.app.staying import told_in
     from imgprep.dataset import Dataset
     from imgprep.resume.again import is_passing
 
     for folder in [folder for root in made for folder in find_datasets(root)]:
         ds = Dataset(folder)
-        if any(map(is_passing, ds.counts()["reasons"])) and any(map(is_passing, _told_in(ds))):
+        if any(map(is_passing, ds.counts()["reasons"])) and any(map(is_passing, told_in(ds))):
             return False
     return True
-
-
-def _told_in(ds: Any) -> set[str]:
-    """The reasons of a dataset as the next run judges them: by the sentences beside them too."""
-    from imgprep.resume.again import told_reasons
-
-    found: set[str] = set()
-    for split in ds.splits:
-        table = ds.table(split, ["reason", "error"])
-        told = told_reasons(table["reason"], table["error"])
-        found |= set(told.unique().to_pylist())
-    return found - {""}
 
 
 def _sentences(plan: Pipeline) -> list[str]:
     """What each step's stages would say now."""
     from imgprep.app.inventory import find_datasets
+    from imgprep.app.staying import staying
     from imgprep.dataset import Dataset
+    from imgprep.resume.again import stay_sentence
 
     places = [resolve(_value(step, "out")) if _value(step, "out") else "" for step in plan.steps]
     sentences = []
+    every: list[Any] = []
     for number, step in enumerate(plan.steps):
         others = [place for place in places if place and _is_in(place, places[number])]
         mine = [f for f in find_datasets(places[number]) if not _is_made(f, others)]
         made = sorted(map(Dataset, mine), key=_last_run)
+        every += made
         now = ", as things are now" if number else ""
         for ds in made:
-            rows = ds.counts()["rows"]
-            sentences.append(f"{step.name}{now}: {rows:,} rows, nothing to compute")
+            stays = stay_sentence(staying(ds, every))
+            what = f"{ds.counts()['rows']:,} rows, nothing to compute"
+            sentences.append(f"{step.name}{now}: {what}{'; ' if stays else ''}{stays}")
     return sentences
 
 

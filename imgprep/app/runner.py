@@ -171,12 +171,14 @@ def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], comma
 def _results(plan: Pipeline, result: RunResult) -> list[str]:
     """The last lines: what came out, and where it is."""
     from imgprep import dataset
-    from imgprep.app import inputs
+    from imgprep.app import inputs, staying
 
     places = [("dataset", path) for path in plan.report[-1:]]
     places += [("table", path) for path in plan.tables if not inputs.is_missing(path)]
     places += [("report", str(result.report))] if result.report else []
     lines = ["", repr(dataset.open(plan.report[-1]))] if plan.report else []
+    if stays := staying.staying_line(plan):
+        lines.append(stays)
     lines += [f"{what:<8} {short(path)}" for what, path in places]
     return lines + [f"hub      {url}" for url in _published(plan)]
 

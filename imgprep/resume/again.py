@@ -45,6 +45,7 @@ OPTION_OF = {
     "blocked_address": "allow_hosts",
     "too_large": "max_bytes",
     "too_many_pixels": "max_pixels",
+    "too_many_frames": "max_frames",
     "too_many_redirects": "max_redirects",
     "truncated": "keep_truncated",
     "opted_out": "opt_out",

@@ -123,6 +123,19 @@ def check_run_options(
 
 def check_max_pixels(value: Any) -> None:
     """ValueError when this is no number of pixels, and not None."""
+    _check_most("max_pixels", value, "a number of pixels, or None for no limit")
+
+
+def check_max_frames(value: Any) -> None:
+    """ValueError when this is no number of frames, and not None."""
+    _check_most("max_frames", value, "a number of frames, or None for no limit")
+
+
+def check_max_bytes(value: Any) -> None:
+    """ValueError when this is no number of bytes, and not None."""
+    _check_most("max_bytes", value, "a number of bytes, or None for what a stage allows by itself")
+
+
+def _check_most(name: str, value: Any, told: str) -> None:
     if value is not None and (type(value) is not int or value < 1):
-        told = "a number of pixels, or None for no limit"
-        raise ValueError(f"max_pixels is {told}, not {value!r}")
+        raise ValueError(f"{name} is {told}, not {value!r}")

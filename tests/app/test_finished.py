@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from made import folder, table
+from made import picture as made_picture
 
 import imgprep
 from imgprep.app import finished, pipeline, runner
+from imgprep.app.runner import RunResult
 from imgprep.stages import images
 
 NAME = "products"
@@ -63,6 +65,39 @@ def test_so_does_a_dry_run(made):
         "download: 4 rows, nothing to compute",
         "ocr, as things are now: 4 rows, nothing to compute",
     ]
+
+
+@pytest.fixture
+def with_failures(made):
+    """The same, with a row that stays (raw), whose picture is missing in ocr too, and one that fails there."""
+    root, given = made
+    shutil.rmtree(root / "data")
+    paths = folder(root / "in", 4)
+    Path(paths[1]).unlink()
+    with imgprep.session("local", workers=0):
+        images.download({"train": table(paths)}, str(root / "data/products/raw"), max_failed=1.0)
+        images.transform("data/products/raw", "data/products/ocr", not_the_third, max_failed=1.0)
+    plan = pipeline.load(NAME, given)
+    (run,) = root.glob("reports/products/*")
+    finished.write_finished(plan, run, finished.stamps(plan), runner._results(plan, RunResult(run, None)), [])
+    return root, given
+
+
+def not_the_third(image):
+    if image[0, 0, 0] == made_picture(2)[0, 0, 0]:
+        raise ValueError("not this one")
+    return image
+
+
+def test_what_stays_is_said_by_a_finished_run_and_by_its_dry_run(with_failures, capsys):
+    download, ocr = runner.dry_run(NAME, with_failures[1])
+    again = "retry_failed=True tries it again, in a pipeline -p retry_failed=true"
+    stays = "1 failure of an earlier run stays"
+    assert download == f"download: 4 rows, nothing to compute; {stays} (missing_file 1): {again}"
+    assert ocr == f"ocr, as things are now: 4 rows, nothing to compute; {stays} (error 1): {again}"
+    runner.run(NAME, with_failures[1])
+    said = "2 failures stay (error 1, missing_file 1): -p retry_failed=true tries them again"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def rewrite(path: Path, text: str) -> None:

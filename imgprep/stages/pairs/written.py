@@ -37,6 +37,7 @@ def write(
     plane: int | None = None,
     channels: Sequence[int] | None = None,
     allow_hosts: Sequence[str] = (),
+    retry_failed: bool = False,
     dry_run: bool = False,
 ) -> Dataset | None:
     """Write tiles and their masks as the dataset folder `out`: image, mask, x, y, foreground.
@@ -49,6 +50,7 @@ def write(
     are left out.
     plane, channels: of files with many planes, as in `segment`; None: what `segment` was told.
     allow_hosts: hosts with private addresses that a URL may name, as in images.download.
+    retry_failed: try the blocks again that have no tile.
     `image` is what a person sees: 8 bits as they are, 16 bits divided by 257; 3 bands, or the
     first of fewer. Where pictures have more than that, a column `pixels` has all of it, (bands, h,
     w) of whole numbers, as torch lays them.
@@ -95,10 +97,12 @@ def write(
         inputs={split: _pair_inputs(some) for split, some in chosen.items()},
         work=Work(PartWriter(target, part_schema(schema)), given_blocks, tiles_of_blocks),
         shape=Shape(schema, children=True),
+        can_retry=True,
         passes=[Pass("copies", copies.wanted_copies, copied, copies.nothing_kept)],
     )
     try:
-        return stage.build(plan, out, max_failed=1.0, dry_run=dry_run)
+        run: dict[str, Any] = {"retry_failed": retry_failed, "max_failed": 1.0, "dry_run": dry_run}
+        return stage.build(plan, out, **run)
     finally:
         shutil.rmtree(target.full(blocks.COPIES), ignore_errors=True)
 

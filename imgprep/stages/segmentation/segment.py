@@ -78,6 +78,7 @@ def segment(
     plane: int | None = None,
     channels: Sequence[int] | None = None,
     allow_hosts: Sequence[str] = (),
+    retry_failed: bool = False,
     max_failed: float = 0.5,
     dry_run: bool = False,
 ) -> Dataset | None:
@@ -107,6 +108,8 @@ def segment(
         any picture: channels are its bands that the operator gets. Without them a picture of many
         planes is a row that lists them.
     allow_hosts: hosts with private addresses that a URL may name, as in images.download.
+    retry_failed: try the pictures again that have no mask. One with a mask, of which some tiles
+        failed, is done.
 
     Columns: mask, labels name files in `out`: cloud-optimised TIFFs with the picture's CRS and
     transform (mask: 0, classes, nodata where the picture has none or a tile could not be read;
@@ -159,8 +162,10 @@ def segment(
             max_disk_gb=max_disk_gb,
         ),
         reusable=reusable,
+        can_retry=True,
     )
-    found = stage.build(plan, out, max_failed=max_failed, dry_run=dry_run)
+    run: dict[str, Any] = {"retry_failed": retry_failed, "max_failed": max_failed, "dry_run": dry_run}
+    found = stage.build(plan, out, **run)
     if found is not None:
         _tidy(folder, found)
         _tell_failed(found, max_failed)

@@ -13,7 +13,7 @@ from imgprep.dataset.files import Folder
 from imgprep.display.pictures import public as shown
 from imgprep.resume import stage
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.options import check_run_options
+from imgprep.resume.options import check_max_bytes, check_run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import open_source
@@ -33,7 +33,9 @@ def upload(
     *,
     names: str = "content",
     credentials_env: str | None = None,
+    max_bytes: int | None = None,
     batch_size: int = 10_000,
+    retry_failed: bool = False,
     refresh: bool = False,
     max_failed: float = 0.5,
     dry_run: bool = False,
@@ -49,8 +51,10 @@ def upload(
         none is ever replaced. "picture": by the image_id (under the split, where there are
         several); other bytes are replaced, and index.jsonl in each place says which picture each
         object is of. `orphans` lists what no row names.
-    credentials_env: see `store.Store`. refresh: ask the store for every object again, and put back
-        what is missing.
+    max_bytes: pictures of more are left out, as rows that say so; None: 64 MiB of what is fetched
+        or read, any of a dataset folder. Raised, it tries those again, and nothing else.
+    credentials_env: see `store.Store`. retry_failed: try the failures of earlier runs again.
+        refresh: ask the store for every object again, and put back what is missing.
     Containers are created private where they are missing. Nothing is deleted. A run that is cut
     goes on where it was.
     Raises ValueError for a wrong name, StoreError for credentials or a public container, RunStopped
@@ -58,15 +62,17 @@ def upload(
     """
     run: dict[str, Any] = {
         "batch_size": batch_size,
+        "retry_failed": retry_failed,
         "refresh": refresh,
         "max_failed": max_failed,
         "dry_run": dry_run,
     }
     check_run_options(**run)
+    check_max_bytes(max_bytes)
     check_names(names)
     if isinstance(source, str | os.PathLike) and dataset.exists(os.fspath(source)):
         source = dataset.open(os.fspath(source))
-    given = open_source(source, out, new=OF_OBJECT.names)
+    given = open_source(source, out, new=OF_OBJECT.names, max_bytes=max_bytes)
     inputs = {split: _with_sizes(one) for split, one in given.inputs.items()}
     if names == PICTURE:
         inputs = _with_object_names(inputs)
@@ -88,6 +94,8 @@ def upload(
         operation=operation,
         inputs=inputs,
         earlier=given.earlier,
+        circumstances={"max_bytes": max_bytes},
+        can_retry=True,
         work=work,
         shape=Shape(OF_OBJECT, configs=tuple(c for c in configs if c != "failures")),
         ready=work.ready,

@@ -12,7 +12,14 @@ from imgprep.picture import augment as augmentation
 from imgprep.picture import codec
 from imgprep.resume import pins, stage
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.options import check_flags, check_known, check_max_pixels, check_run_options
+from imgprep.resume.options import (
+    check_flags,
+    check_known,
+    check_max_bytes,
+    check_max_frames,
+    check_max_pixels,
+    check_run_options,
+)
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import Source, open_source
@@ -46,6 +53,7 @@ def build(
     keep_metadata: bool = False,
     max_pixels: int | None = codec.MAX_PIXELS,
     max_bytes: int | None = None,
+    max_frames: int | None = codec.MAX_FRAMES,
     batch_size: int = 10_000,
     retry_failed: bool = False,
     max_failed: float = 0.5,
@@ -72,7 +80,9 @@ def build(
     keep_metadata: keep EXIF in JPEGs. Else it is in the original only, as are XMP and comments; ICC
         profiles that are not sRGB are converted.
     max_pixels: pictures with more, by their header, are not decoded. max_bytes: nor those of more
-        bytes; None: 64 MiB of what is fetched or read, any of a dataset folder.
+        bytes; None: 64 MiB of what is fetched or read, any of a dataset folder. max_frames: nor
+        animations of more, where all are taken; None: no limit. Raised, they try again what they
+        refused, and nothing else.
     A picture that cannot be read is one failed row; a size that no quality reaches fails alone, as
     `over_budget`.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
@@ -86,6 +96,8 @@ def build(
     check_run_options(**run)
     check_flags(keep_metadata=keep_metadata)
     check_max_pixels(max_pixels)
+    check_max_bytes(max_bytes)
+    check_max_frames(max_frames)
     if frames not in ("first", "all"):
         raise ValueError(f"frames is 'first' or 'all', not {frames!r}")
     if type(copies) is not int or copies < 0 or bool(copies) != bool(augment):
@@ -110,7 +122,7 @@ def build(
     saved = augmentation.pipeline(augment) if augment else None
     if copies:
         options |= {"augment": saved, "copies": copies}
-    made = Variants(wanted, frames, keep_metadata, max_pixels, notes, saved, copies)
+    made = Variants(wanted, frames, keep_metadata, max_pixels, max_frames, notes, saved, copies)
     version = pins.stage_version(Variants, SIZES_VERSION)
     writer = PartWriter(Folder(out), part_schema(extra, keep_original=True))
     plan = stage.Stage(
@@ -119,7 +131,11 @@ def build(
         operation={"stage": "variants", "version": version, **options},
         inputs=given.inputs,
         earlier=given.earlier,
-        circumstances={"max_pixels": max_pixels, "max_bytes": max_bytes},
+        circumstances={
+            "max_pixels": max_pixels,
+            "max_bytes": max_bytes,
+            "max_frames": max_frames,
+        },
         can_retry=True,
         work=Work(writer, given.load, made),
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),

@@ -22,6 +22,7 @@ class Variants:
     frames: str
     keep_metadata: bool
     max_pixels: int | None
+    max_frames: int | None = codec.MAX_FRAMES
     annotations: dict[str, str] = field(default_factory=dict)
     augment: dict[str, Any] | None = None
     copies: int = 0
@@ -108,7 +109,8 @@ class Variants:
             codec.check(sized.data, max_pixels=self.max_pixels)
             yield None
         elif self.frames == "all":
-            yield from codec.frames(sized.data, max_pixels=self.max_pixels)
+            limits = {"max_pixels": self.max_pixels, "max_frames": self.max_frames}
+            yield from codec.frames(sized.data, **limits)
         else:
             yield codec.decode(sized.data, min_wh=least_wh(sides), max_pixels=self.max_pixels)
 
