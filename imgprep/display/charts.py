@@ -144,5 +144,6 @@ def svg(paths: Sequence[str], bins: int, label: str, *, cut: str = "", style: st
             ' vector-effect="non-scaling-stroke"/>'
         ).format(cut, HEIGHT, CUT)
     return Markup(
-        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}" style="{}">{}</svg>'
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
+        ' aria-label="{}" style="{}">{}</svg>'
     ).format(bins, HEIGHT, label, style, drawn)

@@ -19,8 +19,17 @@ from imgprep.display.funnel import funnels
 from imgprep.display.pictures import caption, every_row, meaning
 
 ROW_COLUMNS = [
-    "image_id", "source", "width", "height", "format", "nbytes", "sha256", "status", "reason", "error",
-]  # fmt: skip
+    "image_id",
+    "source",
+    "width",
+    "height",
+    "format",
+    "nbytes",
+    "sha256",
+    "status",
+    "reason",
+    "error",
+]
 RUN_FACTS = ["started", "engine", "workers", "seconds", "computed", "reused", "attempts", "bytes"]
 TRUTH_MEASURES = [("IoU", "iou"), ("F1", "f1"), ("PQ", "pq")]
 EXAMPLES = 5  # of each reason
@@ -48,7 +57,9 @@ def all_rows(ds: Dataset, label: str | None) -> pd.DataFrame:
         whole = pd.Series(_column_cells(table, f"source_{side}"), dtype=float)
         frame[f"of_{side}"] = whole.fillna(frame[side])
     frame["parent"] = _column_cells(table, "parent_id")
-    frame["is_size"] = [size not in (None, ds.configs[0]) for size in _column_cells(table, "variant")]
+    frame["is_size"] = [
+        size not in (None, ds.configs[0]) for size in _column_cells(table, "variant")
+    ]
     frame["split"] = places["split"]
     frame["home"] = places["split"]
     frame["row"] = places["row"]
@@ -96,7 +107,8 @@ def _reason_facts(word: str, n: int, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def commonest_error(rows: pd.DataFrame) -> tuple[str, int]:
-    """The sentence that most of these rows' errors are, and of how many; ("", 0) where there is none.
+    """The sentence that most of these rows' errors are, and of how many; ("", 0) where there is
+    none.
 
     What differs from row to row, its source and its name, counts as the same.
     """
@@ -170,7 +182,9 @@ def is_masks(table: pa.Table) -> bool:
 
 
 def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the masks say together, as {"text", "is_bad"}: objects, foreground, measures, failures."""
+    """What the masks say together, as {"text", "is_bad"}: objects, foreground, measures,
+    failures.
+    """
     if not masks:
         return []
     frame = pd.DataFrame(masks)
@@ -180,13 +194,16 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found.insert(0, f"{int(frame['count'].sum()):,} objects")
     notes = [{"text": ", ".join(found), "is_bad": False}]
     measures = [
-        f"{name} {frame[key].median():.3f}" for name, key in TRUTH_MEASURES if frame[key].notna().any()
+        f"{name} {frame[key].median():.3f}"
+        for name, key in TRUTH_MEASURES
+        if frame[key].notna().any()
     ]
     if measures:
         text = f"Against the truth, the median of the pictures: {', '.join(measures)}"
         notes.append({"text": text, "is_bad": False})
     if failed := int(frame.failed_tiles.sum()):
-        text = f"{failed:,} of {int(frame.tiles.sum()):,} tiles failed: their part of the mask is empty"
+        tiles = int(frame.tiles.sum())
+        text = f"{failed:,} of {tiles:,} tiles failed: their part of the mask is empty"
         notes.append({"text": text, "is_bad": True})
     return notes
 

@@ -1,4 +1,6 @@
-"""What each stage left of the rows, split by split, also where rows were dealt out to other splits."""
+"""What each stage left of the rows, split by split, also where rows were dealt out to other
+splits.
+"""
 
 from typing import Any
 
@@ -49,8 +51,11 @@ def _dealt_at(stages: list[Dataset]) -> int:
 
 
 def _rows_moved(before: Dataset, after: Dataset) -> bool:
-    """Is a picture in another split than before? Of ids that stand in several splits none counts."""
-    there, here = _split_of(before), _split_of(after)
+    """Is a picture in another split than before? Of ids that stand in several splits none
+    counts.
+    """
+    there = _split_of(before)
+    here = _split_of(after)
     both = there.index.intersection(here.index)
     return bool((there[both] != here[both]).any())
 

@@ -1,7 +1,9 @@
-"""The gallery: a whole tagged collection in one HTML file that needs no network, or in a notebook's cell.
+"""The gallery: a whole tagged collection in one HTML file that needs no network, or in a notebook's
+cell.
 
-What a picture shows, who says so and what was seen; search, filters, look-alikes, a map, corrections. The page is one
-component (templates/gallery.js) without a build step; its policy allows that script alone, by its hash.
+What a picture shows, who says so and what was seen; search, filters, look-alikes, a map,
+corrections. The page is one component (templates/gallery.js) without a build step; its policy
+allows that script alone, by its hash.
 """
 
 import base64
@@ -12,48 +14,59 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display.gallery_data import Collection, collect
 from imgprep.display.gallery_pictures import Small, small_pictures
+from imgprep.display.pages import page_environment
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES_BYTES = 700_000  # of pictures, decoded by the page together
 MOST_INSIDE = 8_000  # pictures in one file; a page with more keeps them in a folder beside it
-MOST_BYTES = 60 << 20
-START = (
-    "\nconst gallery = imgprepGallery(document.getElementById('gallery'), fileHost());\nperformance.mark('ready');\n"
-)
+MOST_PAGE_BYTES = 60 << 20
+# What the page's policy lets pictures come from.
+SOURCES_INSIDE = "blob: data:"
+SOURCES_BESIDE = "blob: data: file: 'self'"
+START = """
+const gallery = imgprepGallery(document.getElementById('gallery'), fileHost());
+performance.mark('ready');
+"""
 
 
 def write_gallery(
-    path: str | Path, ds: Dataset | str, *, title: str = "", side: int | None = None, words: bool = True
+    path: str | Path,
+    ds: Dataset | str,
+    *,
+    title: str = "",
+    side: int | None = None,
+    words: bool = True,
 ) -> Path:
     """Write the gallery of a dataset folder as one HTML file, and return its path.
 
-    side: the longest side of its pictures in pixels; None: larger the fewer there are. words: let words that no tag
-    says be understood, where the vectors' model is installed (some seconds).
-    More than MOST_INSIDE pictures, or MOST_BYTES of them, go to a folder beside the page, which then travels with it.
-    The same dataset gives the same bytes. Rows that are not ok are left out.
+    side: the longest side of its pictures in pixels; None: larger the fewer there are. words: let
+    words that no tag says be understood, where the vectors' model is installed (some seconds).
+    More than MOST_INSIDE pictures, or MOST_PAGE_BYTES of them, go to a folder beside the page,
+    which then travels with it. The same dataset gives the same bytes. Rows that are not ok are left
+    out.
     """
     ds = ds if isinstance(ds, Dataset) else Dataset(ds)
     path = Path(path)
     found = collect(ds, words=words)
     pictures = small_pictures(ds, found.places, side or side_for(len(found.places)))
     data = page_data(found, pictures, title or Path(ds.folder).name)
-    is_inside = len(pictures) <= MOST_INSIDE and sum(len(one.data) for one in pictures) <= MOST_BYTES
+    nbytes = sum(len(one.data) for one in pictures)
+    is_inside = len(pictures) <= MOST_INSIDE and nbytes <= MOST_PAGE_BYTES
     chunks: list[str] = []
     if is_inside:
         chunks, data["at"] = _chunks(pictures)
     else:
         data["files"] = _in_folder(path, pictures)
     script = (TEMPLATES / "gallery.js").read_text("utf-8") + START
-    page = _gallery_template().render(
+    template = page_environment().get_template("gallery.html")
+    page = template.render(
         title=data["title"],
-        images="blob: data:" if is_inside else "blob: data: file: 'self'",
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        images=SOURCES_INSIDE if is_inside else SOURCES_BESIDE,
+        script_hash=_policy_hash(script),
         chunks=chunks,
         style=(TEMPLATES / "gallery.css").read_text("utf-8"),
         data=inert_json(data),
@@ -71,9 +84,18 @@ def side_for(count: int) -> int:
 
 def page_data(found: Collection, pictures: Sequence[Small], title: str) -> dict[str, Any]:
     """What the component shows."""
-    sizes = {"w": [one.width for one in pictures], "h": [one.height for one in pictures]}
-    colours = {"colours": [one.colours for one in pictures]}
-    return {"title": title, **found.columns, **sizes, **colours}
+    return {
+        "title": title,
+        **found.columns,
+        "w": [one.width for one in pictures],
+        "h": [one.height for one in pictures],
+        "colours": [one.colours for one in pictures],
+    }
+
+
+def _policy_hash(script: str) -> str:
+    """As Content-Security-Policy wants it: the base64 of its sha256."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def inert_json(data: dict[str, Any]) -> str:
@@ -86,7 +108,9 @@ def inert_json(data: dict[str, Any]) -> str:
 
 def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
     """Pictures in base64, some together, and where each stands: [chunk, start, length]."""
-    chunks, places, current = [], [], bytearray()
+    chunks = []
+    places = []
+    current = bytearray()
     for one in pictures:
         if len(current) > PICTURES_BYTES:
             chunks.append(base64.b64encode(current).decode())
@@ -98,25 +122,18 @@ def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
 
 
 def _in_folder(path: Path, pictures: Sequence[Small]) -> list[str]:
-    """Write the pictures into a folder beside the page, made anew; their names as the page says them."""
+    """Write the pictures into a folder beside the page, made anew; their names as the page says
+    them.
+    """
     folder = path.with_name(f"{path.stem}-pictures")
     shutil.rmtree(folder, ignore_errors=True)
     names = []
     for number, one in enumerate(pictures):
-        name = f"{number // 1000:03d}/{hashlib.sha256(one.data).hexdigest()[:16]}.webp"
+        digest = hashlib.sha256(one.data).hexdigest()[:16]
+        name = f"{number // 1000:03d}/{digest}.webp"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(one.data)
         names.append(f"{folder.name}/{name}")
-    print(f"{len(pictures):,} pictures are too many for one file: they are in {folder.name}/ beside {path.name}")
+    told = f"{len(pictures):,} pictures are too many for one file"
+    print(f"{told}: they are in {folder.name}/ beside {path.name}")
     return names
-
-
-def _gallery_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("imgprep.display"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("gallery.html")

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from imgprep.dataset import Dataset
+from imgprep.display.gallery_tags import tag_columns
 from imgprep.display.pictures import caption, every_row, spread
 from imgprep.models import demo
 from imgprep.models.codes import Rotation
@@ -17,7 +18,6 @@ from imgprep.models.embedders import Embedder
 from imgprep.models.layout import flat_map
 from imgprep.picture.composition import TECHNIQUES
 
-FIRST_KINDS = ("composition", "object", "mood")
 VOCABULARY = 2_500  # common words that are understood where no tag says them
 NEAR = 0.5  # likeness from which a tag means what a word means
 NUMBERS = {  # order by: column of `tone_measures`
@@ -27,7 +27,17 @@ NUMBERS = {  # order by: column of `tone_measures`
     "warmest": "warmth",
     "most detail": "detail",
 }
-NOT_SEARCHED = {"image_id", "source", "sha256", "format", "status", "reason", "error", "file", "uri"}
+NOT_SEARCHED = {
+    "image_id",
+    "source",
+    "sha256",
+    "format",
+    "status",
+    "reason",
+    "error",
+    "file",
+    "uri",
+}
 NOT_SEARCHED |= {"embedding_model", "parent_id", "variant"}
 
 
@@ -42,12 +52,13 @@ class Collection:
 def collect(ds: Dataset, *, words: bool = True, most: int | None = None) -> Collection:
     """All rows that are ok; or so many of them, evenly spread."""
     table, places = every_row(ds)
-    kept = np.flatnonzero(np.array(table["status"].to_pylist(), object) == "ok")
+    status = np.array(table["status"].to_pylist(), object)
+    kept = np.flatnonzero(status == "ok")
     if most is not None:
         kept = kept[spread(len(kept), most)]
-    table, places = table.take(pa.array(kept)), places.iloc[kept].reset_index(drop=True)
+    table = table.take(pa.array(kept))
+    places = places.iloc[kept]
     found = Collection([*zip(places.split.tolist(), places.row.tolist(), strict=True)])
-    rows = len(found.places)
     columns = found.columns = {
         "id": [caption(one, 120) for one in table["image_id"].to_pylist()],
         "src": _shown_sources(table),
@@ -64,80 +75,62 @@ def collect(ds: Dataset, *, words: bool = True, most: int | None = None) -> Coll
         columns |= _vector_columns(table, vectors)
         if words:
             columns["words"] = near_words(columns["tags"], _model_name(table))
-    columns["order"] = spread_order(columns.get("x"), columns.get("y"), rows)
+    columns["order"] = spread_order(columns.get("x"), columns.get("y"), len(found.places))
     return found
 
 
 def _shown_sources(table: pa.Table) -> list[str]:
     """The name at the end of each source; no path of this machine."""
-    return [caption((one or "").rstrip("/").rpartition("/")[2], 90) for one in table["source"].to_pylist()]
+    return [last_name(source, 90) for source in table["source"].to_pylist()]
 
 
-def tag_columns(table: pa.Table) -> dict[str, Any]:
-    """tags [[kind, name]], sources, kinds; and `of`: for each picture [[tag, score, source, accepted, box]]."""
-    numbers: dict[tuple[str, str], int] = {}
-    sources: dict[str, int] = {}
-    of: list[list[list[Any]]] = []
-    given = table["tags"].to_pylist() if "tags" in table.column_names else [None] * table.num_rows
-    for entries in given:
-        mine = []
-        for one in entries or []:
-            tag = numbers.setdefault((one["kind"], one["name"]), len(numbers))
-            source = sources.setdefault(said_by(one["source"], one["version"]), len(sources))
-            score = round(100 * min(1.0, max(0.0, one["score"] or 0.0)))
-            box = json.loads(one["evidence"]).get("box") if one["evidence"].startswith('{"box"') else None
-            mine.append([tag, score, source, one["accepted"], *([box] if box else [])])
-        of.append(mine)
-    kinds = list(dict.fromkeys(kind for kind, _ in numbers))
-    kinds.sort(key=lambda kind: (kind == "tone", FIRST_KINDS.index(kind) if kind in FIRST_KINDS else 9, kind))
-    counts = np.bincount([one[0] for mine in of for one in mine], minlength=len(numbers))
-    named = [(n, tag) for n, tag in enumerate(numbers) if tag[0] not in ("composition", "tone")]
-    top = sorted(named or list(enumerate(numbers)), key=lambda one: (-counts[one[0]], one[1]))[:8]
-    return {
-        "tags": [list(tag) for tag in numbers],
-        "sources": list(sources),
-        "kinds": kinds,
-        "of": of,
-        "top": [n for n, _ in top],
-    }
-
-
-def said_by(source: str, version: str) -> str:
-    """Who says a tag, in words.
-
-    >>> said_by("human:ann", "1"), said_by("imgprep heuristic", "1")
-    ('ann, by eye', 'imgprep heuristic 1')
-    """
-    return f"{source.removeprefix('human:')}, by eye" if source.startswith("human:") else f"{source} {version}"
+def last_name(source: str | None, most: int) -> str:
+    """The name at the end of a path or URL, `most` characters at most."""
+    return caption((source or "").rstrip("/").rpartition("/")[2], most)
 
 
 def _measured_columns(table: pa.Table) -> dict[str, Any]:
     """evidence, scores of composition, and numbers to order by."""
-    rows = table.num_rows
-    out: dict[str, Any] = {"evidence": [{}] * rows, "numbers": {}}
+    numbers: dict[str, list[Any]] = {}
     if "tone_measures" in table.column_names:
-        rows_of = [one or {} for one in table["tone_measures"].to_pylist()]
-        measured = pd.DataFrame(rows_of, columns=[*NUMBERS.values()])
+        rows = [row or {} for row in table["tone_measures"].to_pylist()]
+        measured = pd.DataFrame(rows, columns=[*NUMBERS.values()])
         for name, column in NUMBERS.items():
-            out["numbers"][name] = [round(float(v), 1) for v in measured[column].fillna(-1000)]
-    area = np.array(table["width"].fill_null(0)) * np.array(table["height"].fill_null(0)).astype(np.int64)
-    out["numbers"]["largest"] = area.tolist()
-    if "composition_scores" in table.column_names:
-        scored = [one or {} for one in table["composition_scores"].to_pylist()]
-        out["evidence"] = [json.loads(one.get("evidence") or "{}") for one in scored]
-        out["scores"] = {t: [round(100 * (one.get(t.replace(" ", "_")) or 0)) for one in scored] for t in TECHNIQUES}
-        out["numbers"] |= {f"most {technique}": values for technique, values in out["scores"].items()}
-    return out
+            # Last in every order: what was not measured.
+            measures = measured[column].fillna(-1000)
+            numbers[name] = [round(float(value), 1) for value in measures]
+    width = np.array(table["width"].fill_null(0))
+    height = np.array(table["height"].fill_null(0)).astype(np.int64)
+    numbers["largest"] = (width * height).tolist()
+    if "composition_scores" not in table.column_names:
+        return {"evidence": [{}] * table.num_rows, "numbers": numbers}
+    scored = [row or {} for row in table["composition_scores"].to_pylist()]
+    scores = {technique: _percents(scored, technique) for technique in TECHNIQUES}
+    for technique, values in scores.items():
+        numbers[f"most {technique}"] = values
+    evidence = [json.loads(row.get("evidence") or "{}") for row in scored]
+    return {"evidence": evidence, "numbers": numbers, "scores": scores}
+
+
+def _percents(scored: list[dict[str, Any]], technique: str) -> list[int]:
+    column = technique.replace(" ", "_")
+    return [round(100 * (row.get(column) or 0)) for row in scored]
 
 
 def _searched_texts(table: pa.Table) -> list[str]:
     """The user's own columns of text, joined and in small letters; [] where there is none."""
-    text = (pa.types.is_string, pa.types.is_large_string)
-    names = [f.name for f in table.schema if any(is_text(f.type) for is_text in text) and f.name not in NOT_SEARCHED]
+    names = []
+    for column in table.schema:
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if is_text and column.name not in NOT_SEARCHED:
+            names.append(column.name)
     if not names:
         return []
-    rows = table.select(names).to_pylist()
-    return [" ".join(filter(None, row.values())).lower()[:200] for row in rows]
+    found = []
+    for row in table.select(names).to_pylist():
+        words = " ".join(filter(None, row.values()))
+        found.append(words.lower()[:200])
+    return found
 
 
 def _vectors_of(table: pa.Table) -> np.ndarray | None:
@@ -148,10 +141,14 @@ def _vectors_of(table: pa.Table) -> np.ndarray | None:
     dim = max((len(row) for row in rows if row), default=0)
     if not dim:
         return None
-    known = [row is not None and len(row) == dim for row in rows]
     vectors = np.zeros((len(rows), dim), np.float32)
-    vectors[known] = np.array([row for row, is_known in zip(rows, known, strict=True) if is_known], np.float32)
-    vectors[~np.array(known)] = vectors[known].mean(0)
+    known = np.zeros(len(rows), bool)
+    for number, row in enumerate(rows):
+        if row is not None and len(row) == dim:
+            vectors[number] = row
+            known[number] = True
+    # In the middle of the map, and like nothing in particular.
+    vectors[~known] = vectors[known].mean(0)
     return vectors
 
 
@@ -159,14 +156,21 @@ def _vector_columns(table: pa.Table, vectors: np.ndarray) -> dict[str, Any]:
     """Codes for look-alikes, and places on a map: the table's own `x` and `y` where it has them."""
     codes = Rotation.of(vectors).codes(vectors)
     if {"x", "y"} <= {*table.column_names}:
-        places, method = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()]), "map"
-        low, high = places.min(0), places.max(0)
+        method = "map"
+        places = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
+        low = places.min(0)
+        high = places.max(0)
         places = (places - low) / np.maximum(high - low, 1e-9)
     else:
         places, method = flat_map(vectors)
     whole = np.round(places * 65535).astype(int)
     packed = base64.b64encode(codes.astype("<u8").tobytes()).decode()
-    return {"bits": packed, "x": whole[:, 0].tolist(), "y": whole[:, 1].tolist(), "map": method}
+    return {
+        "bits": packed,
+        "x": whole[:, 0].tolist(),
+        "y": whole[:, 1].tolist(),
+        "map": method,
+    }
 
 
 def _model_name(table: pa.Table) -> str:
@@ -175,7 +179,8 @@ def _model_name(table: pa.Table) -> str:
 
 
 def near_words(tags: list[list[str]], model: str) -> dict[str, list[list[int]]]:
-    """Common words -> [[tag, likeness in percent]] of the tags that mean nearly the same, where the model is here.
+    """Common words -> [[tag, likeness in percent]] of the tags that mean nearly the same, where the
+    model is here.
 
     Only for the models of the extra `offline`, whose vocabulary is at hand.
     """
@@ -183,24 +188,33 @@ def near_words(tags: list[list[str]], model: str) -> dict[str, list[list[int]]]:
         return {}
     common = demo.common_words(VOCABULARY)
     names = [name for _, name in tags]
-    likeness = demo.common_vectors(VOCABULARY) @ Embedder(model).text(names)[:, : demo.MEANING].T
+    of_names = Embedder(model).text(names)[:, : demo.MEANING]
+    likeness = demo.common_vectors(VOCABULARY) @ of_names.T
     found = {}
     for word, row in zip(common, likeness, strict=True):
-        best = np.argsort(-row, kind="stable")[:5]
-        near = [[int(n), round(100 * float(row[n]) ** 2)] for n in best if row[n] > NEAR and names[n] != word]
+        near = []
+        for n in np.argsort(-row, kind="stable")[:5]:
+            if row[n] > NEAR and names[n] != word:
+                near.append([int(n), round(100 * float(row[n]) ** 2)])
         if near:
             found[word] = near
     return found
 
 
 def spread_order(x: list[int] | None, y: list[int] | None, count: int) -> list[int]:
-    """An order in which every first part is spread over the whole: along a curve through the map, in bits reversed."""
+    """An order in which every first part is spread over the whole: along a curve through the map,
+    in bits reversed.
+    """
     along = list(range(count))
     if x is not None and y is not None:
         along.sort(key=lambda i: (curve_place(x[i] >> 6, y[i] >> 6), i))
     bits = max(1, (count - 1).bit_length())
-    turned = [int(f"{n:0{bits}b}"[::-1], 2) for n in range(1 << bits)]
-    return [along[n] for n in turned if n < count]
+    order = []
+    for n in range(1 << bits):
+        turned = int(f"{n:0{bits}b}"[::-1], 2)
+        if turned < count:
+            order.append(along[turned])
+    return order
 
 
 def curve_place(x: int, y: int, bits: int = 10) -> int:
@@ -209,9 +223,11 @@ def curve_place(x: int, y: int, bits: int = 10) -> int:
     >>> [curve_place(*point, bits=1) for point in ((0, 0), (0, 1), (1, 1), (1, 0))]
     [0, 1, 2, 3]
     """
-    place, side = 0, 1 << (bits - 1)
+    place = 0
+    side = 1 << (bits - 1)
     while side:
-        right, down = bool(x & side), bool(y & side)
+        right = bool(x & side)
+        down = bool(y & side)
         place += side * side * ((3 * right) ^ down)
         if not down:
             if right:

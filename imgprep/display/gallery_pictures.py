@@ -25,7 +25,9 @@ class Small:
 
 
 def small_pictures(ds: Dataset, places: Sequence[tuple[str, int]], side: int) -> list[Small]:
-    """Of each (split, row) the picture with `side` pixels along its longest side, never enlarged."""
+    """Of each (split, row) the picture with `side` pixels along its longest side, never
+    enlarged.
+    """
     found: list[Small] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoding lets other threads run
         for start in range(0, len(places), TOGETHER):
@@ -40,16 +42,25 @@ def _small(data: bytes | None, side: int) -> Small:
         image = codec.decode(data or b"", min_wh=(side, side))
     except codec.DecodeError:
         image = np.full((3, 4, 3), 128, np.uint8)  # it was ok once; its place stays
-    image = geometry.fit(image, (side, side)) if max(image.shape[:2]) > side else image
-    return Small(codec.encode(image, "WEBP", quality=WEBP_QUALITY), image.shape[1], image.shape[0], palette(image))
+    if max(image.shape[:2]) > side:
+        image = geometry.fit(image, (side, side))
+    height, width = image.shape[:2]
+    encoded = codec.encode(image, "WEBP", quality=WEBP_QUALITY)
+    return Small(encoded, width, height, palette(image))
 
 
 def palette(image: np.ndarray) -> list[str]:
     """Five colours, the commonest first, as #rrggbb."""
-    few = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+    tiny = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA)
+    few = tiny.reshape(-1, 3).astype(np.float32)
+    # k-means begins with random centres: the same picture has the same colours every time.
     cv2.setRNGSeed(0)
     wanted = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 8, 1.0)
     before: Any = None
     _, labels, centres = cv2.kmeans(few, 5, before, wanted, 1, cv2.KMEANS_PP_CENTERS)
-    common = np.argsort(-np.bincount(labels.ravel(), minlength=5), kind="stable")
-    return ["#{:02x}{:02x}{:02x}".format(*(int(v) for v in centres[n])) for n in common]
+    counts = np.bincount(labels.ravel(), minlength=5)
+    colours = []
+    for n in np.argsort(-counts, kind="stable"):
+        red, green, blue = (int(value) for value in centres[n])
+        colours.append(f"#{red:02x}{green:02x}{blue:02x}")
+    return colours

@@ -17,6 +17,7 @@ from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display import charts, columns, findings, likeness, report_pictures
+from imgprep.display.pages import page_environment
 from imgprep.display.pictures import every_row, label_column, public
 from imgprep.project import made_with, project_root
 from imgprep.redaction import redact_values
@@ -38,14 +39,14 @@ def write(
     command: str = "",
     steps: Sequence[dict[str, Any]] = (),
 ) -> Path:
-    """Write the report of a pipeline's datasets, given in the order they were made, and return its
-    path.
+    """Write the report of a pipeline's datasets, and return its path.
+
+    datasets: in the order they were made.
 
     parameters and defaults: what the run was given, and what it would have been. command: the line
-        that makes it again.
-    steps: one {"notebook", "seconds", "status"} per notebook. The same datasets give the same page,
-        except for what it
-    says on time. ValueError: no dataset, or a folder that is none.
+    that makes it again. steps: one {"notebook", "seconds", "status"} per notebook. The same
+    datasets give the same page, except for what it says on time. ValueError: no dataset, or a
+    folder that is none.
     """
     if not datasets:
         raise ValueError("a report needs at least one dataset")
@@ -57,7 +58,7 @@ def write(
     groups = facts["duplicates"]["groups"]
     machine = {**facts, "duplicates": {**facts["duplicates"], "groups": groups[:MACHINE_GROUPS]}}
     tables = _tables(facts)
-    template = _page_template()
+    template = _report_template()
     for share in PICTURE_SHARES:
         pictures = report_pictures.drawn(seen, groups, facts["variants"], share)
         page = template.render(**facts, **pictures, tables=tables, machine=machine)
@@ -71,7 +72,9 @@ def write(
 
 def _page_facts(seen: report_pictures.ReportRows) -> dict[str, Any]:
     """What the datasets say, in the words and numbers of the page."""
-    stages, ok, splits = seen.stages, seen.ok, seen.splits
+    stages = seen.stages
+    ok = seen.ok
+    splits = seen.splits
     masks = [mask for stage in stages for mask in findings.masks(stage)]
     # The pictures of a mask are overviews that we made: their format says nothing.
     is_overview = findings.is_masks(stages[0].table(stages[0].splits[0]))
@@ -108,7 +111,8 @@ def _provenance(
     """Parameters (what differs from its default marked), versions, commit, and sha256 of the files
     that went in.
     """
-    shown, inputs = [], {}
+    shown = []
+    inputs = {}
     # A value is a secret where its name says so, whatever it looks like.
     masked = redact_values(parameters)
     masked_defaults = redact_values(defaults)
@@ -129,14 +133,8 @@ def _provenance(
     return {"parameters": shown, "inputs": inputs, **made_with(), "stages": made}
 
 
-def _page_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("imgprep.display"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _report_template() -> jinja2.Template:
+    environment = page_environment()
     environment.globals["svg"] = charts.svg
     environment.filters.update(num="{:,}".format, size=bytes_text, share=_share, many=_many)
     template: jinja2.Template = environment.get_template("report.html")

@@ -1,4 +1,6 @@
-"""The pictures of the report: a gallery, before and after, sizes, masks, duplicates, the odd ones."""
+"""The pictures of the report: a gallery, before and after, sizes, masks, duplicates, the odd
+ones.
+"""
 
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -79,7 +81,9 @@ def _drawn(ds: Dataset, rows: pd.DataFrame, px: int) -> "pd.Series[str]":
 
 
 def _gallery(seen: ReportRows, most: int) -> list[dict[str, Any]]:
-    """About `most` ready pictures: of the commonest labels as many of every split, evenly spread."""
+    """About `most` ready pictures: of the commonest labels as many of every split, evenly
+    spread.
+    """
     is_ok = seen.last.status == "ok"
     ok = seen.last[is_ok & ~seen.last.is_size]
     sizes = ok.label.value_counts()

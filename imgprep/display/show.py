@@ -83,7 +83,9 @@ def before_after(before: np.ndarray, after: np.ndarray) -> Cell:
 
 
 def overlay(ds: Dataset, n: int = 2) -> Cell:
-    """The first n pictures with their masks on them, as large as they are kept (1,024 px at most)."""
+    """The first n pictures with their masks on them, as large as they are kept (1,024 px at
+    most).
+    """
     table, places = every_row(ds, None)
     figures = []
     texts = []
@@ -102,7 +104,9 @@ def overlay(ds: Dataset, n: int = 2) -> Cell:
 
 
 def thresholds(ds: Dataset, n: int = 6) -> Cell:
-    """The histograms that `segmentation.segment` chose the first n thresholds from, with the cuts."""
+    """The histograms that `segmentation.segment` chose the first n thresholds from, with the
+    cuts.
+    """
     cut = "{image_id} · cut at {threshold:.4g} of {low:.4g} to {high:.4g}"
     masks = [mask for mask in findings.masks(ds) if mask["path"]]
     figures = []

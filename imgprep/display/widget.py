@@ -1,4 +1,6 @@
-"""The gallery in a notebook's cell: the page's component with anywidget as its host, and decisions kept in a file."""
+"""The gallery in a notebook's cell: the page's component with anywidget as its host, and decisions
+kept in a file.
+"""
 
 import json
 import threading

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from imgprep.display.gallery import TEMPLATES
-from imgprep.display.gallery_data import tag_columns
+from imgprep.display.gallery_tags import tag_columns
 from imgprep.serve.answers import Refusal
 from imgprep.serve.records import all_records
 from imgprep.serve.service import Service

@@ -1,0 +1,79 @@
+"""Tags as the gallery knows them: each named once, and which picture has which."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+TOP_TAGS = 8
+FIRST_KINDS = ("composition", "object", "mood")
+
+
+def tag_columns(table: pa.Table) -> dict[str, Any]:
+    """tags [[kind, name]], sources, kinds; and `of`: for each picture [[tag, score, source,
+    accepted, box]].
+    """
+    numbers: dict[tuple[str, str], int] = {}
+    sources: dict[str, int] = {}
+    of: list[list[list[Any]]] = []
+    given: list[Any] = [None] * table.num_rows
+    if "tags" in table.column_names:
+        given = table["tags"].to_pylist()
+    for entries in given:
+        of.append([_placed_entry(one, numbers, sources) for one in entries or []])
+    kinds = list(dict.fromkeys(kind for kind, _ in numbers))
+    kinds.sort(key=_place_of_kind)
+    return {
+        "tags": [list(tag) for tag in numbers],
+        "sources": list(sources),
+        "kinds": kinds,
+        "of": of,
+        "top": _common_tags(list(numbers), of),
+    }
+
+
+def _placed_entry(
+    one: dict[str, Any], numbers: dict[tuple[str, str], int], sources: dict[str, int]
+) -> list[Any]:
+    """[tag, score in percent, source, accepted], and the box where there is one.
+
+    What is new gets the next number in `numbers` and `sources`.
+    """
+    tag = numbers.setdefault((one["kind"], one["name"]), len(numbers))
+    source = sources.setdefault(said_by(one["source"], one["version"]), len(sources))
+    score = min(1.0, max(0.0, one["score"] or 0.0))
+    entry = [tag, round(100 * score), source, one["accepted"]]
+    # Looked at before it is parsed: most evidence is long, and holds no box.
+    if one["evidence"].startswith('{"box"'):
+        box = json.loads(one["evidence"]).get("box")
+        if box:
+            entry.append(box)
+    return entry
+
+
+def _place_of_kind(kind: str) -> tuple[bool, int, str]:
+    """FIRST_KINDS come first, tones last."""
+    place = FIRST_KINDS.index(kind) if kind in FIRST_KINDS else len(FIRST_KINDS)
+    return kind == "tone", place, kind
+
+
+def _common_tags(tags: list[tuple[str, str]], of: list[list[list[Any]]]) -> list[int]:
+    """Numbers of the commonest tags: of what is shown, unless there is nothing but composition."""
+    given = [entry[0] for entries in of for entry in entries]
+    counts = np.bincount(given, minlength=len(tags))
+    every = range(len(tags))
+    named = [n for n in every if tags[n][0] not in ("composition", "tone")]
+    ordered = sorted(named or every, key=lambda n: (-counts[n], tags[n]))
+    return ordered[:TOP_TAGS]
+
+
+def said_by(source: str, version: str) -> str:
+    """Who says a tag, in words.
+
+    >>> said_by("human:ann", "1"), said_by("imgprep heuristic", "1")
+    ('ann, by eye', 'imgprep heuristic 1')
+    """
+    if source.startswith("human:"):
+        return f"{source.removeprefix('human:')}, by eye"
+    return f"{source} {version}"
