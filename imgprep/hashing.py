@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-Operator = TypeVar("Operator", bound=Callable[..., Any])
+AnyOperator = TypeVar("AnyOperator", bound=Callable[..., Any])
 
 
 def digest(*values: Any) -> str:
@@ -25,14 +25,14 @@ def _refuse(value: Any) -> Any:
     raise ValueError(f"{value!r} is no plain value (str, int, float, bool, None, list, dict)")
 
 
-def versioned(number: int) -> Callable[[Operator], Operator]:
+def versioned(number: int) -> Callable[[AnyOperator], AnyOperator]:
     """Give a function the attribute `version`: raise it whenever the pixels that it makes change.
 
     >>> versioned(2)(lambda image: image).version
     2
     """
 
-    def mark(operator: Operator) -> Operator:
+    def mark(operator: AnyOperator) -> AnyOperator:
         vars(operator)["version"] = number
         return operator
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 _lock = threading.Lock()
 _inside = 0  # how many blocks are silent now, in all threads
-_kept = -1  # where descriptor 2 went before the first of them
+_kept_descriptor = -1  # where descriptor 2 went before the first of them
 
 
 @contextmanager
@@ -24,15 +24,15 @@ def silent_stderr() -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _inside, _kept
+    global _inside, _kept_descriptor
     with _lock:
         _inside += 1
         if _inside > 1:
             return
         try:
-            _kept = os.dup(2)
+            _kept_descriptor = os.dup(2)
         except OSError:  # closed, as a daemon has it
-            _kept = -1
+            _kept_descriptor = -1
             return
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
@@ -42,7 +42,7 @@ def _leave() -> None:
     global _inside
     with _lock:
         _inside -= 1
-        if _inside or _kept < 0:
+        if _inside or _kept_descriptor < 0:
             return
-        os.dup2(_kept, 2)
-        os.close(_kept)
+        os.dup2(_kept_descriptor, 2)
+        os.close(_kept_descriptor)

@@ -46,6 +46,6 @@ def of_sample(home: Path | str) -> dict:
     """
     about = json.loads((Path(home) / "sample.json").read_text())
     rows = sample.plan(about["rows"], about["port"])
-    reasons = Counter(sample.KINDS[row.kind][1] for row in rows if row.kind in sample.KINDS)
+    reasons = Counter(sample.URL_KINDS[row.kind][1] for row in rows if row.kind in sample.URL_KINDS)
     del reasons[""]
     return {"rows": len(rows), "ok": len(rows) - reasons.total(), "reasons": dict(sorted(reasons.items()))}

@@ -52,7 +52,7 @@ def run_pipeline(options: argparse.Namespace) -> None:
     if options.dry_run:
         print(*runner.dry_run(options.name, given), sep="\n")
     else:
-        runner.run(options.name, given, again=options.again)
+        runner.run_notebooks(options.name, given, again=options.again)
 
 
 def describe_pipeline(name: str) -> str:
@@ -91,7 +91,7 @@ def run_demo(options: argparse.Namespace) -> None:
     if options.engine:
         given["engine"] = options.engine
         command += f" --engine {options.engine}"
-    runner.run("products", given, command=command, again=options.again)
+    runner.run_notebooks("products", given, command=command, again=options.again)
 
 
 def list_datasets(options: argparse.Namespace) -> None:

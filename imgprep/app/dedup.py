@@ -8,7 +8,7 @@ from imgprep.engine.progress import Progress
 from imgprep.picture import similar
 from imgprep.words import say
 
-AT_ONCE = 64  # pictures that are read together
+HASHED_AT_ONCE = 64  # pictures that are read together
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ def look_alikes(ds: Dataset, *, max_distance: int = 6) -> list[list[Place]]:
     max_distance: 0 to 12 of 64 bits, see `similar.near`. The first of a group is the first in the
     dataset. Placeholders and failures are in none. Mirrored and turned pictures are not found.
     """
-    places = [place for split in ds.splits for place in _places(ds, split)]
-    hashes = _hashes(ds, places)
+    places = [place for split in ds.splits for place in _picture_places(ds, split)]
+    hashes = _picture_hashes(ds, places)
     # Equal bytes are alike even where a picture is so flat that its hash says nothing.
-    joined = _joined(places, similar.near(hashes, max_distance=max_distance))
+    joined = _joined_places(places, similar.near(hashes, max_distance=max_distance))
     return [[places[number] for number in group] for group in joined]
 
 
@@ -59,7 +59,7 @@ def say_groups(groups: list[list[Place]]) -> None:
     say(f"{extra:,} rows look like an earlier one, in {len(groups):,} groups{leaks}")
 
 
-def _places(ds: Dataset, split: str) -> list[Place]:
+def _picture_places(ds: Dataset, split: str) -> list[Place]:
     table = ds.table(split, ["image_id", "sha256", "status"])
     found = []
     for row, facts in enumerate(table.to_pylist()):
@@ -68,12 +68,12 @@ def _places(ds: Dataset, split: str) -> list[Place]:
     return found
 
 
-def _hashes(ds: Dataset, places: list[Place]) -> list[int]:
+def _picture_hashes(ds: Dataset, places: list[Place]) -> list[int]:
     """The perceptual hash of each; equal bytes are looked at once."""
     known: dict[str, int] = {}
     progress = Progress("dedup", len(places))
-    for start in range(0, len(places), AT_ONCE):
-        some = places[start : start + AT_ONCE]
+    for start in range(0, len(places), HASHED_AT_ONCE):
+        some = places[start : start + HASHED_AT_ONCE]
         for split in {place.split for place in some}:
             new = [p for p in some if p.split == split and p.sha256 not in known]
             pictures = ds.pictures(split, [place.row for place in new])
@@ -84,7 +84,7 @@ def _hashes(ds: Dataset, places: list[Place]) -> list[int]:
     return [known[place.sha256] for place in places]
 
 
-def _joined(places: list[Place], near: list[list[int]]) -> list[list[int]]:
+def _joined_places(places: list[Place], near: list[list[int]]) -> list[list[int]]:
     """The groups, with those of equal bytes; in the order of their first rows."""
     group_of: dict[Any, list[int]] = {}
     for group in near:

@@ -47,7 +47,7 @@ def find_finished(plan: Pipeline, runs: Path) -> Finished | None:
     try:
         record = json.loads((newest / RECORD).read_text("utf-8"))
         is_same = (
-            record["code"] == _code(plan)
+            record["code"] == _code_of(plan)
             and record["inputs"] == {path: stamp(path) for path in record["inputs"]}
             and set(_named_inputs(plan)) <= record["inputs"].keys()
             and record["outputs"] == {path: stamp(path) for path in outputs(plan)}
@@ -68,7 +68,7 @@ def write_finished(
     if not _is_settled(made):
         return
     record = {
-        "code": _code(plan),
+        "code": _code_of(plan),
         "inputs": before | {path: stamp(path) for path in _picture_folders(made)},
         "outputs": {path: stamp(path) for path in made},
         "shown": shown,
@@ -90,7 +90,7 @@ def is_certain(plan: Pipeline) -> bool:
             return False
         if _value(step, "repo_id"):
             return False
-        if any("://" in text for text in _texts(step)):
+        if any("://" in text for text in _texts_of(step)):
             return False
         for name in step.inputs:
             path = step.value(name)
@@ -110,7 +110,7 @@ def stamp(path: str) -> str:
     if not os.path.exists(path):
         return ""
     total = hashlib.blake2b(digest_size=16)
-    for name in sorted(_files(path)):
+    for name in sorted(_files_below(path)):
         try:
             found = os.stat(name)
         except OSError:  # a link to nowhere, or gone by now
@@ -121,7 +121,7 @@ def stamp(path: str) -> str:
     return total.hexdigest()
 
 
-def _files(path: str) -> Iterator[str]:
+def _files_below(path: str) -> Iterator[str]:
     if not os.path.isdir(path):
         yield path
         return
@@ -131,7 +131,7 @@ def _files(path: str) -> Iterator[str]:
                 yield os.path.join(folder, name)
 
 
-def _code(plan: Pipeline) -> str:
+def _code_of(plan: Pipeline) -> str:
     """The package, where it lies, and the text of every notebook."""
     package = Path(imgprep.__file__).parent
     total = hashlib.blake2b(imgprep.__version__.encode(), digest_size=16)
@@ -153,7 +153,7 @@ def _value(step: Step, name: str) -> Any:
     return step.value(name) if name in step.known else None
 
 
-def _texts(step: Step) -> Iterator[str]:
+def _texts_of(step: Step) -> Iterator[str]:
     for name in step.known:
         yield from _texts_in(step.value(name))
 
@@ -175,7 +175,7 @@ def _named_inputs(plan: Pipeline) -> list[str]:
     found = set()
     for step in plan.steps:
         wanted = {resolve(step.value(name)) for name in step.inputs if step.value(name)}
-        there = {resolve(text) for text in _texts(step) if text and os.path.exists(resolve(text))}
+        there = {resolve(text) for text in _texts_of(step) if text and os.path.exists(resolve(text))}
         found |= wanted | there
     return sorted(path for path in found if not _is_made(path, made))
 

@@ -29,7 +29,7 @@ KIND_NAMES = {
     "None": types.NoneType,
 }
 HOLDS = {"list": 1, "dict": 2}  # how many types stand in the brackets
-WORDS: dict[Any, dict[str, Any]] = {
+PLAIN_WORDS: dict[Any, dict[str, Any]] = {
     bool: {"true": True, "false": False},
     types.NoneType: {"null": None, "none": None, "": None},
 }
@@ -78,7 +78,7 @@ def declared(source: str, file: str) -> dict[str, Parameter]:
         name = line.target.id
         try:
             kind = _kind(line.annotation)
-            default = fit(ast.literal_eval(line.value), kind)
+            default = fitted_value(ast.literal_eval(line.value), kind)
         except (ValueError, TypeError, RecursionError) as e:
             raise ValueError(f"{file}: parameter {name}: {e}") from None
         found[name] = Parameter(name, kind, default, helps.get(line.end_lineno or 0, ""))
@@ -123,7 +123,7 @@ def _container(name: str, inside: ast.expr) -> Any:
     return list[kinds[0]] if name == "list" else dict[kinds[0], kinds[1]]  # type: ignore[valid-type]
 
 
-def fit(value: Any, kind: Any) -> Any:
+def fitted_value(value: Any, kind: Any) -> Any:
     """`value` as a `kind`, or ValueError. Paths become text and tuples lists, as papermill needs.
 
     A text stays as it is where a text is wanted; elsewhere it is read as a literal, as on a
@@ -141,9 +141,9 @@ def fit(value: Any, kind: Any) -> Any:
     if isinstance(value, str) and origin is not str:
         value = _literal(value, origin, typed=bool(parts))
     if origin is list and isinstance(value, list | tuple):
-        return [fit(v, parts[0]) for v in value] if parts else list(value)
+        return [fitted_value(v, parts[0]) for v in value] if parts else list(value)
     if origin is dict and isinstance(value, dict):
-        return {fit(k, parts[0]): fit(v, parts[1]) for k, v in value.items()} if parts else value
+        return {fitted_value(k, parts[0]): fitted_value(v, parts[1]) for k, v in value.items()} if parts else value
     if origin is str and isinstance(value, str | os.PathLike):
         return os.fspath(value)
     # bool is an int for Python, not for people; an int is a float for both
@@ -155,7 +155,7 @@ def fit(value: Any, kind: Any) -> Any:
 def _fit_any(value: Any, kind: types.UnionType) -> Any:
     for part in sorted(typing.get_args(kind), key=lambda p: p is str):  # str takes every text
         try:
-            return fit(value, part)
+            return fitted_value(value, part)
         except ValueError:
             continue
     raise ValueError(f"{value!r} is not {spell(kind)}")
@@ -166,8 +166,8 @@ def _literal(text: str, kind: Any, *, typed: bool) -> Any:
 
     The caller refuses it then.
     """
-    if kind in WORDS:
-        return WORDS[kind].get(text.lower(), text)
+    if kind in PLAIN_WORDS:
+        return PLAIN_WORDS[kind].get(text.lower(), text)
     try:
         if kind in (int, float):
             return kind(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgprep.app.parameters import Parameter, fit, nearest
+from imgprep.app.parameters import Parameter, fitted_value, nearest
 from imgprep.app.spec import Outline, outline
 from imgprep.app.values import check_value
 from imgprep.project import resolve
@@ -57,7 +57,7 @@ class Pipeline:
     command: str
 
 
-def load(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeline:
+def load_pipeline(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeline:
     """A pipeline with these values for its parameters.
 
     given: {name: value} for the pipeline's own parameters, {"step.name": value} for one of a step; a
@@ -130,7 +130,7 @@ class _Values:
         raw = self._raw(name)
         parameter = self.declared[name]
         try:
-            found = fit(raw, parameter.kind)
+            found = fitted_value(raw, parameter.kind)
         except ValueError as e:
             if raw is None and name not in self.given:
                 fix = f"give it with -p {name}=..."

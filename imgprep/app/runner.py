@@ -20,7 +20,7 @@ from imgprep.app.pipeline import Pipeline
 from imgprep.project import project_root, resolve, short
 from imgprep.words import clock
 
-__all__ = ["RunResult", "StepFailed", "dry_run", "run"]
+__all__ = ["RunResult", "StepFailed", "dry_run", "run_notebooks"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunResult:
     report: Path | None
 
 
-def run(
+def run_notebooks(
     name: str | os.PathLike,
     given: dict[str, Any] | None = None,
     *,
@@ -44,7 +44,7 @@ def run(
     notebook stops. command: what the report says makes it again, where that is not `imgprep run`.
     Where nothing has changed since the last run no kernel starts; again: run it all the same.
     """
-    plan = pipeline.load(name, given)
+    plan = pipeline.load_pipeline(name, given)
     found = None if again else finished.find_finished(plan, _runs(plan))
     if found:
         said = f"{plan.name}: nothing to compute since {short(found.folder)}"
@@ -59,7 +59,7 @@ def run(
     if result.report:
         _write_report(plan, result.report, steps, command or plan.command)
     _point_to(folder)
-    lines = _results(plan, result)
+    lines = _step_results(plan, result)
     print(*lines, sep="\n")
     shown = [str(result.report)] if result.report else []
     finished.write_finished(plan, folder, before, lines, shown)
@@ -107,7 +107,7 @@ def dry_run(name: str | os.PathLike, given: dict[str, Any] | None = None) -> lis
 
     Each stage works this out from what is there now, not from what an earlier one would add.
     """
-    plan = pipeline.load(name, given)
+    plan = pipeline.load_pipeline(name, given)
     found = finished.find_finished(plan, _runs(plan))
     if found:
         return found.sentences
@@ -168,7 +168,7 @@ def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], comma
     )
 
 
-def _results(plan: Pipeline, result: RunResult) -> list[str]:
+def _step_results(plan: Pipeline, result: RunResult) -> list[str]:
     """The last lines: what came out, and where it is."""
     from imgprep import dataset
     from imgprep.app import inputs, staying

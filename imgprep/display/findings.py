@@ -5,8 +5,7 @@ They come from every row. What needs decoded pictures is in `likeness`.
 """
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from imgprep import dataset
 from imgprep.dataset import Dataset
+from imgprep.dataset.counts import commonest_error
 from imgprep.display import charts
 from imgprep.display.funnel import funnels
 from imgprep.display.pictures import caption, every_row, meaning
@@ -91,7 +91,7 @@ def stage_outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
 
 def _reason_facts(word: str, n: int, rows: pd.DataFrame) -> dict[str, Any]:
     examples = rows.head(EXAMPLES)[["split", "image_id", "source", "error"]]
-    said, times = commonest_error(rows)
+    said, times = commonest_error(without_own_names(rows))
     if word != "error" and "…" in said:
         # "there is no '…'" says no more than the reason.
         said, times = "", 0
@@ -106,22 +106,15 @@ def _reason_facts(word: str, n: int, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def commonest_error(rows: pd.DataFrame) -> tuple[str, int]:
-    """The sentence that most of these rows' errors are, and of how many; ("", 0) where there is
-    none.
-
-    What differs from row to row, its source and its name, counts as the same.
-    """
-    sentences: Counter[str] = Counter()
+def without_own_names(rows: pd.DataFrame) -> Iterator[str]:
+    """The rows' errors. What differs from row to row, its source and its name, is … in all."""
     columns = (rows.error, rows.source, rows.image_id)
     for error, source, image_id in zip(*columns, strict=True):
         for own in (source, os.path.basename(source), image_id):
             # A name such as "1" stands in other words, too.
             if len(own) > 3:
                 error = error.replace(own, "…")
-        sentences[error] += 1
-    del sentences[""]
-    return sentences.most_common(1)[0] if sentences else ("", 0)
+        yield error
 
 
 def variant_sizes(ds: Dataset) -> list[dict[str, Any]]:

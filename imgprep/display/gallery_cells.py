@@ -125,7 +125,7 @@ def draw_evidence(image: np.ndarray, seen: dict[str, Any]) -> np.ndarray:
 
     # The dark edge first and wider: the mark shows on bright and on dark pictures.
     for colour, thick in ((EVIDENCE_EDGE, 5), (EVIDENCE_COLOUR, 2)):
-        for x0, y0, x1, y1 in _lines_of(seen):
+        for x0, y0, x1, y1 in _evidence_lines(seen):
             cv2.line(drawn, at(x0, y0), at(x1, y1), colour, thick, cv2.LINE_AA)
         if "box" in seen:
             x, y, w, h = seen["box"]
@@ -137,7 +137,7 @@ def draw_evidence(image: np.ndarray, seen: dict[str, Any]) -> np.ndarray:
     return drawn
 
 
-def _lines_of(seen: dict[str, Any]) -> list[tuple[float, float, float, float]]:
+def _evidence_lines(seen: dict[str, Any]) -> list[tuple[float, float, float, float]]:
     """Lines that were seen, and an axis from edge to edge, in shares of width and height."""
     lines = list(seen.get("lines", []))
     if "axis" in seen:

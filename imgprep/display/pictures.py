@@ -106,7 +106,7 @@ def caption(value: Any, most: int) -> str:
     >>> caption("https://images.example.com/a/b/c/cat.jpg", 21)
     'https://im…/c/cat.jpg'
     """
-    text = " ".join(public("" if value is None else value).split())
+    text = " ".join(public_text("" if value is None else value).split())
     if len(text) <= most:
         return text
     start = text[: (most - 1) // 2]
@@ -141,7 +141,7 @@ def meaning(word: str) -> str:
     return f"the server answered {number}{phrases.get(number, '')}"
 
 
-def public(value: Any) -> str:
+def public_text(value: Any) -> str:
     """What may leave this machine: URLs without secrets, paths in the project from its root, others
     by name only.
 

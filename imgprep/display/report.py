@@ -18,7 +18,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display import charts, columns, findings, likeness, report_pictures
 from imgprep.display.pages import page_environment
-from imgprep.display.pictures import every_row, label_column, public
+from imgprep.display.pictures import every_row, label_column, public_text
 from imgprep.project import made_with, project_root
 from imgprep.redaction import redact_values
 from imgprep.words import bytes_text
@@ -53,11 +53,11 @@ def write(
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
     seen = report_pictures.ReportRows.of(stages, label_column(every_row(stages[-1])[0]))
     facts = _page_facts(seen)
-    facts |= {"title": title, "time": findings.time(stages, steps), "command": public(command)}
+    facts |= {"title": title, "time": findings.time(stages, steps), "command": public_text(command)}
     facts |= _provenance(stages, parameters or {}, defaults or {})
     groups = facts["duplicates"]["groups"]
     machine = {**facts, "duplicates": {**facts["duplicates"], "groups": groups[:MACHINE_GROUPS]}}
-    tables = _tables(facts)
+    tables = _page_tables(facts)
     template = _report_template()
     for share in PICTURE_SHARES:
         pictures = report_pictures.drawn(seen, groups, facts["variants"], share)
@@ -95,7 +95,7 @@ def _page_facts(seen: report_pictures.ReportRows) -> dict[str, Any]:
     }
 
 
-def _tables(facts: dict[str, Any]) -> dict[str, Any]:
+def _page_tables(facts: dict[str, Any]) -> dict[str, Any]:
     """The tables of the page, whose columns columns.py lists."""
     return {
         "sizes": columns.filled_table(columns.SIZE_COLUMNS, facts["variants"]),
@@ -118,14 +118,14 @@ def _provenance(
     masked_defaults = redact_values(defaults)
     for key, value in parameters.items():
         changed = key in defaults and defaults[key] != value
-        default = public(masked_defaults.get(key))
-        said = public(masked[key])
+        default = public_text(masked_defaults.get(key))
+        said = public_text(masked[key])
         shown.append({"name": key, "value": said, "changed": changed, "default": default})
         file = os.path.join(project_root(), value) if isinstance(value, str) else ""
         # Not Path.is_file: that raises for a text longer than a file's name can be.
         if os.path.isfile(file):
             with open(file, "rb") as stream:
-                inputs[public(value)] = hashlib.file_digest(stream, "sha256").hexdigest()
+                inputs[public_text(value)] = hashlib.file_digest(stream, "sha256").hexdigest()
     made = []
     for ds in stages:
         facts = {key: ds.info[key] for key in ("stage", "operation", "complete")}

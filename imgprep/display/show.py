@@ -23,7 +23,7 @@ from imgprep.display.pictures import (
     spread,
     thumbnail,
 )
-from imgprep.display.pictures import public as public_text
+from imgprep.display.pictures import public_text as public_text
 from imgprep.words import bytes_text
 
 HIDDEN_COLUMNS = {"file", "row", "sha256"}

@@ -17,7 +17,7 @@ from imgprep.words import extra
 MOST_LIVE = 2_000  # pictures that travel to the browser at once
 LIVE_SIDE = 320
 FEW_LIVE, FEW_HEIGHT, LIVE_HEIGHT = 24, 420, 660  # pictures; pixels on the screen
-HOST = """
+WIDGET_HOST = """
 function render({ model, el }) {
   const place = document.createElement("div");
   place.style.height = model.get("height") + "px";
@@ -55,7 +55,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
         raise ValueError(f"the gallery in a cell needs `{extra('widget')}`") from None
 
     class Gallery(anywidget.AnyWidget):
-        _esm = (TEMPLATES / "gallery.js").read_text("utf-8") + HOST
+        _esm = (TEMPLATES / "gallery.js").read_text("utf-8") + WIDGET_HOST
         data = traitlets.Unicode().tag(sync=True)
         sheet = traitlets.Unicode().tag(sync=True)  # `style` is another thing to every widget
         pictures = traitlets.Bytes().tag(sync=True)

@@ -2,14 +2,14 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from imgprep import project
 from imgprep.models import hub_boxes, nets, onnx_boxes
-from imgprep.models.found import Found, as_objects, without_copies
+from imgprep.models.found import FindBoxes, FoundBoxes, as_objects, without_copies
 from imgprep.models.spec import HubSpec, OnnxSpec
 
 _loading_boxes = threading.RLock()
@@ -77,7 +77,7 @@ class Boxes:
             return [self._objects(one) for one in image]
         return self._objects(image)
 
-    def find(self, image: np.ndarray) -> Found:
+    def find(self, image: np.ndarray) -> FoundBoxes:
         """What is in a picture, as arrays: the boxes x1 y1 x2 y2, without copies."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             told = f"{image.dtype} {image.shape}"
@@ -89,7 +89,7 @@ class Boxes:
         height, width = image.shape[:2]
         return as_objects(self.find(image), (width, height))
 
-    def _loaded(self) -> Callable[[np.ndarray, float], Found]:
+    def _loaded(self) -> FindBoxes:
         with _loading_boxes:
             # Threads that come first together.
             if not hasattr(self, "_net"):
@@ -99,7 +99,7 @@ class Boxes:
 
 def spec_of_boxes(model: Any) -> OnnxSpec | HubSpec:
     """What a detector says of itself. ValueError for a missing file, extra or model."""
-    path = nets.checked_path(model)
+    path = nets.checked_model_path(model)
     if not model.lower().endswith(".onnx"):
         return hub_boxes.spec_of_hub_detector(path if os.path.isdir(path) else model)
     return onnx_boxes.spec_of_detector(path)
@@ -107,8 +107,8 @@ def spec_of_boxes(model: Any) -> OnnxSpec | HubSpec:
 
 def detector_of(
     spec: OnnxSpec | HubSpec, labels: Sequence[str], model: str
-) -> Callable[[np.ndarray, float], Found]:
+) -> FindBoxes:
     shown = os.path.basename(project.absolute(model)) if os.path.isabs(model) else model
     if isinstance(spec, HubSpec):
-        return hub_boxes.detector(spec, labels, shown)
-    return onnx_boxes.detector(spec, labels, shown)
+        return hub_boxes.hub_detector(spec, labels, shown)
+    return onnx_boxes.onnx_detector(spec, labels, shown)

@@ -17,7 +17,7 @@ TILE_PX = 256
 OVERLAP_PX = 32
 # A side of the picture by which the scale is found.
 PROBE_PX = 32
-MAX_PIXELS = 200_000_000
+MAX_MADE_PIXELS = 200_000_000
 # So far beyond black and white a pixel may lie before it is cut off.
 BEYOND = 0.5
 _loading_enhancers = threading.RLock()
@@ -48,9 +48,9 @@ class Enhancer:
         *,
         tile: int = TILE_PX,
         overlap: int = OVERLAP_PX,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = MAX_MADE_PIXELS,
     ):
-        path = nets.checked_path(model)
+        path = nets.checked_model_path(model)
         if not model.lower().endswith(".onnx"):
             raise ValueError(f"an enhancer is a file *.onnx, not {model!r}")
         self.model = model
@@ -112,7 +112,7 @@ class Enhancer:
             return found
 
         out = np.empty((height, width, image.shape[2]), np.uint8)
-        for y, rows in windows.stitch(
+        for y, rows in windows.stitch_windows(
             (width, height),
             (tile_w * scale, tile_h * scale),
             predict,

@@ -1,12 +1,12 @@
 """What a detector found in a picture, as plain values: the same from every kind of model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 
-class Found(NamedTuple):
+class FoundBoxes(NamedTuple):
     """boxes: (n, 4) x1 y1 x2 y2 in pixels of the picture. scores: (n,). labels: n names."""
 
     boxes: np.ndarray
@@ -35,7 +35,11 @@ def names_of(numbers: Sequence[int], names: Sequence[str] | dict[int, str], mode
     return [known[number] for number in numbers]
 
 
-def without_copies(found: Found, most_iou: float) -> Found:
+# (picture, least score) -> what is found
+FindBoxes = Callable[[np.ndarray, float], FoundBoxes]
+
+
+def without_copies(found: FoundBoxes, most_iou: float) -> FoundBoxes:
     """Of boxes of one label that overlap by more than most_iou the surest (non-maximum suppression).
 
     Boxes of other labels are left alone.
@@ -50,9 +54,9 @@ def without_copies(found: Found, most_iou: float) -> Found:
     return chosen(found, keep)
 
 
-def chosen(found: Found, places: Sequence[int]) -> Found:
+def chosen(found: FoundBoxes, places: Sequence[int]) -> FoundBoxes:
     at = np.asarray(places, int)
-    return Found(found.boxes[at], found.scores[at], [found.labels[i] for i in places])
+    return FoundBoxes(found.boxes[at], found.scores[at], [found.labels[i] for i in places])
 
 
 def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -65,7 +69,7 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum(area + areas - shared, 1e-9)
 
 
-def as_objects(found: Found, size_wh: tuple[int, int]) -> dict[str, Any]:
+def as_objects(found: FoundBoxes, size_wh: tuple[int, int]) -> dict[str, Any]:
     """{"objects": [{"label", "score", "box_xywh"}], "width", "height"}, the surest first.
 
     Boxes are cut off at the picture's edge; what lies outside of it is no object.

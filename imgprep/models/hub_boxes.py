@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from imgprep.models.described import files_digest, hub_config, needs_extra
-from imgprep.models.found import Found, checked_scores, names_of
+from imgprep.models.found import FindBoxes, FoundBoxes, checked_scores, names_of
 from imgprep.models.spec import HubSpec
 
 # They look for what they are told in words.
 BY_WORDS = ("GroundingDino", "MMGroundingDino", "OwlViT", "Owlv2", "OmDetTurbo")
 
-Detect = Callable[[np.ndarray, float], Found]
 
 
 def spec_of_hub_detector(model: str) -> HubSpec:
@@ -43,7 +42,7 @@ def needs_words(spec: HubSpec) -> bool:
     return spec.arch.startswith(BY_WORDS)
 
 
-def detector(spec: HubSpec, labels: Sequence[str], model: str) -> Detect:
+def hub_detector(spec: HubSpec, labels: Sequence[str], model: str) -> FindBoxes:
     """(picture, least score) -> what was found in it."""
     import torch
     import transformers
@@ -57,7 +56,7 @@ def detector(spec: HubSpec, labels: Sequence[str], model: str) -> Detect:
     net = getattr(transformers, spec.arch).from_pretrained(**where).to(device).eval()
     ask = _by_words(net, where, list(labels)) if needs_words(spec) else _by_classes(net, where)
 
-    def find(image: np.ndarray, threshold: float) -> Found:
+    def find(image: np.ndarray, threshold: float) -> FoundBoxes:
         with torch.inference_mode():
             answer = ask(image, threshold)
         boxes = answer["boxes"].float().cpu().numpy().reshape(-1, 4)
@@ -67,7 +66,7 @@ def detector(spec: HubSpec, labels: Sequence[str], model: str) -> Detect:
         if said is None:
             names = list(labels) or net.config.id2label
             said = names_of([int(n) for n in answer["labels"]], names, model)
-        return Found(boxes, scores, [str(one) for one in said])
+        return FoundBoxes(boxes, scores, [str(one) for one in said])
 
     return find
 

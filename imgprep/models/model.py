@@ -105,7 +105,7 @@ class Model:
         """The model's answer for each tile, none larger than the window."""
         with _loading:
             if not hasattr(self, "_net"):
-                self._net = nets.load(
+                self._net = nets.load_net(
                     self.spec, self.gives, threshold=self.threshold, activation=self.activation
                 )
         found: dict[int, Any] = {}

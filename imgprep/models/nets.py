@@ -19,13 +19,13 @@ Net = Callable[[np.ndarray], list[Any]]
 
 def spec_of(model: Any) -> OnnxSpec | HubSpec:
     """What a model says of itself. ValueError for a missing file, extra or model."""
-    path = checked_path(model)
+    path = checked_model_path(model)
     if not model.lower().endswith(".onnx"):
         return transformers.spec_of_hub(path if os.path.isdir(path) else model)
     return onnx.spec_of_file(path)
 
 
-def checked_path(model: Any) -> str:
+def checked_model_path(model: Any) -> str:
     """Where a model's file or folder is, if it has one. ValueError where it can be none."""
     if not isinstance(model, str) or not model:
         raise ValueError(f"model is a file, a folder or a name on the Hub, not {model!r}")
@@ -54,7 +54,7 @@ def _is_zip(path: str) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def load(spec: OnnxSpec | HubSpec, wanted: str, *, threshold: float, activation: str) -> Net:
+def load_net(spec: OnnxSpec | HubSpec, wanted: str, *, threshold: float, activation: str) -> Net:
     """The model itself. wanted: "classes" or "objects"."""
     if isinstance(spec, HubSpec):
         return transformers.net(spec, wanted, threshold)

@@ -15,7 +15,7 @@ from imgprep.tiles.instances import Instance, cropped
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
-PICTURES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
+PICTURE_TYPES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
 # As torchvision's Mask R-CNN names its outputs.
 RCNN = {"boxes", "labels", "scores", "masks"}
 
@@ -71,7 +71,7 @@ def _input_shape(path: str, entry: Any) -> list[int]:
     if len(shape) == 3:
         # Mask R-CNN, as torchvision exports it.
         shape.insert(0, 1)
-    if len(shape) != 4 or entry.type not in PICTURES:
+    if len(shape) != 4 or entry.type not in PICTURE_TYPES:
         told = "a model of pictures takes (N, C, H, W) or (N, H, W, C), float or uint8"
         raise ValueError(f"{path} takes {entry.type} {entry.shape}: {told}")
     return shape

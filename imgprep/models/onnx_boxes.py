@@ -2,13 +2,13 @@
 
 import ast
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from imgprep.models.found import Found, checked_scores, names_of
+from imgprep.models.found import FindBoxes, FoundBoxes, checked_scores, names_of
 from imgprep.models.onnx import FLOATS, entrance, open_session, spec_of_file
 from imgprep.models.spec import OnnxSpec
 
@@ -16,13 +16,12 @@ NAMED = {"boxes", "labels", "scores"}
 # As RT-DETR's exports call their second input.
 SIZES = "orig_target_sizes"
 # The grey that YOLO was trained with around its pictures.
-BORDER = 114
+LETTERBOX_GREY = 114
 # Of a file that takes any.
 YOLO_SIDE = 640
 # Numbers of a box that needs no more: x1 y1 x2 y2, score, class.
 END_TO_END = 6
 
-Detect = Callable[[np.ndarray, float], Found]
 
 
 class Fitted(NamedTuple):
@@ -54,7 +53,7 @@ def _is_single(outputs: Sequence[Any]) -> bool:
     return len(outputs[0].shape) == 3
 
 
-def detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> Detect:
+def onnx_detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> FindBoxes:
     """(picture, least score) -> what was found in it. labels: names that count instead of its own."""
     session = open_session(spec.path)
     names = [output.name.lower() for output in session.get_outputs()]
@@ -63,7 +62,7 @@ def detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> Detect:
     entry = session.get_inputs()[0].name
     asks_size = any(one.name == SIZES for one in session.get_inputs())
 
-    def find_named(image: np.ndarray, threshold: float) -> Found:
+    def find_named(image: np.ndarray, threshold: float) -> FoundBoxes:
         fitted = _stretched(image, spec.window)
         given = {entry: entered(fitted.image[None])}
         if asks_size:
@@ -77,16 +76,16 @@ def detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> Detect:
         numbers = answers["labels"].reshape(-1)[is_sure].astype(int).tolist()
         # A model that was told the picture's size answers in its pixels.
         sure = boxes[is_sure] if asks_size else fitted.back(boxes[is_sure])
-        return Found(sure, scores[is_sure], names_of(numbers, said, model))
+        return FoundBoxes(sure, scores[is_sure], names_of(numbers, said, model))
 
-    def find_single(image: np.ndarray, threshold: float) -> Found:
+    def find_single(image: np.ndarray, threshold: float) -> FoundBoxes:
         fitted = _letterboxed(image, spec.window or (YOLO_SIDE, YOLO_SIDE))
         (answer,) = session.run(None, {entry: entered(fitted.image[None])})
         boxes, scores, numbers = _of_single(answer[0], len(said), model)
         checked_scores(scores, boxes, model)
         is_sure = scores >= threshold
         sure = fitted.back(boxes[is_sure])
-        return Found(sure, scores[is_sure], names_of(numbers[is_sure].tolist(), said, model))
+        return FoundBoxes(sure, scores[is_sure], names_of(numbers[is_sure].tolist(), said, model))
 
     return find_named if NAMED <= {*names} else find_single
 
@@ -121,7 +120,7 @@ def _letterboxed(image: np.ndarray, window: tuple[int, int]) -> Fitted:
     small = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)
     left = (window[0] - inner[0]) // 2
     top = (window[1] - inner[1]) // 2
-    out = np.full((window[1], window[0], image.shape[2]), BORDER, image.dtype)
+    out = np.full((window[1], window[0], image.shape[2]), LETTERBOX_GREY, image.dtype)
     out[top : top + inner[1], left : left + inner[0]] = small
     return Fitted(out, np.array(inner) / (width, height), np.array([left, top]))
 

@@ -125,7 +125,7 @@ class Semantic(Model):
             tiles = [grid.crop(picture, box) for box in boxes]
             return self.predict(tiles)
 
-        strips = windows.stitch(
+        strips = windows.stitch_windows(
             _size(picture),
             self.window,
             predict,

@@ -21,11 +21,11 @@ from PIL import Image
 from imgprep.failures import Failure
 
 Notes = dict[str, Any]  # annotations of a picture: kind -> value
-Size = tuple[int, int]
+SizeHW = tuple[int, int]
 
 # What an annotation is, and albumentations' word for the order of its numbers; all of them are in
 # pixels of the whole picture.
-KINDS = {
+ANNOTATION_KINDS = {
     "boxes_xywh": "coco",
     "boxes_xyxy": "pascal_voc",
     "labels": "",
@@ -54,7 +54,7 @@ def pipeline(wanted: dict[str, dict[str, Any]] | str) -> dict[str, Any]:
         raise ValueError(f"{must}, not {wanted!r}")
     library = _albumentations()
     transforms = [_transform(name, given or {}) for name, given in wanted.items()]
-    return _saved(library.Compose(transforms))
+    return _saved_pipeline(library.Compose(transforms))
 
 
 def _loaded(path: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _loaded(path: str) -> dict[str, Any]:
         ) from None
     if not isinstance(found, library.Compose):
         found = library.Compose([found])
-    return _saved(found)
+    return _saved_pipeline(found)
 
 
 def _transform(name: str, parameters: dict[str, Any]) -> Any:
@@ -93,7 +93,7 @@ def _is_transform(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, _albumentations().BasicTransform)
 
 
-def _saved(composed: Any) -> dict[str, Any]:
+def _saved_pipeline(composed: Any) -> dict[str, Any]:
     saved: dict[str, Any] = _albumentations().to_dict(composed)["transform"]
     return saved
 
@@ -104,8 +104,8 @@ def compose(saved: dict[str, Any], kinds: list[str]) -> Any:
     Build it once per worker.
     """
     library = _albumentations()
-    boxes = KINDS.get(_kind_of("boxes", kinds))
-    points = KINDS.get(_kind_of("points", kinds))
+    boxes = ANNOTATION_KINDS.get(_kind_of("boxes", kinds))
+    points = ANNOTATION_KINDS.get(_kind_of("points", kinds))
     box_rules = None
     if boxes:
         # `number` says which boxes are left.
@@ -147,7 +147,7 @@ def one_sentence() -> Iterator[None]:
 
 
 @one_sentence()
-def apply(
+def apply_pipeline(
     run: Any,
     image: ndarray,
     notes: Notes,
@@ -169,12 +169,12 @@ def apply(
         )
     moved = dict(notes)
     if boxes:
-        moved[boxes] = _rounded(made["bboxes"], notes[boxes])
+        moved[boxes] = _rounded_as(made["bboxes"], notes[boxes])
         if notes.get("labels") is not None:
             labels = notes["labels"]
             moved["labels"] = [labels[int(n)] for n in made["number"]]
     if points:
-        moved[points] = _rounded(made["keypoints"], notes[points])
+        moved[points] = _rounded_as(made["keypoints"], notes[points])
     if "mask" in made:
         moved["mask"] = _encoded_mask(made["mask"])
     return made["image"], moved, _record(made["applied_transforms"], seed)
@@ -212,8 +212,8 @@ def _record(applied: list[tuple[str, dict[str, Any]]], seed: int) -> str:
 @one_sentence()
 def scaled(
     notes: Notes,
-    from_wh: Size,
-    to_wh: Size,
+    from_wh: SizeHW,
+    to_wh: SizeHW,
 ) -> Notes:
     """Annotations of a picture that was resized.
 
@@ -225,9 +225,9 @@ def scaled(
     moved = dict(notes)
     for kind, value in notes.items():
         if kind.startswith("boxes") and value:
-            moved[kind] = _rounded(np.multiply(value, ratio * 2), value)
+            moved[kind] = _rounded_as(np.multiply(value, ratio * 2), value)
         elif kind.startswith("points") and value:
-            moved[kind] = _rounded(np.multiply(value, ratio), value)
+            moved[kind] = _rounded_as(np.multiply(value, ratio), value)
         elif kind == "mask" and value is not None and to_wh != from_wh:
             # A mask holds numbers of classes: no mean of two is a third.
             pixels = cv2.resize(
@@ -239,7 +239,7 @@ def scaled(
     return moved
 
 
-def _rounded(moved: Any, given: Any) -> list[Any]:
+def _rounded_as(moved: Any, given: Any) -> list[Any]:
     """Whole where they were whole, else to a hundredth of a pixel."""
     values = np.asarray(moved)
     is_whole = bool(given) and np.issubdtype(np.asarray(given).dtype, np.integer)

@@ -300,14 +300,14 @@ def _moved_mask(mask: dict[str, Any], move: Move) -> dict[str, Any]:
         # A quarter turn is a mirroring at the diagonal, and what is left.
         pixels = pixels.T
         a, e = b, d
-    columns, is_column = _under(width, a, c, pixels.shape[1])
-    rows, is_row = _under(height, e, f, pixels.shape[0])
+    columns, is_column = _under_scale(width, a, c, pixels.shape[1])
+    rows, is_row = _under_scale(height, e, f, pixels.shape[0])
     out = np.zeros((height, width), bool)
     out[np.ix_(is_row, is_column)] = pixels[np.ix_(rows, columns)]
     return runs.encode_mask(out)
 
 
-def _under(length: int, scale: float, shift: float, old_length: int) -> tuple[Points, np.ndarray]:
+def _under_scale(length: int, scale: float, shift: float, old_length: int) -> tuple[Points, np.ndarray]:
     """The old pixels under the middles of the new ones, and which of the new ones have one."""
     middles = np.arange(length) + 0.5
     old = np.floor((middles - shift) / scale).astype(int)

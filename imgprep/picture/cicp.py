@@ -37,7 +37,7 @@ BRADFORD = np.array(
 
 
 @lru_cache(maxsize=64)
-def icc_profile(primaries: int, transfer: int) -> bytes | None:
+def cicp_profile(primaries: int, transfer: int) -> bytes | None:
     """An ICC profile (version 4) of these colours.
 
     None where they are sRGB, unknown or unspecified, and for PQ and HLG, which need tone mapping.

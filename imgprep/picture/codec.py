@@ -14,6 +14,7 @@ from numpy import ndarray
 from PIL import Image
 
 from imgprep.picture import colour, jpeg, pixels
+from imgprep.picture.colour import Rgb
 from imgprep.picture.damage import DecodeError, decode_errors_only
 from imgprep.picture.header import (
     MAX_PIXELS,
@@ -38,8 +39,7 @@ __all__ = [
     "probe",
 ]
 
-Rgb = tuple[int, int, int]
-Size = tuple[int, int]
+SizeWH = tuple[int, int]
 
 # An animation of so many frames plays for twenty seconds, and is as much work as so many pictures.
 MAX_FRAMES = 500
@@ -74,7 +74,7 @@ def probe(data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Header:
 def decode(
     data: bytes,
     *,
-    min_wh: Size | None = None,
+    min_wh: SizeWH | None = None,
     background: Rgb = (255, 255, 255),
     max_pixels: int | None = MAX_PIXELS,
     keep_truncated: bool = False,
@@ -108,12 +108,12 @@ def decode(
         if found is None:
             # Of what is left, only JPEGs heed it.
             im.draft(None, _divided(im.size, shrink))
-            loaded = pixels.load(im, data, keep_truncated=keep_truncated)
+            loaded = pixels.load_pixels(im, data, keep_truncated=keep_truncated)
             found = colour.srgb(loaded, background)
         return TURNS[turn](found) if turn > 1 else found
 
 
-def _shrink(size_wh: Size, box_wh: Size) -> int:
+def _shrink(size_wh: SizeWH, box_wh: SizeWH) -> int:
     """The power of two by which a JPEG may be smaller and still fill the box on one side."""
     width, height = size_wh
     for k in (8, 4, 2):
@@ -122,7 +122,7 @@ def _shrink(size_wh: Size, box_wh: Size) -> int:
     return 1
 
 
-def _divided(size_wh: Size, by: int) -> Size:
+def _divided(size_wh: SizeWH, by: int) -> SizeWH:
     width, height = size_wh
     return max(1, width // by), max(1, height // by)
 
@@ -194,7 +194,7 @@ def check(
         quick = jpeg.stored_pixels(data, im, "GRAY", 8, keep_truncated=keep_truncated)
         if quick is None:
             im.draft(None, (1, 1))
-            pixels.load(im, data, keep_truncated=keep_truncated)
+            pixels.load_pixels(im, data, keep_truncated=keep_truncated)
         return seen
 
 
@@ -258,7 +258,7 @@ def _encoder_options(
     return [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
 
 
-def placeholder(size_wh: Size = (128, 128), color: Rgb = (200, 200, 200)) -> bytes:
+def placeholder(size_wh: SizeWH = (128, 128), color: Rgb = (200, 200, 200)) -> bytes:
     """A small PNG that says "no picture" at any size: a plain field, framed and crossed out.
 
     >>> decode(placeholder([3, 2])).shape
@@ -286,7 +286,7 @@ def is_placeholder(image: ndarray) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _placeholder(size_wh: Size, color: Rgb) -> bytes:
+def _placeholder(size_wh: SizeWH, color: Rgb) -> bytes:
     right = size_wh[0] - 1
     bottom = size_wh[1] - 1
     image = np.full((bottom + 1, right + 1, 3), color, np.uint8)

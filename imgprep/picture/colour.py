@@ -12,11 +12,11 @@ from PIL import Image, ImageCms
 Rgb = tuple[int, int, int]
 
 # Bytes of pixels that are converted at once.
-STRIP_BYTES = 1 << 20
+COLOUR_STRIP_BYTES = 1 << 20
 # Numbers without an agreed white that are converted at once.
 BAND_PIXELS = 1 << 20
 # Levels that a profile may differ from sRGB and still be called that.
-ALIKE = 2
+SAME_SHADE = 2
 # TIFF's tags, as Pillow has them.
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 
@@ -36,7 +36,7 @@ def srgb(im: Image.Image, background: Rgb = (255, 255, 255)) -> ndarray:
     # In strips: half the time (they stay in the cache), and no second and third copy of a large
     # picture.
     out = np.empty((im.height, im.width, 3), np.uint8)
-    rows = max(1, STRIP_BYTES // (3 * im.width))
+    rows = max(1, COLOUR_STRIP_BYTES // (3 * im.width))
     for top in range(0, im.height, rows):
         bottom = min(top + rows, im.height)
         strip = im.crop((0, top, im.width, bottom)) if rows < im.height else im
@@ -107,7 +107,7 @@ def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     before = Image.fromarray(colours if mode == "RGB" else colours[:, :, 0])
     there = np.asarray(transform.apply(before), int)
     here = np.asarray(before.convert("RGB"), int)
-    return bool(np.abs(there - here).max() <= ALIKE)
+    return bool(np.abs(there - here).max() <= SAME_SHADE)
 
 
 def _grey_of_8_bits(im: Image.Image) -> Image.Image:

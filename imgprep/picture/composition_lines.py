@@ -11,14 +11,14 @@ from numpy import ndarray
 
 MOST_SEGMENTS = 40  # segments that are looked at
 MOST_CROSSED = 30  # of these, those that are taken to meet
-MOST_SHOWN = 12
+MOST_LINES = 12
 MOST_EDGES = 1500  # pixels on edges that vote
 FEW_EDGES = 200
 
-Seen = dict[str, Any]
+SeenLines = dict[str, Any]
 
 
-def leading_lines(grey: ndarray) -> tuple[float, Seen | None]:
+def leading_lines(grey: ndarray) -> tuple[float, SeenLines | None]:
     """How much oblique line, seen from several sides, meets in one point of the picture."""
     met, seen = _vanishing_point(grey)
     pointing = _pointing_edges(grey.astype(np.float32))
@@ -43,7 +43,7 @@ def _lines_of(segments: ndarray) -> _Lines:
     return _Lines(a, b, c, np.hypot(a, b))
 
 
-def _vanishing_point(grey: ndarray) -> tuple[float, Seen | None]:
+def _vanishing_point(grey: ndarray) -> tuple[float, SeenLines | None]:
     height, width = grey.shape
     side = max(width, height)
     segments, lengths = _oblique_segments(grey)
@@ -69,7 +69,7 @@ def _vanishing_point(grey: ndarray) -> tuple[float, Seen | None]:
     score = total / side * np.clip(spread / 0.35, 0, 1)
     best = int(score.argmax())
     found = float(np.clip(score[best] / 3, 0, 1))
-    shown = segments[meets[best]][:MOST_SHOWN]
+    shown = segments[meets[best]][:MOST_LINES]
     if not len(shown):
         return found, None
     point = (x[best] / width, y[best] / height)

@@ -3,14 +3,15 @@
 import io
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from PIL import Image, TiffImagePlugin
 
 from imgprep.failures import Failure
 
-UNSUPPORTED = re.compile(
+LoadOne = Callable[[Image.Image], None]  # decodes one frame or plane, or raises a DecodeError
+UNSUPPORTED_WORDS = re.compile(
     "unsupported|unknown pixel mode|unknown raw mode|cannot handle|not supported",
     re.IGNORECASE,
 )
@@ -50,7 +51,7 @@ def decode_errors_only(data: bytes) -> Iterator[None]:
 
 
 def _reason(said: str, data: bytes) -> str:
-    if UNSUPPORTED.search(said):
+    if UNSUPPORTED_WORDS.search(said):
         return "unsupported_format"
     if ENDS_EARLY.search(said) or _ends_early(data):
         return "truncated"

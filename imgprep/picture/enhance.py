@@ -10,7 +10,7 @@ from numpy import ndarray
 from imgprep.failures import Failure
 from imgprep.hashing import versioned
 from imgprep.picture import defects
-from imgprep.picture.noise import BLOCK, noise_sigma, without_impulses
+from imgprep.picture.noise import NOISE_BLOCK, noise_sigma, without_impulses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # Of a result of `upscale`: 150 MB of RGB.
-MAX_PIXELS = 50_000_000
+MAX_UPSCALED_PIXELS = 50_000_000
 # Each brings a picture that was shrunk again closer to the one that was given.
 BACK_PROJECTIONS = 4
 # Of Minkowski: 1 is the mean of a channel, infinity its maximum.
@@ -52,7 +52,7 @@ def denoise(image: ndarray) -> ndarray:
     >>> np.array_equal(denoise(page), page)
     True
     """
-    if min(image.shape[:2]) < 3 * BLOCK:
+    if min(image.shape[:2]) < 3 * NOISE_BLOCK:
         # Too few pixels to tell noise from picture.
         return image
     image = without_impulses(image)
@@ -117,7 +117,7 @@ def upscale(
     image: ndarray,
     *,
     by: float = 2,
-    max_pixels: int | None = MAX_PIXELS,
+    max_pixels: int | None = MAX_UPSCALED_PIXELS,
 ) -> ndarray:
     """Enlarge by Lanczos' kernel, then so that the result, shrunk again, is the picture given.
 

@@ -4,17 +4,15 @@ Pillow decodes each frame by itself; what it makes of the frames before is its o
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from PIL import GifImagePlugin, Image
 
-from imgprep.picture.damage import DecodeError
+from imgprep.picture.damage import DecodeError, LoadOne
 
-Load = Callable[[Image.Image], None]
-
-HEAD = 13  # bytes of signature and screen
+GIF_HEAD = 13  # bytes of signature and screen
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 GRAPHIC_CONTROL = 0xF9
 KEEP, CLEAR, RESTORE = 1, 2, 3  # what becomes of a frame's place before the next one
@@ -37,9 +35,9 @@ class Frame(NamedTuple):
         return at_corner and self.width >= size_wh[0] and self.height >= size_wh[1]
 
 
-def frames(data: bytes) -> Iterator[Frame]:
+def gif_frames(data: bytes) -> Iterator[Frame]:
     """The frames that have begun; the last may end behind the data. Decodes nothing."""
-    at = HEAD + _table_bytes(data[10])
+    at = GIF_HEAD + _table_bytes(data[10])
     control = b""
     while at < len(data):
         kind = data[at]
@@ -92,7 +90,7 @@ def _blocks_end(data: bytes, at: int) -> int:
 def canvases(
     data: bytes,
     size_wh: tuple[int, int],
-    load_one: Load,
+    load_one: LoadOne,
     max_pixels: int | None = None,
 ) -> Iterator[Image.Image]:
     """What is seen at each frame, as RGBA of this size.
@@ -101,7 +99,7 @@ def canvases(
     """
     width, height = size_wh
     canvas = np.zeros((height, width, 4), np.uint8)
-    for n, frame in enumerate(frames(data)):
+    for n, frame in enumerate(gif_frames(data)):
         if max_pixels and frame.width * frame.height > max_pixels:
             size = f"{frame.width} x {frame.height} pixels"
             raise DecodeError("too_many_pixels", f"frame {n} has {size}")
@@ -111,7 +109,7 @@ def canvases(
         place = canvas[rows, columns]
         # Some have none, to say how long the one before is seen.
         if place.size:
-            _paint(place, _pixels(data, frame, load_one))
+            _paint(place, _gif_pixels(data, frame, load_one))
         yield Image.fromarray(canvas)
         if frame.disposal == CLEAR:
             place[:] = 0
@@ -126,10 +124,10 @@ def _paint(place: np.ndarray, pixels: np.ndarray) -> None:
     place[is_seen] = inside[is_seen]
 
 
-def _pixels(
+def _gif_pixels(
     data: bytes,
     frame: Frame,
-    load_one: Load,
+    load_one: LoadOne,
 ) -> np.ndarray:
     """A frame by itself, (h, w, 4) uint8."""
     one = GifImagePlugin.GifImageFile(io.BytesIO(_alone(data, frame)))
@@ -140,8 +138,8 @@ def _pixels(
 def _alone(data: bytes, frame: Frame) -> bytes:
     """A GIF of this one frame, as large as it is."""
     size = frame.width.to_bytes(2, "little") + frame.height.to_bytes(2, "little")
-    screen = data[:6] + size + data[10:HEAD]
-    table = data[HEAD : HEAD + _table_bytes(data[10])]
+    screen = data[:6] + size + data[10:GIF_HEAD]
+    table = data[GIF_HEAD : GIF_HEAD + _table_bytes(data[10])]
     place = b"\x2c" + bytes(4) + size
     trailer = b";" if frame.end <= len(data) else b""
     return screen + table + frame.control + place + data[frame.start : frame.end] + trailer

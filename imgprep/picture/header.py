@@ -179,16 +179,16 @@ def _pixels_to_decode(im: Image.Image, data: bytes) -> float:
 def _tell_colours(im: Image.Image, data: bytes) -> None:
     """Put into `info` what Pillow does not find: profiles, named colours, EXIF, what is clear."""
     if im.format in ("JPEG", "MPO"):
-        im.info["icc_profile"] = jpeg.icc_profile(data)
+        im.info["icc_profile"] = jpeg.jpeg_profile(data)
     elif im.format == "PNG":
-        im.info["icc_profile"] = png.icc_profile(data)
+        im.info["icc_profile"] = png.png_profile(data)
         png.tell_clear_colour(im, data)
         # Pillow's own looks in front of the pixels only.
         exif = png.exif(data)
         if exif:
             im.info["exif"] = exif
     elif im.format == "JPEG2000":
-        im.info["icc_profile"] = jp2.icc_profile(data)
+        im.info["icc_profile"] = jp2.jp2_profile(data)
     elif im.format in ("AVIF", "HEIF") and not im.info.get("icc_profile"):
         im.info["icc_profile"] = heif.named_colours(data)
 
@@ -217,7 +217,7 @@ def header(im: Image.Image, data: bytes) -> Header:
 def frame_count(im: Image.Image, data: bytes) -> int:
     """How many frames, pages, layers. Decodes none, and is quick with thousands."""
     if im.format == "GIF":
-        return sum(1 for _ in gif.frames(data))
+        return sum(1 for _ in gif.gif_frames(data))
     if im.format == "TIFF":
         return sum(1 for _ in tiff.pages(data))
     # A later frame may be damaged.

@@ -25,7 +25,7 @@ def named_colours(data: bytes) -> bytes | None:
         if part.kind == b"colr" and data[at : at + 4] == b"nclx":
             primaries = int.from_bytes(data[at + 4 : at + 6])
             transfer = int.from_bytes(data[at + 6 : at + 8])
-            return cicp.icc_profile(primaries, transfer)
+            return cicp.cicp_profile(primaries, transfer)
     return None
 
 

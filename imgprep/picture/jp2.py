@@ -1,21 +1,19 @@
 """What Pillow leaves out of a JPEG 2000 file: its ICC profile, palette, and order of channels."""
 
 import io
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, Jpeg2KImagePlugin
 
 from imgprep.picture.bmff import Part, parts, within
-
-Load = Callable[[Image.Image], None]
+from imgprep.picture.damage import LoadOne
 
 MOST_ENTRIES = 1024  # of a palette, by the standard
 COLOUR, OPACITY = 0, 1  # types of channels
 WHOLE_PICTURE = 0  # what an opacity channel goes with
 ICC_METHODS = (2, 3)
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+JP2_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class Channel(NamedTuple):
@@ -36,7 +34,7 @@ class Palette(NamedTuple):
     taken: list[tuple[int, int]]
 
 
-def icc_profile(data: bytes) -> bytes | None:
+def jp2_profile(data: bytes) -> bytes | None:
     """The ICC profile of a JP2 file; None where it names its colours otherwise."""
     head = within(data, None, b"jp2h")
     if head is None:
@@ -48,7 +46,7 @@ def icc_profile(data: bytes) -> bytes | None:
     return None
 
 
-def load(data: bytes, load_one: Load) -> Image.Image | None:
+def load_jp2(data: bytes, load_one: LoadOne) -> Image.Image | None:
     """The pixels by the file's own palette and order of channels; None where Pillow's are right.
 
     8 bits; L, LA, RGB or RGBA.
@@ -57,7 +55,7 @@ def load(data: bytes, load_one: Load) -> Image.Image | None:
     stream = within(data, None, b"jp2c")
     if head is None or stream is None:
         return None
-    palette = _palette(data, head)
+    palette = _jp2_palette(data, head)
     channels = _channels(data, head)
     if palette is None and _is_usual(channels):
         return None
@@ -65,13 +63,13 @@ def load(data: bytes, load_one: Load) -> Image.Image | None:
     if palette is not None:
         components = _looked_up(components, palette)
     planes = _ordered(components, channels)
-    mode = MODES.get(len(planes))
+    mode = JP2_MODES.get(len(planes))
     if mode is None:
         raise ValueError(f"{len(planes)} channels are not supported")
     return Image.merge(mode, [Image.fromarray(plane) for plane in planes])
 
 
-def _components(stream: bytes, load_one: Load) -> list[np.ndarray]:
+def _components(stream: bytes, load_one: LoadOne) -> list[np.ndarray]:
     """The components of a bare codestream: nobody has looked anything up in a palette."""
     im = Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(stream))
     load_one(im)
@@ -81,7 +79,7 @@ def _components(stream: bytes, load_one: Load) -> list[np.ndarray]:
     return list(np.moveaxis(pixels, 2, 0))
 
 
-def _palette(data: bytes, head: Part) -> Palette | None:
+def _jp2_palette(data: bytes, head: Part) -> Palette | None:
     part = within(data, head, b"pclr")
     if part is None:
         return None

@@ -74,7 +74,7 @@ def head(data: bytes) -> list[Segment]:
     return found
 
 
-def icc_profile(data: bytes) -> bytes | None:
+def jpeg_profile(data: bytes) -> bytes | None:
     """Its ICC profile, put together; None where there is none, or a piece of it is missing.
 
     Wherever in the head the pieces stand, in whatever order; a piece that comes twice counts once.

@@ -15,7 +15,7 @@ XMP = re.compile(
 )
 
 # How many bytes a value of each of TIFF's types has.
-TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+IFD_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 POINTER_TYPES = (4, 13)
 GPS_DIRECTORY = 0x8825  # the tag whose value is where the directory of GPS tags stands
 LAST_GPS_TAG = 0x1F
@@ -85,7 +85,7 @@ def _without_directory(data: bytes, at: int) -> bytes:
 
     out = bytearray(data)
     for entry in entries:
-        size = entry.values * TYPE_BYTES.get(entry.kind, 1)
+        size = entry.values * IFD_TYPE_BYTES.get(entry.kind, 1)
         start = at + entry.value
         # Up to four bytes stand in the entry itself.
         is_elsewhere = 4 < size <= LONGEST_VALUE and start + size <= len(out)
@@ -110,7 +110,7 @@ def _is_gps(entry: _Entry) -> bool:
 def _with_checksums(data: bytes) -> bytes:
     """A PNG with right checksums of its chunks of metadata."""
     out = bytearray(data)
-    for chunk in png.chunks(data):
+    for chunk in png.png_chunks(data):
         if chunk.kind in (b"eXIf", b"iTXt") and chunk.end <= len(out):
             content = out[chunk.start + 4 : chunk.body_end]
             out[chunk.body_end : chunk.end] = zlib.crc32(content).to_bytes(4)

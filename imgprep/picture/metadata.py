@@ -121,7 +121,7 @@ def _is_kept(kind: int, body: bytes) -> bool:
 def _clean_png(data: bytes) -> bytes:
     """Only the chunks that PNG_KEPT names."""
     pieces = [data[:8]]
-    for chunk in png.chunks(data):
+    for chunk in png.png_chunks(data):
         if chunk.kind in PNG_KEPT:
             pieces.append(data[chunk.start : chunk.end])
     return b"".join(pieces)

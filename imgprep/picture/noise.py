@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-BLOCK = 8
-HALF = BLOCK // 2
+NOISE_BLOCK = 8
+HALF_BLOCK = NOISE_BLOCK // 2
 # The difference of two Laplacians: blind to straight edges.
 LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 # Two opponent colours, in which noise has the sigma that it has in the channels.
@@ -30,7 +30,7 @@ IN_ROWS = 2.0
 # So many pixels are looked at, in bands that are one block and its border high; and so many bands.
 SEEN_PIXELS = 100_000
 LEAST_BANDS = 20
-BAND = BLOCK + 2
+BAND = NOISE_BLOCK + 2
 
 
 def noise_sigma(image: ndarray) -> float:
@@ -75,7 +75,7 @@ def _rough(image: ndarray) -> tuple[ndarray, bool]:
     # The first and last row of a band have neighbours in another.
     by_band = rough.reshape(bands, BAND, width, 3)
     inner = by_band[:, 1:-1, 1:-1]
-    return inner.reshape(bands * BLOCK, width - 2, 3), True
+    return inner.reshape(bands * NOISE_BLOCK, width - 2, 3), True
 
 
 def _is_random(
@@ -89,8 +89,8 @@ def _is_random(
         products = planes * np.roll(planes, 1, axis)
         if is_banded and axis == 0:
             # Above a band's first row is another's last one.
-            products[::BLOCK] = 0
-            products *= BLOCK / (BLOCK - 1)
+            products[::NOISE_BLOCK] = 0
+            products *= NOISE_BLOCK / (NOISE_BLOCK - 1)
         shared = _blocks(products, is_banded)[is_calm].sum()
         if not MOST_NEGATIVE < shared / energy < LEAST_NEGATIVE:
             return False
@@ -103,10 +103,10 @@ def _blocks(values: ndarray, is_banded: bool) -> ndarray:
     # numpy's mean over the last axis takes twenty times as long.
     shares = np.full((1, channels), 1 / channels, np.float32)
     mean = cv2.transform(values, shares)
-    means = cv2.blur(mean, (BLOCK, BLOCK))
+    means = cv2.blur(mean, (NOISE_BLOCK, NOISE_BLOCK))
     if is_banded:
-        return np.asarray(means[HALF::BLOCK, HALF:-HALF:HALF])
-    return np.asarray(means[HALF:-HALF:HALF, HALF:-HALF:HALF])
+        return np.asarray(means[HALF_BLOCK::NOISE_BLOCK, HALF_BLOCK:-HALF_BLOCK:HALF_BLOCK])
+    return np.asarray(means[HALF_BLOCK:-HALF_BLOCK:HALF_BLOCK, HALF_BLOCK:-HALF_BLOCK:HALF_BLOCK])
 
 
 def without_impulses(image: ndarray) -> ndarray:

@@ -8,11 +8,11 @@ from functools import partial
 from PIL import Image
 
 from imgprep.picture import gif, jp2, planes, png, tiff
-from imgprep.picture.damage import DecodeError
+from imgprep.picture.damage import DecodeError, LoadOne
 from imgprep.quiet import silent_stderr
 
 
-def load(
+def load_pixels(
     im: Image.Image,
     data: bytes,
     *,
@@ -26,11 +26,11 @@ def load(
     if im.format == "TIFF":
         return _load_tiff(im, data, load_one)
     if im.format == "GIF":
-        first = next(gif.frames(data), None)
+        first = next(gif.gif_frames(data), None)
         if first and not first.covers(im.size):
             return next(gif.canvases(data, im.size, load_one))
     if im.format == "JPEG2000":
-        right = jp2.load(data, load_one)
+        right = jp2.load_jp2(data, load_one)
         if right is not None:
             right.info["icc_profile"] = im.info.get("icc_profile")
             return right
@@ -43,10 +43,10 @@ def load(
 def _load_tiff(
     im: Image.Image,
     data: bytes,
-    load_one: planes.Load,
+    load_one: LoadOne,
 ) -> Image.Image:
     try:
-        return planes.load(im, data, load_one)
+        return planes.load_planes(im, data, load_one)
     except OSError as error:
         compression = tiff.compression(data)
         if compression not in tiff.OPTIONAL_CODECS:
@@ -95,4 +95,4 @@ def every_frame(
         if max_pixels and im.width * im.height > max_pixels:
             size = f"{im.width} x {im.height} pixels"
             raise DecodeError("too_many_pixels", f"frame {n} has {size}")
-        yield load(im, data)
+        yield load_pixels(im, data)

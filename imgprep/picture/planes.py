@@ -1,15 +1,13 @@
 """The pixels of TIFFs that Pillow shows wrongly: planes of 16 bits, signed bytes, unsigned 32 bits."""
 
 import io
-from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from imgprep.picture import colour, tiff
-
-Load = Callable[[Image.Image], None]
+from imgprep.picture.damage import LoadOne
 
 # How many planes are colours, by what they are: RGB, inks.
 RGB, INKS = 2, 5
@@ -24,10 +22,10 @@ UNSIGNED, SIGNED = 1, 2  # of SAMPLE_FORMAT
 ALPHA = (1, 2)  # of EXTRA_SAMPLES; 0 says nothing of what it is
 
 
-def load(
+def load_planes(
     im: Image.Image,
     data: bytes,
-    load_one: Load,
+    load_one: LoadOne,
 ) -> Image.Image:
     """The page at which an opened TIFF stands, loaded by `load_one`, its pixels right."""
     directory = _directory_of(im, data)
@@ -49,7 +47,7 @@ def load(
 
 
 def _directory_of(im: Image.Image, data: bytes) -> tiff.Directory:
-    place = next(islice(tiff.places(data), im.tell(), None))
+    place = next(islice(tiff.strip_places(data), im.tell(), None))
     return tiff.directory_at(data, place)
 
 
@@ -57,7 +55,7 @@ def _merged(
     im: Image.Image,
     data: bytes,
     directory: tiff.Directory,
-    load_one: Load,
+    load_one: LoadOne,
 ) -> Image.Image:
     """8 bits of each plane, put together."""
     photometric = directory.number(tiff.PHOTOMETRIC, 0)

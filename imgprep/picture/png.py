@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
         return self.kind[:1].isupper()
 
 
-def chunks(data: bytes | bytearray) -> Iterator[Chunk]:
+def png_chunks(data: bytes | bytearray) -> Iterator[Chunk]:
     """Each chunk up to IEND; the last may end behind the data."""
     at = len(MAGIC)
     while at < len(data):
@@ -63,7 +63,7 @@ def essential(data: bytes) -> bytes:
     pieces = [data[: len(MAGIC)]]
     at = len(MAGIC)
     is_before_pixels = True
-    for chunk in chunks(data):
+    for chunk in png_chunks(data):
         if not chunk.kind.isalpha():
             # No chunk: from here on the decoder shall say what it thinks of it.
             break
@@ -123,20 +123,20 @@ def unpacked(packed: bytes, most: int) -> bytes | None:
     return plain if stream.eof else None
 
 
-def icc_profile(data: bytes) -> bytes | None:
+def png_profile(data: bytes) -> bytes | None:
     """What the stored colours mean: by cICP, else by iCCP, as the third edition of PNG has it.
 
     None where neither says it, is whole, and stands before the pixels.
     """
     profile = None
-    for chunk in chunks(data):
+    for chunk in png_chunks(data):
         if chunk.kind == b"IDAT":
             break
         if chunk.kind not in (b"cICP", b"iCCP") or not _is_whole(data, chunk):
             continue
         body = data[chunk.body : chunk.body_end]
         if chunk.kind == b"cICP" and len(body) >= 2:
-            return cicp.icc_profile(body[0], body[1])
+            return cicp.cicp_profile(body[0], body[1])
         if chunk.kind == b"iCCP":
             # A name, a zero, the method: 0 is zlib.
             _, _, packed = body.partition(b"\0")
@@ -147,7 +147,7 @@ def icc_profile(data: bytes) -> bytes | None:
 
 def exif(data: bytes) -> bytes | None:
     """The body of its eXIf chunk, which may stand behind the pixels."""
-    for chunk in chunks(data):
+    for chunk in png_chunks(data):
         if chunk.kind == EXIF and _is_whole(data, chunk):
             return data[chunk.body : chunk.body_end]
     return None
@@ -158,7 +158,7 @@ def clear_colour(data: bytes) -> tuple[int, ...] | None:
     depth, kind = data[24], data[25]
     if kind not in (GREY, RGB):
         return None
-    for chunk in chunks(data):
+    for chunk in png_chunks(data):
         if chunk.kind == TRANSPARENT:
             body = data[chunk.body : chunk.body_end]
             levels = [int.from_bytes(body[i : i + 2]) for i in range(0, len(body) - 1, 2)]

@@ -15,7 +15,7 @@ from imgprep.picture.damage import DecodeError
 Pairs = tuple[np.ndarray, np.ndarray]  # two arrays of positions
 
 # Levels of standard deviation; below, a hash would be of rounding and noise.
-FLAT = 2.0
+FLAT_LOOK = 2.0
 # How many pairs are held before they become groups.
 MOST_PAIRS = 2_000_000
 # A mirrored picture has the other sign at every odd frequency across: these bits of its hash.
@@ -44,7 +44,7 @@ def phash(image: np.ndarray) -> int:
     inner = without_borders(image)
     small = cv2.resize(inner, (32, 32), interpolation=cv2.INTER_AREA)
     luma = _luma(small)
-    if luma.std() < FLAT:
+    if luma.std() < FLAT_LOOK:
         return 0
     waves = cv2.dct(luma.astype(np.float32))
     low = waves[:8, :8].ravel()
@@ -126,7 +126,7 @@ def near(
     if mirrored:
         # Each with its own mirror image.
         pairs = (where[: len(given)], where[len(given) :])
-        group = _joined(group, [pairs])
+        group = _joined_groups(group, [pairs])
     group = group[where[: len(given)]]
     group[given == 0] = -1
     order = np.argsort(group, kind="stable")
@@ -150,13 +150,13 @@ def _groups(values: np.ndarray, max_distance: int) -> np.ndarray:
         held += len(found[-1][0])
         # Ten thousand copies of one picture have fifty million pairs: they are not kept.
         if held > MOST_PAIRS:
-            group = _joined(group, found)
+            group = _joined_groups(group, found)
             found = []
             held = 0
-    return _joined(group, found)
+    return _joined_groups(group, found)
 
 
-def _joined(group: np.ndarray, found: list[Pairs]) -> np.ndarray:
+def _joined_groups(group: np.ndarray, found: list[Pairs]) -> np.ndarray:
     """The groups after these pairs too."""
     if not found:
         return group

@@ -49,7 +49,7 @@ AS_CLASSIC = {16: LONG, 17: SIGNED_LONG, 18: LONG}
 MOST_LOOKED_AT = 16
 
 
-class Entry(NamedTuple):
+class IfdEntry(NamedTuple):
     """A tag's values as they are stored."""
 
     kind: int
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     raw: bytes
 
 
-class Directory(dict[int, Entry]):
+class Directory(dict[int, IfdEntry]):
     """One picture of the file: tag -> values. order: "<" or ">", of all its numbers."""
 
     def __init__(self, order: str):
@@ -88,7 +88,7 @@ class Directory(dict[int, Entry]):
         values: list[int],
     ) -> None:
         layout = f"{self.order}{len(values)}{WHOLE[kind]}"
-        self[tag] = Entry(kind, len(values), struct.pack(layout, *values))
+        self[tag] = IfdEntry(kind, len(values), struct.pack(layout, *values))
 
 
 class Layout(NamedTuple):
@@ -126,7 +126,7 @@ def is_unread_by_pillow(data: bytes) -> bool:
     return data[:4] == b"MM\0\x2b"
 
 
-def places(data: bytes) -> Iterator[int]:
+def strip_places(data: bytes) -> Iterator[int]:
     """Where the directories of the chain stand.
 
     Ends where the chain is broken, or runs in a circle.
@@ -161,14 +161,14 @@ def directory_at(data: bytes, place: int) -> Directory:
         length = TYPE_BYTES.get(kind, 1) * values
         if length > value_bytes:
             (start,) = struct.unpack_from(form.offset, data, start)
-        found[tag] = Entry(kind, values, data[start : start + length])
+        found[tag] = IfdEntry(kind, values, data[start : start + length])
     return found
 
 
 def compression(data: bytes) -> int:
     """Of the first picture; 1, none, where that is not to be read."""
     try:
-        place = next(places(data), None)
+        place = next(strip_places(data), None)
         if place is not None:
             return directory_at(data, place).number(COMPRESSION, 1)
     except struct.error:
@@ -181,7 +181,7 @@ def pages(data: bytes) -> Iterator[int]:
 
     The first one always is.
     """
-    for n, place in enumerate(places(data)):
+    for n, place in enumerate(strip_places(data)):
         if n == 0 or not _subfile(data, place) & (REDUCED | MASK):
             yield n
 
@@ -211,7 +211,7 @@ def _subfile(data: bytes, place: int) -> int:
 def is_camera_raw(data: bytes) -> bool:
     """Whether a camera's sensor wrote it; then the first picture is no more than a preview."""
     found = []
-    for place in islice(places(data), MOST_LOOKED_AT):
+    for place in islice(strip_places(data), MOST_LOOKED_AT):
         try:
             found.append(directory_at(data, place))
         except struct.error:
@@ -235,7 +235,7 @@ def classic(data: bytes) -> bytes:
     out = bytearray(data)
     # Where the place of the next directory has to be written.
     link = 4
-    for place in places(data):
+    for place in strip_places(data):
         directory = directory_at(data, place)
         for tag in POINTERS:
             directory.pop(tag, None)

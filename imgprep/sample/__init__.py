@@ -5,12 +5,23 @@ from pathlib import Path
 from imgprep.project import project_root, resolve
 from imgprep.sample.films import make_films as films
 from imgprep.sample.prints import make_prints as prints
-from imgprep.sample.products import FORMAT, KINDS, PORT, Row, about_sample, plan
+from imgprep.sample.products import FORMAT, PORT, URL_KINDS, SampleRow, about_sample, plan
 from imgprep.sample.products import make_products as make
 from imgprep.sample.server import serve
 from imgprep.words import say
 
-__all__ = ["FORMAT", "KINDS", "PORT", "Row", "films", "make", "plan", "prints", "ready", "serve"]
+__all__ = [
+    "FORMAT",
+    "PORT",
+    "SampleRow",
+    "URL_KINDS",
+    "films",
+    "make",
+    "plan",
+    "prints",
+    "ready",
+    "serve",
+]
 
 
 def ready(*paths: str | Path | None) -> None:

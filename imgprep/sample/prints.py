@@ -17,7 +17,7 @@ PHOTOGRAPHS = (
 )
 LYING, PLACED = 1, 2  # which of them
 MAKER, ORIENTATION, GPS = 0x010F, 0x0112, 0x8825
-PLACE = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}
+PLACE_TAKEN = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}
 
 
 def make_prints(folder: str | Path, *, long_side: int = 3600) -> None:
@@ -43,7 +43,7 @@ def _write_print(file: Path, name: str, number: int, long_side: int) -> None:
         exif[ORIENTATION] = 6
         photo = photo.transpose(Image.Transpose.ROTATE_90)
     if number == PLACED:
-        exif[GPS] = PLACE
+        exif[GPS] = PLACE_TAKEN
     scale = long_side / max(photo.size)
     size_wh = (round(photo.width * scale), round(photo.height * scale))
     large = photo.resize(size_wh, Image.Resampling.BICUBIC)

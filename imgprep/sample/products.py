@@ -25,10 +25,10 @@ from imgprep.sample import packshot
 PORT = 8377  # of all URLs, because a row is known by its URL; who listens elsewhere says so
 FORMAT = 2  # raise it when plan or pictures change: samples made before are then made again
 ROWS = 1200
-ORIENTATION = 0x0112  # EXIF
+ORIENTATION_TAG = 0x0112  # EXIF
 
 # The rows that are not plain `photo`: kind -> how many in 1,200, and the reason they end with.
-KINDS = {
+URL_KINDS = {
     "rotated": (12, ""),  # lies on its side, and its EXIF says so
     "slow": (6, ""),  # after one second
     "flaky": (5, ""),  # 500 the first time
@@ -47,7 +47,7 @@ TWINS = ("again", "copy", "leak")
 
 
 @dataclass(frozen=True)
-class Row:
+class SampleRow:
     """A row of the tables. Rows with the same `drawing` show the same picture."""
 
     split: str
@@ -63,14 +63,14 @@ class Row:
         return self.url.rpartition("/")[2]
 
 
-def plan(rows: int = ROWS, port: int = PORT) -> list[Row]:
+def plan(rows: int = ROWS, port: int = PORT) -> list[SampleRow]:
     """The rows in table order, five sixths of them train; at least one row of each kind."""
     if rows < 60:
         needs = "the sample needs 60 rows to hold one of every misbehaviour"
         raise ValueError(f"rows={rows} is too few: {needs}")
     rng = random.Random(7)
     train = rows * 5 // 6
-    out: list[Row] = []
+    out: list[SampleRow] = []
     for at, kind in enumerate(_kinds(rows, train, rng)):
         split = "train" if at < train else "test"
         if kind in TWINS:
@@ -82,7 +82,7 @@ def plan(rows: int = ROWS, port: int = PORT) -> list[Row]:
 
 def _kinds(rows: int, train: int, rng: random.Random) -> list[str]:
     kinds = ["photo"] * rows
-    for kind, (count, _) in KINDS.items():
+    for kind, (count, _) in URL_KINDS.items():
         # The first third stays plain: copies need an original, and it is what people look at.
         start, end = rows // 3, train if kind in TWINS else rows
         if kind == "leak":
@@ -93,14 +93,14 @@ def _kinds(rows: int, train: int, rng: random.Random) -> list[str]:
     return kinds
 
 
-def _twin(original: Row, split: str, kind: str, at: int) -> Row:
+def _twin(original: SampleRow, split: str, kind: str, at: int) -> SampleRow:
     url = original.url
     if kind != "again":
         url = re.sub(r"-\d+\.", f"-{at:04d}.", url)
     return replace(original, split=split, kind=kind, url=url)
 
 
-def _new(split: str, kind: str, at: int, port: int, rng: random.Random) -> Row:
+def _new(split: str, kind: str, at: int, port: int, rng: random.Random) -> SampleRow:
     product = rng.choice(packshot.PRODUCTS)
     ending = "jpg"
     if kind == "photo":
@@ -108,7 +108,7 @@ def _new(split: str, kind: str, at: int, port: int, rng: random.Random) -> Row:
     name = product.name.lower().replace(" ", "-")
     url = f"http://127.0.0.1:{port}/{kind}/{name}-{at:04d}.{ending}"
     entity, value = rng.choice(packshot.labels(product))
-    return Row(split, kind, "" if kind == "null" else url, at, product, entity, value)
+    return SampleRow(split, kind, "" if kind == "null" else url, at, product, entity, value)
 
 
 def make_products(folder: str | Path, *, rows: int = ROWS, port: int = PORT) -> dict[str, Path]:
@@ -143,7 +143,7 @@ def about_sample(folder: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def _write_sample(folder: Path, rows: list[Row], about: dict[str, Any]) -> None:
+def _write_sample(folder: Path, rows: list[SampleRow], about: dict[str, Any]) -> None:
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -154,7 +154,7 @@ def _write_sample(folder: Path, rows: list[Row], about: dict[str, Any]) -> None:
     (folder / "sample.json").write_text(json.dumps(about))
 
 
-def _table_of(rows: list[Row]) -> pd.DataFrame:
+def _table_of(rows: list[SampleRow]) -> pd.DataFrame:
     groups = [zlib.crc32(row.product.name.encode()) % 900_000 + 100_000 for row in rows]
     columns: dict[str, Any] = {
         "image_link": [row.url for row in rows],
@@ -168,7 +168,7 @@ def _table_of(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _write_picture(row: Row, folder: Path) -> None:
+def _write_picture(row: SampleRow, folder: Path) -> None:
     """Write the file that the row's URL serves; some kinds have none."""
     file = folder / row.file
     if row.kind in ("missing", "null", "again"):
@@ -180,7 +180,7 @@ def _write_picture(row: Row, folder: Path) -> None:
     image = packshot.draw(row.product, row.entity, row.value, seed=str(row.drawing))
     if row.kind == "rotated":
         tags = Image.Exif()
-        tags[ORIENTATION] = 6  # to be turned clockwise
+        tags[ORIENTATION_TAG] = 6  # to be turned clockwise
         Image.fromarray(np.rot90(image)).save(file, quality=85, exif=tags)
         return
     Image.fromarray(image).save(file, quality=85)

@@ -12,7 +12,7 @@ from typing import Any
 from imgprep.io.web import routes
 
 HOST = "127.0.0.1"
-NAMES = re.compile(r"[a-z-]+\d+\.(jpg|png|webp)")
+FILE_NAMES = re.compile(r"[a-z-]+\d+\.(jpg|png|webp)")
 DRIP_S = 0.2
 
 
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(500)
         elif kind == "busy" and is_first:
             self._answer(429, retry_after="1")
-        elif not NAMES.fullmatch(name) or not file.is_file():
+        elif not FILE_NAMES.fullmatch(name) or not file.is_file():
             self._answer(404)
         elif kind in ("endless", "dripping"):
             self._never_end(kind)

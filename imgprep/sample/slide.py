@@ -16,7 +16,7 @@ from imgprep.io.rasters.mosaic import tiff_options
 from imgprep.project import project_root, resolve
 
 PITCH = 96  # pixels of the grid that cells are dealt to
-SIDE = 512  # pixels of the pieces that are drawn at once
+SLIDE_SIDE = 512  # pixels of the pieces that are drawn at once
 GLASS = 244  # grey
 STAIN = [8, -22, 4]  # what tissue adds to its grey, in red, green and blue
 
@@ -99,9 +99,9 @@ def make(folder: str, size_wh: tuple[int, int] = (4096, 3072)) -> dict[str, str]
 
 
 def _write_pieces(rasterio: Any, slide: Any, truth: Any, size_wh: tuple[int, int]) -> None:
-    for y in range(0, size_wh[1], SIDE):
-        for x in range(0, size_wh[0], SIDE):
-            box = x, y, min(SIDE, size_wh[0] - x), min(SIDE, size_wh[1] - y)
+    for y in range(0, size_wh[1], SLIDE_SIDE):
+        for x in range(0, size_wh[0], SLIDE_SIDE):
+            box = x, y, min(SLIDE_SIDE, size_wh[0] - x), min(SLIDE_SIDE, size_wh[1] - y)
             image, labels = draw_piece(size_wh, box)
             window = rasterio.windows.Window(*box)
             slide.write(image.transpose(2, 0, 1), window=window)

@@ -15,12 +15,12 @@ from imgprep.io.stores import Store
 from imgprep.serve.objects import OBJECT_TYPES, UNKNOWN_TYPE, place_of, result_place
 from imgprep.serve.records import Records, all_records
 
-MANIFEST = "manifest.json"
+BACKUP_MANIFEST = "manifest.json"
 KINDS_KEPT = ("object", "result", "job", "event")
 RECORDS = "records.parquet"
 
 
-def places(record: dict[str, Any]) -> list[str]:
+def stored_places(record: dict[str, Any]) -> list[str]:
     """Where the bytes of a record lie in the store."""
     if record["kind"] == "object":
         return [place_of(record["id"])]
@@ -41,7 +41,7 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
     rows = [r for kind in KINDS_KEPT for r in all_records(records, kind)]
     hashes: dict[str, str] = {}
     counts = {"records": len(rows), "objects": 0, "copied": 0, "gone": 0}
-    for place in [p for row in rows for p in places(row)]:
+    for place in [p for row in rows for p in stored_places(row)]:
         target = home / place
         if place in known and target.is_file():
             hashes[place] = known[place]
@@ -58,7 +58,7 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
         counts["objects"] += 1
     table = pa.table({"id": [r["id"] for r in rows], "record": [json.dumps(r) for r in rows]})
     pq.write_table(table, home / RECORDS)
-    _write_whole(home / MANIFEST, json.dumps({"sha256": hashes}).encode())
+    _write_whole(home / BACKUP_MANIFEST, json.dumps({"sha256": hashes}).encode())
     return counts
 
 
@@ -69,10 +69,10 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
     """
     home = Path(folder)
     known = _read_manifest(home)
-    if not (home / MANIFEST).is_file():
-        raise ValueError(f"{folder} has no {MANIFEST}: it is no finished backup")
+    if not (home / BACKUP_MANIFEST).is_file():
+        raise ValueError(f"{folder} has no {BACKUP_MANIFEST}: it is no finished backup")
     rows = [json.loads(text) for text in pq.read_table(home / RECORDS)["record"].to_pylist()]
-    types = {place: _media_type(row) for row in rows for place in places(row)}
+    types = {place: _media_type(row) for row in rows for place in stored_places(row)}
     for place, sha256 in known.items():
         data = (home / place).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -90,7 +90,7 @@ def _media_type(row: dict[str, Any]) -> str:
 
 
 def _read_manifest(home: Path) -> dict[str, str]:
-    path = home / MANIFEST
+    path = home / BACKUP_MANIFEST
     return json.loads(path.read_text("utf-8"))["sha256"] if path.is_file() else {}
 
 

@@ -27,7 +27,7 @@ from imgprep.serve.records import FINISHED
 from imgprep.serve.service import Service, Settings
 
 BATCH = 50
-TRIES = 3  # of a message that ends the whole worker
+MESSAGE_TRIES = 3  # of a message that ends the whole worker
 FLUSH_S = 20
 LOST = ("crashed", "timeout", "too_much_memory")
 
@@ -86,7 +86,7 @@ def is_below(source: str, root: str) -> bool:
     """
     if "://" in source or "://" in root:
         return ".." not in source.split("/") and source.startswith(f"{root.rstrip('/')}/")
-    return not uris.inside(source, absolute(root)).startswith(uris.OUTSIDE)
+    return not uris.inside_folder(source, absolute(root)).startswith(uris.OUTSIDE)
 
 
 class Worker:
@@ -184,7 +184,7 @@ class Worker:
         tries = await self._records("claim", job)
         if tries == FINISHED:
             return await self._told_again(message, job)
-        if tries > TRIES:
+        if tries > MESSAGE_TRIES:
             told = f"begun {tries - 1} times, never finished"
             return await self._letter(message, job, "crashed", told)
         try:

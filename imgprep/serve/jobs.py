@@ -15,10 +15,10 @@ from imgprep.serve.operations import checked, job_id
 from imgprep.serve.records import all_records
 from imgprep.serve.service import Service
 
-Step = tuple[str, dict[str, Any]]
+JobStep = tuple[str, dict[str, Any]]
 
 
-def read_steps(service: Service, given: Any) -> list[Step]:
+def read_steps(service: Service, given: Any) -> list[JobStep]:
     """`["denoise", {"fit": {"max_side": 800}}]` as names and checked options. Refusal where it is none."""
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise Refusal("wrong_option", 'steps is a list: ["denoise", {"fit": {"max_side": 800}}]')
@@ -51,7 +51,7 @@ class Jobs:
             if record["status"] == "queued":
                 self._start(record["id"], record)
 
-    async def add(self, name: str, steps: list[Step]) -> tuple[str, dict[str, Any]]:
+    async def add(self, name: str, steps: list[JobStep]) -> tuple[str, dict[str, Any]]:
         """A job for an object: its id and its record. One that is there already stays."""
         await self.service.objects.record(name)
         job = digest("steps", steps, name)

@@ -36,12 +36,12 @@ def _described() -> descriptor_pb2.FileDescriptorProto:
     return file
 
 
-_pool = descriptor_pool.Default()
-_pool.AddSerializedFile(_described().SerializeToString())
+_descriptors = descriptor_pool.Default()
+_descriptors.AddSerializedFile(_described().SerializeToString())
 
 
 def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    return message_factory.GetMessageClass(_descriptors.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
 RunRequest = _message("RunRequest")

@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
@@ -21,7 +21,7 @@ class Metrics:
             "imgprep_requests_total", "Requests by operation and reason", ["op", "reason"], registry=self.registry
         )
         self.seconds = Histogram(
-            "imgprep_request_seconds", "Seconds of a request", ["op"], buckets=SECONDS, registry=self.registry
+            "imgprep_request_seconds", "Seconds of a request", ["op"], buckets=SECONDS_BUCKETS, registry=self.registry
         )
         self.events = Counter(
             "imgprep_events_total", "Messages worked on, by reason", ["reason"], registry=self.registry

@@ -50,7 +50,7 @@ def album_data(service: Service) -> dict[str, Any]:
     found.sort(key=lambda one: (one.get("at", ""), one["id"]), reverse=True)
     shown = found[:MOST_SHOWN]
     table = pa.table({"tags": pa.array([one.get("tags", []) for one in shown], TAGS)})
-    sides = [_within(one["width"], one["height"], SMALL_SIDE) for one in shown]
+    sides = [_fitted_wh(one["width"], one["height"], SMALL_SIDE) for one in shown]
     return {
         "title": "Album",
         "id": [one["id"] for one in shown],
@@ -70,7 +70,7 @@ def album_data(service: Service) -> dict[str, Any]:
     }
 
 
-def _within(width: int, height: int, side: int) -> tuple[int, int]:
+def _fitted_wh(width: int, height: int, side: int) -> tuple[int, int]:
     scale = min(1.0, side / max(width, height, 1))
     return max(1, round(width * scale)), max(1, round(height * scale))
 

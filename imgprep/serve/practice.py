@@ -6,14 +6,14 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
-_kept: list[Producer] = []  # the broker lives as long as its producer
+_kept_brokers: list[Producer] = []  # the broker lives as long as its producer
 
 
 def practice_broker() -> str:
     """The address of a broker of this process; it forgets everything when the process ends."""
     producer = Producer({"bootstrap.servers": "practice", "test.mock.num.brokers": 1, "log_level": 0})
     metadata = producer.list_topics(timeout=10)
-    _kept.append(producer)
+    _kept_brokers.append(producer)
     broker = next(iter(metadata.brokers.values()))
     return f"{broker.host}:{broker.port}"
 

@@ -13,7 +13,7 @@ from imgprep.serve.answers import Refusal
 from imgprep.serve.operations import MEDIA_TYPES, checked
 from imgprep.serve.service import Service
 
-NAME = f"{messages.PACKAGE}.{messages.SERVICE}"
+SERVICE_NAME = f"{messages.PACKAGE}.{messages.SERVICE}"
 # What is wrong with a picture or an option is INVALID_ARGUMENT.
 CODES = {
     "timeout": grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -103,11 +103,11 @@ async def serve_grpc(service: Service, host: str, port: int) -> tuple[Any, int]:
             response_serializer=messages.PutReply.SerializeToString,
         ),
     }
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(NAME, calls)])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE_NAME, calls)])
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    await healthy.set(NAME, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection([NAME, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    await healthy.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection([SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     bound = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     return server, bound
@@ -126,7 +126,7 @@ class Client:
             op=op, data=data, options_json=json.dumps(options), format=format
         )
         call = self._channel.unary_unary(
-            f"/{NAME}/Run",
+            f"/{SERVICE_NAME}/Run",
             request_serializer=messages.RunRequest.SerializeToString,
             response_deserializer=messages.RunReply.FromString,
         )
@@ -137,7 +137,7 @@ class Client:
         starts = range(0, len(data), piece_bytes)
         pieces = (messages.Piece(data=data[at : at + piece_bytes]) for at in starts)
         call = self._channel.stream_unary(
-            f"/{NAME}/Put",
+            f"/{SERVICE_NAME}/Put",
             request_serializer=messages.Piece.SerializeToString,
             response_deserializer=messages.PutReply.FromString,
         )

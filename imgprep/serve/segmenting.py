@@ -17,9 +17,9 @@ from imgprep.serve.answers import Refusal
 from imgprep.serve.objects import Album
 
 NAME = "segment"
-OPTIONS = ("operator", "min_area", "fill_holes", "connectivity", "objects")
+STEP_OPTIONS = ("operator", "min_area", "fill_holes", "connectivity", "objects")
 # What a segmentation leaves beside its masks -> the type that it is served as.
-KEPT = {
+KEPT_OPTIONS = {
     "mask": "image/tiff",
     "labels": "image/tiff",
     "objects": "application/vnd.apache.parquet",
@@ -29,9 +29,9 @@ KEPT = {
 
 def checked_options(given: dict[str, Any]) -> dict[str, Any]:
     """The options of a step `segment`. Refusal where one is none of them."""
-    unknown = given.keys() - set(OPTIONS)
+    unknown = given.keys() - set(STEP_OPTIONS)
     if unknown:
-        told = f"segment has no option {min(unknown)!r}; it has: {', '.join(OPTIONS)}"
+        told = f"segment has no option {min(unknown)!r}; it has: {', '.join(STEP_OPTIONS)}"
         raise Refusal("wrong_option", told)
     operator = given.get("operator", "otsu-tissue")
     words = operator if isinstance(operator, list) else [operator]
@@ -95,7 +95,7 @@ async def _followed(process: asyncio.subprocess.Process, tell: Callable[[str], A
 
 def _collected(out: str, row: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
     found = {}
-    for column, media_type in KEPT.items():
+    for column, media_type in KEPT_OPTIONS.items():
         if row.get(column):
             found[column] = Path(out, row[column]).read_bytes(), media_type
     return found
@@ -113,7 +113,7 @@ def main() -> None:
     except ValueError as e:
         row = {"status": "failed", "reason": "error", "error": str(e)}
     else:
-        columns = ["status", "reason", "error", *KEPT]
+        columns = ["status", "reason", "error", *KEPT_OPTIONS]
         assert found is not None  # it was no dry run
         row = found.table(found.splits[0], columns).to_pylist()[0]
     print(json.dumps({"row": row}), flush=True)

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from imgprep.serve.answers import Refusal
 from imgprep.serve.service import Service
 
-VERSION = "1.0.0"
+TUS_VERSION = "1.0.0"
 EXPIRES_S = 86_400
 
 
@@ -82,7 +82,7 @@ class Spool:
 
 def add_uploads(app: FastAPI, service: Service, spool: Spool) -> None:
     """The routes of tus below /v1/uploads. A whole upload becomes an object, told by the header `Object-Id`."""
-    own = {"Tus-Resumable": VERSION}
+    own = {"Tus-Resumable": TUS_VERSION}
 
     def allow(request: Request) -> None:
         service.access.allow(request.headers.get("authorization"), "write")
@@ -90,7 +90,7 @@ def add_uploads(app: FastAPI, service: Service, spool: Spool) -> None:
     @app.options("/v1/uploads", tags=["uploads"])
     async def tus_options() -> Response:
         """What is supported."""
-        extensions = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination,expiration"}
+        extensions = {"Tus-Version": TUS_VERSION, "Tus-Extension": "creation,termination,expiration"}
         return Response(status_code=204, headers=own | extensions | {"Tus-Max-Size": str(spool.max_bytes)})
 
     @app.post("/v1/uploads", tags=["uploads"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from imgprep.tiles.components import HIGHS, LOWS, SUMMED, SUMS, Block, Columns
+from imgprep.tiles.components import HIGHS, LOWS, SUMMED, SUMS, Block, TableColumns
 
 # IoU, on the two rows that both see, from which two blocks mean one object.
 SAME = 0.5
@@ -14,12 +14,12 @@ SAME = 0.5
 
 def merge_blocks(
     blocks: list[Block],
-    tables: list[Columns],
+    tables: list[TableColumns],
     size_wh: tuple[int, int],
     connectivity: int,
     *,
     both: bool,
-) -> tuple[Columns, ndarray, ndarray]:
+) -> tuple[TableColumns, ndarray, ndarray]:
     """The objects of the picture, in raster order of their first pixels.
 
     tables: per block its `regions` and `edges`. Returns the columns of the objects; for each
@@ -78,7 +78,7 @@ def _connected(
     return int(count), part
 
 
-def _summed_up(column: Columns, part: ndarray) -> Columns:
+def _summed_up(column: TableColumns, part: ndarray) -> TableColumns:
     """One row for each number in `part`, of all rows of `column` that have it."""
     if not len(part):
         return dict(column)
@@ -110,7 +110,7 @@ class _Line(NamedTuple):
 
 def _lines_between(
     blocks: list[Block],
-    tables: list[Columns],
+    tables: list[TableColumns],
     starts: ndarray,
     size_wh: tuple[int, int],
 ) -> Iterator[_Line]:
@@ -139,7 +139,7 @@ def _lines_along(
     side: str,
     places: list[tuple[int, int]],
     length: int,
-    tables: list[Columns],
+    tables: list[TableColumns],
     starts: ndarray,
 ) -> dict[int, ndarray]:
     """Of one side of all blocks, laid end to end: where the line is -> the regions along it.

@@ -11,7 +11,7 @@ from imgprep.tiles.windows import Box
 Block = Box
 
 # A table of regions or of objects: its columns by name; and the sides of a block.
-Columns = dict[str, ndarray]
+TableColumns = dict[str, ndarray]
 
 # How the columns of regions become those of the object that they are parts of.
 SUMS = ("area", "sum_x", "sum_y")
@@ -62,7 +62,7 @@ def regions(
     x: int,
     y: int,
     picture_width: int,
-) -> Columns:
+) -> TableColumns:
     """Of each label that occurs, in ascending order: value, area, sums, bounds, its first pixel.
 
     x, y: where the block stands; sums and bounds are in pixels of the picture. `first` is
@@ -138,7 +138,7 @@ def edges(
     found: ndarray,
     *,
     both: bool,
-) -> Columns:
+) -> TableColumns:
     """The labels along the four sides of a block, as numbers of rows in `regions` plus one.
 
     labels: of the block and, around `inner`, its halo. found: the column `label` of `regions`.

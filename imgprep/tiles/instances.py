@@ -128,10 +128,10 @@ def merge_windows(
     for group in same.subsets():
         ones = [everything[i].one for i in sorted(group)]
         merged.append(ones[0] if len(ones) == 1 else _union(ones))
-    return sorted(merged, key=_place)
+    return sorted(merged, key=_place_of)
 
 
-def _place(one: Instance) -> tuple[Any, ...]:
+def _place_of(one: Instance) -> tuple[Any, ...]:
     """By this objects are sorted: the first pixel, then what cannot depend on the order of windows."""
     return (
         one.y,

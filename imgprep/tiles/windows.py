@@ -63,7 +63,7 @@ def weights(side: int, blend: str) -> ndarray:
     return np.ones_like(at)
 
 
-def stitch(
+def stitch_windows(
     size_wh: tuple[int, int],
     tile_wh: tuple[int, int],
     predict: Predict,

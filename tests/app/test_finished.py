@@ -31,7 +31,7 @@ def made(project, monkeypatch):
         images.transform("data/products/raw", "data/products/ocr", half)
     (project.root / "data/products/train_labeled.csv").write_text("x\n")
     given = {"train_csv": "train.csv", "test_csv": "train.csv"}
-    plan = pipeline.load(NAME, given)
+    plan = pipeline.load_pipeline(NAME, given)
     run = project.root / "reports" / NAME / f"20261128T000000Z-{finished.digest_of(plan)}"
     run.mkdir(parents=True)
     (run / "report.html").write_text("report")
@@ -45,14 +45,14 @@ def half(image):
 
 
 def is_finished(given: dict) -> bool:
-    plan = pipeline.load(NAME, given)
+    plan = pipeline.load_pipeline(NAME, given)
     return finished.find_finished(plan, Path("reports", NAME).absolute()) is not None
 
 
 def test_what_is_finished_is_said_and_shown_without_a_kernel(made, capsys):
     root, given = made
     before = sorted(root.rglob("*"))
-    result = runner.run(NAME, given)
+    result = runner.run_notebooks(NAME, given)
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("products: nothing to compute since reports/products/20261128T000000Z-")
     assert rest == ["4 of 4"] and result.report.read_text() == "report"
@@ -77,9 +77,9 @@ def with_failures(made):
     with imgprep.session("local", workers=0):
         images.download({"train": table(paths)}, str(root / "data/products/raw"), max_failed=1.0)
         images.transform("data/products/raw", "data/products/ocr", not_the_third, max_failed=1.0)
-    plan = pipeline.load(NAME, given)
+    plan = pipeline.load_pipeline(NAME, given)
     (run,) = root.glob("reports/products/*")
-    finished.write_finished(plan, run, finished.stamps(plan), runner._results(plan, RunResult(run, None)), [])
+    finished.write_finished(plan, run, finished.stamps(plan), runner._step_results(plan, RunResult(run, None)), [])
     return root, given
 
 
@@ -95,7 +95,7 @@ def test_what_stays_is_said_by_a_finished_run_and_by_its_dry_run(with_failures, 
     stays = "1 failure of an earlier run stays"
     assert download == f"download: 4 rows, nothing to compute; {stays} (missing_file 1): {again}"
     assert ocr == f"ocr, as things are now: 4 rows, nothing to compute; {stays} (error 1): {again}"
-    runner.run(NAME, with_failures[1])
+    runner.run_notebooks(NAME, with_failures[1])
     said = "2 failures stay (error 1, missing_file 1): -p retry_failed=true tries them again"
     assert said in capsys.readouterr().out.splitlines()
 
@@ -154,7 +154,7 @@ def test_other_parameters_run(made):
     {"repo_id": "you/products"},
 ])  # fmt: skip
 def test_what_this_disk_cannot_tell_is_never_certain(made, more):
-    assert not finished.is_certain(pipeline.load(NAME, {**made[1], **more}))
+    assert not finished.is_certain(pipeline.load_pipeline(NAME, {**made[1], **more}))
 
 
 def test_the_code_of_the_package_counts(made, monkeypatch, tmp_path_factory):
@@ -167,12 +167,12 @@ def test_the_code_of_the_package_counts(made, monkeypatch, tmp_path_factory):
 def test_a_pipeline_of_own_notebooks_is_never_certain(project):
     project.notebook("own", "out: str = 'o'", "open('anything').read()")
     project.pipeline("own", "steps: [{name: own, notebook: notebooks/own.ipynb}]")
-    assert not finished.is_certain(pipeline.load("own"))
+    assert not finished.is_certain(pipeline.load_pipeline("own"))
 
 
 def test_again_runs_all_the_same(made):
     with pytest.raises(pytest.fail.Exception, match="a kernel would start"):
-        runner.run(NAME, made[1], again=True)
+        runner.run_notebooks(NAME, made[1], again=True)
 
 
 def test_a_record_holds_no_picture_and_no_secret(made):
@@ -194,7 +194,7 @@ def test_what_the_stage_would_try_again_is_not_finished(project, capsys):
         images.download({"train": table(paths)}, "data/products/raw", dry_run=True, **options)
         says_nothing = "nothing to compute" in capsys.readouterr().out
         images.transform("data/products/raw", str(project.root / "data/products/ocr"), half)
-    plan = pipeline.load(NAME, {"train_csv": "train.csv", "test_csv": "train.csv"})
+    plan = pipeline.load_pipeline(NAME, {"train_csv": "train.csv", "test_csv": "train.csv"})
     run = project.root / "reports" / NAME / f"20261128T000000Z-{finished.digest_of(plan)}"
     run.mkdir(parents=True)
     finished.write_finished(plan, run, finished.stamps(plan), [], [])

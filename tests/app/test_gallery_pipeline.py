@@ -99,7 +99,7 @@ def test_azure_holds_exactly_what_the_dataset_says_and_no_file_holds_the_key(gal
 @pytest.mark.parametrize("name", ["credentials_env", "publish.token_env"])
 def test_a_key_in_the_place_of_a_variables_name_is_written_nowhere(gallery, name):
     with pytest.raises(ValueError, match=f"{name} is the NAME of an environment variable, and there is none") as caught:
-        runner.run("gallery", {**GIVEN, name: AZURITE_KEY, "repo_id": "me/prints"})
+        runner.run_notebooks("gallery", {**GIVEN, name: AZURITE_KEY, "repo_id": "me/prints"})
     assert AZURITE_KEY not in str(caught.value)
     assert not [name for name, text in told(gallery).items() if AZURITE_KEY in text]
 
@@ -108,7 +108,7 @@ def test_a_wrong_key_ends_the_command_with_a_sentence(gallery, azurite, monkeypa
     wrong = "hush" + AZURITE_KEY[4:]
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite_connection(azurite, wrong))
     with pytest.raises(runner.StepFailed) as caught:
-        runner.run("gallery", {**GIVEN, "target": "az://pictures"})
+        runner.run_notebooks("gallery", {**GIVEN, "target": "az://pictures"})
     assert caught.value.exit_code == 2
     first, *_ = str(caught.value).splitlines()
     assert first.endswith(": az://pictures/original refuses these credentials: check AZURE_STORAGE_CONNECTION_STRING")

@@ -1,6 +1,6 @@
 import pytest
 
-from imgprep.app.parameters import cell_of, declared, fit, nearest
+from imgprep.app.parameters import cell_of, declared, fitted_value, nearest
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ from imgprep.app.parameters import cell_of, declared, fit, nearest
     ],
 )
 def test_a_text_is_read_as_the_declared_type(text, kind, value):
-    assert fit(text, kind) == value
-    assert type(fit(text, kind)) is type(value)
+    assert fitted_value(text, kind) == value
+    assert type(fitted_value(text, kind)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_a_text_is_read_as_the_declared_type(text, kind, value):
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(value, kind):
     with pytest.raises(ValueError, match="is not"):
-        fit(value, kind)
+        fitted_value(value, kind)
 
 
 def test_values_become_what_papermill_can_inject(tmp_path):
     # papermill turns a tuple into the text "(1, 2)"
-    assert fit((1, 2), list[int]) == [1, 2]
-    assert fit(tmp_path, str) == str(tmp_path)
-    assert fit(3, float) == 3
+    assert fitted_value((1, 2), list[int]) == [1, 2]
+    assert fitted_value(tmp_path, str) == str(tmp_path)
+    assert fitted_value(3, float) == 3
 
 
 def test_the_cell_gives_names_types_defaults_and_help():

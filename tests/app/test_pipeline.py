@@ -41,7 +41,7 @@ def given(plan):
 
 
 def test_the_steps_get_the_pipelines_parameters(two):
-    plan = pipeline.load("two", {"size_wh": "[256,256]", "shape.fill": "0", "out": "there"})
+    plan = pipeline.load_pipeline("two", {"size_wh": "[256,256]", "shape.fill": "0", "out": "there"})
     assert given(plan) == {
         "get": {"table": "data/a.csv", "out": "there", "note": None},
         "shape": {"source": "there/raw", "out": "there/ocr", "size_wh": [256, 256], "fill": 0},
@@ -53,40 +53,40 @@ def test_the_steps_get_the_pipelines_parameters(two):
 
 
 def test_a_value_for_one_step_leaves_the_others_alone(two):
-    plan = pipeline.load("two", {"get.out": "elsewhere"})
+    plan = pipeline.load_pipeline("two", {"get.out": "elsewhere"})
     assert given(plan)["get"]["out"] == "elsewhere"
     assert given(plan)["shape"]["out"] == "data/made/ocr"
 
 
 def test_types_and_help_are_those_of_the_notebook(two):
-    known = pipeline.load("two").known
+    known = pipeline.load_pipeline("two").known
     assert known["size_wh"].kind == list[int] and known["size_wh"].help == "w, h"
     assert known["note"].kind == str | None
     assert known["out"].kind is str
 
 
 def test_text_stays_text_where_text_is_declared(two):
-    plan = pipeline.load("two", {"note": "007", "out": "2024"})
+    plan = pipeline.load_pipeline("two", {"note": "007", "out": "2024"})
     assert given(plan)["get"] == {"table": "data/a.csv", "out": "2024", "note": "007"}
-    assert pipeline.load("two", {"note": "null"}).steps[0].given["note"] is None
+    assert pipeline.load_pipeline("two", {"note": "null"}).steps[0].given["note"] is None
 
 
 def test_the_command_makes_the_same_run_again(two):
     wanted = {"size_wh": [64, 64], "note": "it's $5", "shape.fill": 0}
-    plan = pipeline.load("two", wanted)
+    plan = pipeline.load_pipeline("two", wanted)
     words = shlex.split(plan.command)
     assert words[:3] == ["imgprep", "run", "two"]
     again = dict(text.split("=", 1) for text in words[4::2])
-    assert given(pipeline.load("two", again)) == given(plan)
+    assert given(pipeline.load_pipeline("two", again)) == given(plan)
 
 
 def test_what_a_user_gives_is_not_searched_for_references(two):
-    assert pipeline.load("two", {"note": "${out}"}).steps[0].given["note"] == "${out}"
+    assert pipeline.load_pipeline("two", {"note": "${out}"}).steps[0].given["note"] == "${out}"
 
 
 def test_a_reference_may_name_a_parameter_of_another_step(two):
     two.pipeline("two", YAML.replace("${out}/raw", "${get.out}/raw"))
-    assert pipeline.load("two", {"get.out": "x"}).steps[1].given["source"] == "x/raw"
+    assert pipeline.load_pipeline("two", {"get.out": "x"}).steps[1].given["source"] == "x/raw"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_reference_may_name_a_parameter_of_another_step(two):
 )
 def test_a_wrong_parameter_is_one_sentence(two, values, says):
     with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
-        pipeline.load("two", values)
+        pipeline.load_pipeline("two", values)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_wrong_pipeline_is_one_sentence(two, old, new, says):
     text = YAML.replace(old, new) if "circle" not in says else YAML.replace(old, new).replace("  note: null\n", "")
     two.pipeline("two", text)
     with pytest.raises(ValueError) as error:
-        pipeline.load("two")
+        pipeline.load_pipeline("two")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -133,42 +133,42 @@ def test_a_parameter_without_a_default_must_be_given(two):
     two.pipeline("two", YAML.replace("table: data/a.csv", "table: null"))
     assert spec.outline("two").own["table"].default is None
     with pytest.raises(ValueError, match=r"^parameter table has no default: give it with -p table=\.\.\.$"):
-        pipeline.load("two")
-    assert pipeline.load("two", {"table": "data/a.csv"}).steps[0].given["table"] == "data/a.csv"
+        pipeline.load_pipeline("two")
+    assert pipeline.load_pipeline("two", {"table": "data/a.csv"}).steps[0].given["table"] == "data/a.csv"
 
 
 def test_an_unknown_pipeline_names_the_near_match(two):
     with pytest.raises(ValueError, match="there is no pipeline 'tow'; did you mean 'two'?"):
-        pipeline.load("tow")
+        pipeline.load_pipeline("tow")
     with pytest.raises(ValueError, match="there is no pipeline file else/two.yaml"):
-        pipeline.load("else/two.yaml")
+        pipeline.load_pipeline("else/two.yaml")
 
 
 def test_a_pipeline_can_be_named_by_its_file(two):
-    assert pipeline.load("pipelines/two.yaml").name == "two"
-    assert pipeline.load(two.root / "pipelines" / "two.yaml").name == "two"
+    assert pipeline.load_pipeline("pipelines/two.yaml").name == "two"
+    assert pipeline.load_pipeline(two.root / "pipelines" / "two.yaml").name == "two"
 
 
 def test_a_missing_input_is_found_before_the_run(two):
-    plan = pipeline.load("two", {"table": "data/b.csv"})
+    plan = pipeline.load_pipeline("two", {"table": "data/b.csv"})
     with pytest.raises(ValueError, match=re.escape(f"table: there is no {two.root}/data/b.csv; did you mean 'a.csv'?")):
         inputs.check_inputs(plan)
 
 
 def test_an_input_that_an_earlier_step_makes_is_not_missing(two):
-    inputs.check_inputs(pipeline.load("two"))
+    inputs.check_inputs(pipeline.load_pipeline("two"))
     with pytest.raises(ValueError, match="source: there is no .*else/where/raw"):
-        inputs.check_inputs(pipeline.load("two", {"shape.source": "else/where/raw"}))
+        inputs.check_inputs(pipeline.load_pipeline("two", {"shape.source": "else/where/raw"}))
 
 
 @pytest.mark.parametrize("elsewhere", ["s3://bucket/train.csv", "https://example.org/a.csv", "some/dataset"])
 def test_an_input_elsewhere_is_left_to_the_stage(two, elsewhere):
-    inputs.check_inputs(pipeline.load("two", {"table": elsewhere}))
+    inputs.check_inputs(pipeline.load_pipeline("two", {"table": elsewhere}))
 
 
 def test_beside_a_folder_a_name_is_no_name_on_the_hub(two):
     with pytest.raises(ValueError, match="table: there is no .*/data/pictures"):
-        inputs.check_inputs(pipeline.load("two", {"table": "data/pictures"}))
+        inputs.check_inputs(pipeline.load_pipeline("two", {"table": "data/pictures"}))
 
 
 def test_a_wrong_column_is_found_before_the_run(project):
@@ -177,9 +177,9 @@ def test_a_wrong_column_is_found_before_the_run(project):
     for name, text in {"a.csv": "\ufeffLink,x\n1,2\n", "b.tsv": "link\tx\n", "c.jsonl": '{"x": 1}\n'}.items():
         (project.root / name).write_text(text)
     with pytest.raises(ValueError, match="^url: no column 'link'; a.csv has: Link, x; did you mean 'Link'[?]$"):
-        inputs.check_inputs(pipeline.load("one"))
+        inputs.check_inputs(pipeline.load_pipeline("one"))
     with pytest.raises(ValueError, match="^url: no column 'y'; b.tsv has: link, x$"):
-        inputs.check_inputs(pipeline.load("one", {"get.table": "b.tsv", "get.url": "y"}))
+        inputs.check_inputs(pipeline.load_pipeline("one", {"get.table": "b.tsv", "get.url": "y"}))
     for given in (
         {"get.rename": "{Link: link}"},
         {"get.url": "null"},
@@ -187,24 +187,24 @@ def test_a_wrong_column_is_found_before_the_run(project):
         {"get.table": "c.jsonl"},  # only reading all of it would tell
         {"get.table": "notebooks"},
     ):
-        inputs.check_inputs(pipeline.load("one", given))
+        inputs.check_inputs(pipeline.load_pipeline("one", given))
 
 
 def test_the_projects_own_files_come_before_those_of_the_package(two):
     two.pipeline("products", "steps: [{name: get, notebook: notebooks/get.ipynb}]")
-    assert [s.name for s in pipeline.load("products").steps] == ["get"]
+    assert [s.name for s in pipeline.load_pipeline("products").steps] == ["get"]
     assert {"two", "products"} <= set(spec.names())
 
 
 def test_loading_a_pipeline_writes_nothing(two):
     before = sorted(two.root.rglob("*"))
-    pipeline.load("two")
+    pipeline.load_pipeline("two")
     assert sorted(two.root.rglob("*")) == before
 
 
 def test_the_parameters_of_a_step_are_json(two):
     # the run's name is a hash of them, and the report embeds them
-    plan = pipeline.load("two", {"out": two.root / "x"})
+    plan = pipeline.load_pipeline("two", {"out": two.root / "x"})
     assert json.loads(json.dumps(given(plan))) == given(plan)
 
 
@@ -213,5 +213,5 @@ def test_a_step_is_left_out_while_what_it_waits_for_is_empty(project):
     first, second = (f"- {{name: {name}, notebook: notebooks/01_a.ipynb" for name in "ab")
     waits = "when: '${to}', parameters: {repo_id: '${to}'}"
     project.pipeline("one", f"parameters: {{to: ''}}\nsteps:\n{first}}}\n{second}, {waits}}}\n")
-    assert [step.name for step in pipeline.load("one").steps] == ["a"]
-    assert [step.name for step in pipeline.load("one", {"to": "me/x"}).steps] == ["a", "b"]
+    assert [step.name for step in pipeline.load_pipeline("one").steps] == ["a"]
+    assert [step.name for step in pipeline.load_pipeline("one", {"to": "me/x"}).steps] == ["a", "b"]

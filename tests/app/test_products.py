@@ -56,7 +56,7 @@ def by_run_all(root: Path, name: str, given: dict) -> None:
 
 
 def test_the_runner_gives_the_bytes_of_run_all(shop, capfd):
-    result = runner.run("products", {**GIVEN, "size_wh": [64, 48]})
+    result = runner.run_notebooks("products", {**GIVEN, "size_wh": [64, 48]})
     assert (result.folder / "report.html").stat().st_size > 10_000
     out = capfd.readouterr().out
     assert "\n6 of 7 pictures ready; 1 placeholder: missing_file 1; \"there is no " in out
@@ -75,14 +75,14 @@ def test_a_dry_run_says_what_there_is_to_do_and_why(shop):
     assert runner.dry_run("products", GIVEN)[1] == "ocr: shows after download, which makes its input"
     assert not (shop.root / "data").exists() and not (shop.root / "reports").exists()
 
-    runner.run("products", GIVEN)
+    runner.run_notebooks("products", GIVEN)
     logs = [len(dataset.open(f"data/made/{name}").runs()) for name in ("raw", "ocr")]
     before = {p: p.stat().st_mtime_ns for p in (shop.root / "data").rglob("*.parquet")}
     download, ocr = runner.dry_run("products", GIVEN)
     stays = "1 failure of an earlier run stays (missing_file 1)"
     assert download.startswith(f"download: 7 rows, nothing to compute; {stays}")
     assert ocr == "ocr, as things are now: 7 rows, nothing to compute"
-    runner.run("products", GIVEN)  # nothing to do: nothing is written again, nothing is logged
+    runner.run_notebooks("products", GIVEN)  # nothing to do: nothing is written again, nothing is logged
     assert {p: p.stat().st_mtime_ns for p in (shop.root / "data").rglob("*.parquet")} == before
     assert [len(dataset.open(f"data/made/{name}").runs()) for name in ("raw", "ocr")] == logs
 

@@ -24,11 +24,11 @@ VERBS = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pipeline_tries_its_failures_again(name):
-    plan = pipeline.load(name, {**needed(name), "retry_failed": "true"})
+    plan = pipeline.load_pipeline(name, {**needed(name), "retry_failed": "true"})
     assert plan.known["retry_failed"].default is False
     taking = [step for step in plan.steps if "retry_failed" in step.known]
     assert taking and all(step.value("retry_failed") is True for step in taking)
-    assert not any(step.value("retry_failed") for step in pipeline.load(name, needed(name)).steps if step in taking)
+    assert not any(step.value("retry_failed") for step in pipeline.load_pipeline(name, needed(name)).steps if step in taking)
 
 
 def needed(name):

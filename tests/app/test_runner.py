@@ -63,7 +63,7 @@ def test_the_notebooks_run_in_order_with_their_parameters(two, capfd, monkeypatc
     (two.root / "deeper").mkdir()
     (two.root / "pyproject.toml").write_text("[project]\nname = 'uses-imgprep'\n")
     monkeypatch.chdir(two.root / "deeper")  # kernels start at the project's root all the same
-    result = runner.run("two", {"label": "007", "write.size_wh": "[256, 64]"})
+    result = runner.run_notebooks("two", {"label": "007", "write.size_wh": "[256, 64]"})
 
     told = json.loads((two.root / "deeper" / ".." / "data" / "{made}" / "told.json").read_text())
     assert told == {"out": "data/{made}", "label": "007", "size_wh": [256, 64], "limit": None, "cwd": str(two.root)}
@@ -110,7 +110,7 @@ def test_a_dry_run_does_not_hide_a_mistake(project):
 def test_a_step_that_fails_says_where_why_and_how_to_go_on(project, cell, code, why):
     failing(project, "1 + 1", cell, "print('never')")
     with pytest.raises(runner.StepFailed) as error:
-        runner.run("one")
+        runner.run_notebooks("one")
     assert error.value.exit_code == code
     first, second, third = str(error.value).splitlines()
     assert why in first + "\n"
@@ -125,7 +125,7 @@ def test_a_step_that_fails_says_where_why_and_how_to_go_on(project, cell, code, 
 
 def test_wrong_parameters_end_it_before_anything_runs(two):
     with pytest.raises(ValueError, match="parameter limit: 'many' is not int | None"):
-        runner.run("two", {"limit": "many"})
+        runner.run_notebooks("two", {"limit": "many"})
     assert not (two.root / "reports").exists()
 
 
@@ -166,7 +166,7 @@ def test_the_notebooks_share_one_ray_that_starts_when_it_is_asked_for(project, c
         "share",
         "steps: [{name: one, notebook: notebooks/ask.ipynb}, {name: two, notebook: notebooks/ask.ipynb}]",
     )
-    result = runner.run("share")
+    result = runner.run_notebooks("share")
     told = [nbformat.read(f, 4).cells[-1].outputs[0].text for f in sorted(result.folder.glob("*.ipynb"))]
     assert told[0] == told[1] and re.fullmatch(r"[\d.]+:\d+\n", told[0])
     assert capfd.readouterr().out.count("starting Ray") == 1
@@ -179,7 +179,7 @@ def test_an_executed_notebook_holds_no_secret(project):
     project.notebook("fail", "out: str = 'o'", cell, "raise ValueError(f'cannot read {out}')")
     project.pipeline("one", "steps: [{name: fail, notebook: notebooks/fail.ipynb, parameters: {out: '" + url + "'}}]")
     with pytest.raises(runner.StepFailed) as caught:
-        runner.run("one")
+        runner.run_notebooks("one")
     assert "hunter2" not in str(caught.value) and "TOKEN1" not in str(caught.value)
     (saved,) = project.root.glob("reports/one/*/01_fail.ipynb")
     text = saved.read_text()

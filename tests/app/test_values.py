@@ -41,7 +41,7 @@ NEEDED = {"train_csv": "x.csv"}
 def test_a_value_that_no_step_can_take_is_refused_with_an_example(name, given, says):
     values = (NEEDED if name == "products" else {}) | dict([given.split("=", 1)])
     with pytest.raises(ValueError, match="^parameter " + re.escape(says)):
-        pipeline.load(name, values)
+        pipeline.load_pipeline(name, values)
 
 
 @pytest.mark.parametrize("name", ["products", "gallery", "slides"])
@@ -49,7 +49,7 @@ def test_every_default_keeps_its_rule(name):
     for cell in spec.outline(name).cells.values():
         for parameter in cell.values():
             check_value(parameter, parameter.default, parameter.name)
-    pipeline.load(name, NEEDED if name == "products" else {})
+    pipeline.load_pipeline(name, NEEDED if name == "products" else {})
 
 
 def test_a_notebook_of_your_own_may_mean_something_else_by_a_name():

@@ -9,7 +9,7 @@ from imgprep.stages import variants
 
 
 def test_the_gallery_takes_limits_of_bytes_and_pixels():
-    (step, *_) = pipeline.load("gallery", {"max_bytes": "1000", "max_pixels": "null"}).steps
+    (step, *_) = pipeline.load_pipeline("gallery", {"max_bytes": "1000", "max_pixels": "null"}).steps
     assert step.given["max_bytes"] == 1000 and step.given["max_pixels"] is None
 
 

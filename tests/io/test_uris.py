@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imgprep.io import uris
-from imgprep.io.uris import SourceError, inside, read_bytes, scheme
+from imgprep.io.uris import SourceError, inside_folder, read_bytes, scheme
 
 
 def reason(source, max_bytes=1000):
@@ -52,7 +52,7 @@ def test_scheme(source, kind):
     ],
 )
 def test_a_path_stays_in_its_root(path, root, wanted):
-    assert inside(path, root) == wanted
+    assert inside_folder(path, root) == wanted
 
 
 def test_locate_gives_the_place_of_paths_and_leaves_the_rest():

@@ -12,7 +12,7 @@ from test_models import conv, hub
 
 import imgprep
 from imgprep import models
-from imgprep.models.found import Found, without_copies
+from imgprep.models.found import FoundBoxes, without_copies
 from imgprep.picture import codec
 from imgprep.stages import images
 
@@ -102,7 +102,7 @@ def test_of_copies_the_surest_stays_in_each_class():
     rng = np.random.default_rng(5)
     corners = rng.integers(0, 90, (300, 2))
     boxes = np.concatenate([corners, corners + rng.integers(5, 40, (300, 2))], 1).astype(np.float32)
-    found = Found(boxes, rng.random(300), [str(n) for n in rng.integers(0, 3, 300)])
+    found = FoundBoxes(boxes, rng.random(300), [str(n) for n in rng.integers(0, 3, 300)])
     kept = without_copies(found, 0.5)
 
     def iou(a, b):

@@ -24,7 +24,7 @@ def marked(x: int = 20, y: int = 10, w: int = 16, h: int = 12) -> tuple[np.ndarr
 
 
 def run(wanted, notes: dict, seed: int, image: np.ndarray):
-    return augment.apply(augment.compose(augment.pipeline(wanted), list(notes)), image, notes, seed)
+    return augment.apply_pipeline(augment.compose(augment.pipeline(wanted), list(notes)), image, notes, seed)
 
 
 def test_annotations_move_with_the_pixels():
@@ -58,8 +58,8 @@ def test_a_box_that_leaves_the_picture_goes_with_its_label():
 def test_the_same_seed_gives_the_same_copy_in_any_order():
     image, notes = marked()
     one = augment.compose(augment.pipeline(SOME), list(notes))
-    first = [augment.apply(one, image, notes, seed) for seed in (1, 2, 3)]
-    again = [augment.apply(one, image, notes, seed) for seed in (3, 1, 2)]
+    first = [augment.apply_pipeline(one, image, notes, seed) for seed in (1, 2, 3)]
+    again = [augment.apply_pipeline(one, image, notes, seed) for seed in (3, 1, 2)]
     for a, b in zip(first, [again[1], again[2], again[0]], strict=True):
         assert np.array_equal(a[0], b[0]) and a[1:] == b[1:] and len(a[2]) < 1000
     assert not np.array_equal(first[0][0], first[1][0])

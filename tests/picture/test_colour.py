@@ -141,7 +141,7 @@ def test_the_transparent_colour_of_16_bit_pngs():
 def test_large_pictures_are_converted_strip_by_strip_to_the_same_pixels():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1500, 701, 4), dtype=np.uint8)
-    assert pixels.nbytes > 3 * colour.STRIP_BYTES
+    assert pixels.nbytes > 3 * colour.COLOUR_STRIP_BYTES
     im = Image.fromarray(pixels)
     expected = Image.alpha_composite(Image.new("RGBA", im.size, (0, 0, 255, 255)), im).convert("RGB")
     assert np.abs(colour.srgb(im, (0, 0, 255)).astype(int) - np.asarray(expected)).max() <= 1

@@ -51,7 +51,7 @@ def test_a_channel_of_no_known_kind_is_left_out():
 
 @pytest.mark.parametrize("method", [2, 3])
 def test_a_profile_says_what_the_colours_are(method):
-    colour = bytes([method, 0, 0]) + cicp.icc_profile(12, 13)
+    colour = bytes([method, 0, 0]) + cicp.cicp_profile(12, 13)
     assert shows(jp2(PICTURE, colour=colour), P3_IN_SRGB, 4)
 
 

@@ -5,9 +5,9 @@ from odd_files import P3_IN_SRGB, icc_segments, jpeg, segment, shows, with_segme
 from test_codec import reason
 
 from imgprep.picture import cicp
-from imgprep.picture.jpeg import icc_profile
+from imgprep.picture.jpeg import jpeg_profile
 
-P3 = cicp.icc_profile(12, 13)
+P3 = cicp.cicp_profile(12, 13)
 LOSSY = 14  # levels that a JPEG of such colours may be off
 
 
@@ -19,9 +19,9 @@ def test_a_profile_counts_wherever_in_the_head_it_stands():
 
 def test_a_profile_in_pieces_is_put_together_in_their_order():
     pieces = icc_segments(P3, pieces=3)
-    assert icc_profile(with_segments(jpeg(), *pieces)) == P3
-    assert icc_profile(with_segments(jpeg(), *pieces[::-1])) == P3
-    assert icc_profile(with_segments(jpeg(), *pieces, *pieces)) == P3
+    assert jpeg_profile(with_segments(jpeg(), *pieces)) == P3
+    assert jpeg_profile(with_segments(jpeg(), *pieces[::-1])) == P3
+    assert jpeg_profile(with_segments(jpeg(), *pieces, *pieces)) == P3
 
 
 BROKEN = {

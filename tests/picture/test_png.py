@@ -9,7 +9,7 @@ from odd_files import COLOURS, P3_IN_SRGB, PICTURE, WHITE, chunk, png, quarters,
 
 from imgprep.picture import cicp, codec
 
-P3 = cicp.icc_profile(12, 13)
+P3 = cicp.cicp_profile(12, 13)
 ICCP = b"icc\0\0" + zlib.compress(P3)
 
 BESIDE = {

@@ -64,9 +64,9 @@ def folder(tmp_path_factory, port) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(port) -> dict[str, list[sample.Row]]:
+def rows(port) -> dict[str, list[sample.SampleRow]]:
     """The plan's rows by kind."""
-    out: dict[str, list[sample.Row]] = {}
+    out: dict[str, list[sample.SampleRow]] = {}
     for row in sample.plan(60, port):
         out.setdefault(row.kind, []).append(row)
     return out
@@ -86,7 +86,7 @@ def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
             return answer.status, dict(answer.getheaders()), answer.read()
 
 
-def path_of(row: sample.Row) -> str:
+def path_of(row: sample.SampleRow) -> str:
     return "/" + row.url.split("/", 3)[3]
 
 
@@ -96,7 +96,7 @@ def path_of(row: sample.Row) -> str:
 def test_the_plan_of_1200_rows_fails_24_times_and_each_reason_is_in_the_closed_list():
     rows = sample.plan()
     assert Counter(r.split for r in rows) == {"train": 1000, "test": 200}
-    reasons = [sample.KINDS[r.kind][1] for r in rows if r.kind in sample.KINDS]
+    reasons = [sample.URL_KINDS[r.kind][1] for r in rows if r.kind in sample.URL_KINDS]
     assert sum(map(bool, reasons)) == 24
     assert {r.replace("http_404", "http_*") for r in reasons if r} <= set(REASONS)
 
@@ -108,19 +108,19 @@ def test_the_readme_tells_the_truth_about_the_sample():
     plan = [r.url.split("/")[3] if r.url else r.kind for r in sample.plan()]
     assert {kind: n for kind, (n, _) in told.items()} == Counter(plan)
     for kind, (_, outcome) in told.items():
-        reason = sample.KINDS.get(kind, (0, ""))[1]
+        reason = sample.URL_KINDS.get(kind, (0, ""))[1]
         assert outcome == f"`{reason}`" if reason else outcome.startswith("ok")
 
 
 def test_sixty_rows_hold_one_of_every_kind_and_fewer_are_refused():
-    assert {r.kind for r in sample.plan(60)} == {"photo", *sample.KINDS}
+    assert {r.kind for r in sample.plan(60)} == {"photo", *sample.URL_KINDS}
     with pytest.raises(ValueError, match="at least 60|needs 60"):
         sample.plan(59)
 
 
 def test_urls_repeat_only_where_the_plan_says_again():
     urls = Counter(r.url for r in sample.plan() if r.url)
-    assert sum(n - 1 for n in urls.values()) == sample.KINDS["again"][0]
+    assert sum(n - 1 for n in urls.values()) == sample.URL_KINDS["again"][0]
 
 
 @pytest.mark.parametrize("rows", [60, 1200])
@@ -133,7 +133,7 @@ def test_one_picture_leaks_from_train_into_test(rows):
 def test_expected_adds_up(folder):
     both = of_sample(folder)
     assert both["rows"] == 60 == both["ok"] + sum(both["reasons"].values())
-    assert both["reasons"] == Counter(r for _, r in sample.KINDS.values() if r)
+    assert both["reasons"] == Counter(r for _, r in sample.URL_KINDS.values() if r)
 
 
 # ---- the folder ----

@@ -13,7 +13,7 @@ from made import picture
 
 from imgprep.picture import codec
 from imgprep.serve import messages, server
-from imgprep.serve.remote import NAME, Client
+from imgprep.serve.remote import SERVICE_NAME, Client
 
 PNG = codec.encode(picture(6, (64, 48)))
 
@@ -72,7 +72,7 @@ def test_too_much_in_pieces_is_refused(client):
 
 def test_it_says_that_it_is_healthy(here):
     with grpc.insecure_channel(f"127.0.0.1:{here.service.grpc_port}") as channel:
-        asked = health_pb2.HealthCheckRequest(service=NAME)
+        asked = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
         assert health_pb2_grpc.HealthStub(channel).Check(asked).status == 1
 
 

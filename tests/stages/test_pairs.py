@@ -142,14 +142,14 @@ def test_planes_are_those_that_were_segmented(tmp_path):
 def test_a_picture_without_tiles_is_copied_once_and_the_copy_removed(files, tmp_path, monkeypatch):
     (mask,), made = files.values(), []
     (tmp_path / "a.png").write_bytes(codec.encode(PICTURE))
-    copy = rasters.copy
+    copy = rasters.copy_tiled
     monkeypatch.setattr(rasters.tiled, "WHOLE_PX", 10_000)
 
     def counted(*paths, **options):
         made.append(paths)
         copy(*paths, **options)
 
-    monkeypatch.setattr(rasters, "copy", counted)
+    monkeypatch.setattr(rasters, "copy_tiled", counted)
     ds = pairs.write({str(tmp_path / "a.png"): mask}, str(tmp_path / "out"), tile=50, block=2, margin=20)
     assert len(made) == 1 and not (tmp_path / "out" / ".imgprep" / "tiles").exists()
     row = ds.table("train").to_pylist()[0]

@@ -253,7 +253,7 @@ def test_objects_may_be_called_by_their_pictures_with_an_index_and_a_list_of_orp
     named = sorted(uri.rpartition("/")[2] for uri in uris if "original" in uri)
     assert len(named) == 3 and all(name.endswith(".png") for name in named)
     assert [name.partition("-")[0] for name in named] == ["Cat", "a_b", "cat"], "differ in more than their case"
-    store, _ = upload.locate(uris[0])
+    store, _ = upload.locate_store(uris[0])
     lines = [json.loads(line) for line in store.get("index.jsonl").splitlines()]
     assert [line["parent_id"] for line in lines] == ["cat", "Cat", "a b"]
     for line in lines:
@@ -269,7 +269,7 @@ def test_objects_may_be_called_by_their_pictures_with_an_index_and_a_list_of_orp
     up = upload.upload(newer, target, out, names="picture")
     assert {row["uri"] for row in rows(up)} < {*uris}, "what changed took the place of what was there"
     for row in rows(up):
-        store, name = upload.locate(row["uri"])
+        store, name = upload.locate_store(row["uri"])
         assert hashlib.sha256(store.get(name)).hexdigest() == row["sha256"]
     gone = {*uris} - {row["uri"] for row in rows(up)}
     assert {*upload.orphans(up)} == gone and len(gone) == 3
@@ -310,7 +310,7 @@ def test_a_folder_of_pictures_and_tables_are_uploaded_too(tmp_path):
 @pytest.mark.parametrize("hang_after", [0, 50])
 def test_a_store_that_hangs_is_told_within_half_a_minute(sizes, place, tmp_path, monkeypatch, hang_after):
     upload.check(f"az://{place}", ["original"])  # the container is there
-    assert unit.SILENT_S + float(kinds.ASKING["timeout"].rstrip("s")) < 30
+    assert unit.SILENT_STORE_S + float(kinds.ASKING["timeout"].rstrip("s")) < 30
     with Wire(monkeypatch, hang_after=hang_after):
         with pytest.raises(RunStopped, match=f"az://{place}/.* does not answer: run it again when it does"):
             upload.upload(sizes, f"az://{place}/{{variant}}", str(tmp_path / "out"))

@@ -208,7 +208,7 @@ def test_a_copy_can_be_made_again_from_what_its_row_says(marked, tmp_path):
     run = augment.compose(out.info["options"]["augment"], list(NOTES))
     image, notes = codec.decode(data[6]), {kind: rows[6][column] for kind, column in NOTES.items()}
     for row, copy in zip(rows[9:], data[9:], strict=True):
-        again, moved, record = augment.apply(run, image, notes, json.loads(row["augmentation"])["seed"])
+        again, moved, record = augment.apply_pipeline(run, image, notes, json.loads(row["augmentation"])["seed"])
         assert codec.encode(again, "JPEG", quality=row["quality"], is_full_chroma=True) == copy
         assert moved["boxes_xywh"] == row["box"] and record == row["augmentation"]
 

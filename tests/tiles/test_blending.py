@@ -55,7 +55,7 @@ def whole(size_wh, tile_wh, overlap, blend):
 
 def stitched(size_wh, tile_wh, overlap, blend, batch=3, box=None):
     strips = list(
-        windows.stitch(
+        windows.stitch_windows(
             size_wh,
             tile_wh,
             lambda bs: [probability(b) for b in bs],
@@ -120,7 +120,7 @@ def test_blends_differ_and_the_last_tile_does_not_win():
 @pytest.mark.parametrize("blend", windows.BLENDS)
 def test_tiles_that_agree_are_given_back(blend):
     picture = np.random.default_rng(1).random((90, 130), np.float32)
-    strips = windows.stitch(
+    strips = windows.stitch_windows(
         (130, 90),
         (32, 48),
         lambda bs: [picture[y : y + h, x : x + w] for x, y, w, h in bs],
@@ -134,7 +134,9 @@ def test_tiles_that_agree_are_given_back(blend):
 
 def test_one_row_of_tiles_is_held():
     held = []
-    for _, strip in windows.stitch((64, 100_000), (64, 64), lambda bs: [np.zeros((64, 64))] * len(bs), overlap=16):
+    empty = np.zeros((64, 64))
+    strips = windows.stitch_windows((64, 100_000), (64, 64), lambda boxes: [empty] * len(boxes), overlap=16)
+    for _, strip in strips:
         held.append(len(strip))
     assert max(held) <= 64 and sum(held) == 100_000
 
@@ -143,14 +145,14 @@ def test_wrong_options_are_told():
     cases = [({"overlap": 64}, "64 x 64 cannot overlap by 64 pixels")]
     for options, told in [*cases, ({"overlap": 8, "blend": "mean"}, "'hann', not 'mean'")]:
         with pytest.raises(ValueError, match=told):
-            next(windows.stitch((100, 100), (64, 64), lambda bs: [], **options))
+            next(windows.stitch_windows((100, 100), (64, 64), lambda bs: [], **options))
 
 
 def test_gaussian_is_what_monai_computed():
     """sliding_window_inference of MONAI 1.6.1: roi 32, overlap 0.25, mode "gaussian", a 75 x 60 picture."""
     at = np.arange(32)
     tile = ((at[:, None] * 7 + at * 13) % 32 / 32).astype(np.float32)
-    strips = windows.stitch((75, 60), (32, 32), lambda bs: [tile] * len(bs), overlap=8, blend="gaussian")
+    strips = windows.stitch_windows((75, 60), (32, 32), lambda bs: [tile] * len(bs), overlap=8, blend="gaussian")
     found = np.concatenate([s for _, s in strips])[..., 0]
     theirs = {(27, 5): 0.1875, (30, 28): 0.3125, (44, 31): 0.6558043360710144, (50, 40): 0.32893675565719604}
     assert {p: found[p[1], p[0]] for p in theirs} == pytest.approx(theirs, abs=2e-7)

@@ -7,12 +7,12 @@ from huggingface_hub import errors
 from imgprep.failures import RunStopped
 from imgprep.redaction import redact
 
-PASSING = {408, 429, 500, 502, 503, 504}
+PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 NO_ROOM = {402, 413}
-AGAIN = "run it again: what has arrived is not sent twice"
+SEND_AGAIN = "run it again: what has arrived is not sent twice"
 
 
-class Asked(Protocol):
+class HubCall(Protocol):
     """The repository that a fault is about."""
 
     id: str
@@ -26,11 +26,11 @@ class Asked(Protocol):
     def endpoint(self) -> str: ...
 
 
-class Missing(ValueError):
+class NoRepository(ValueError):
     """There is no such repository."""
 
 
-def stale(repo: Asked) -> RunStopped:
+def stale(repo: HubCall) -> RunStopped:
     what = f"somebody else published to {repo.id} meanwhile and nothing was changed"
     return RunStopped(f"{what}: look at {repo.url}, then run it again")
 
@@ -40,12 +40,12 @@ def status_of(e: Exception) -> int | None:
     return getattr(getattr(e, "response", None), "status_code", None)
 
 
-def may_pass(e: Exception) -> bool:
+def may_pass_again(e: Exception) -> bool:
     """Whether it makes sense to ask again."""
     status = status_of(e)
     if status is None:
         return not isinstance(e, ValueError | errors.OfflineModeIsEnabled)
-    return status in PASSING
+    return status in PASSING_STATUS
 
 
 def wait_s(e: Exception) -> float:
@@ -55,7 +55,7 @@ def wait_s(e: Exception) -> float:
     return float(text) if text.isdecimal() else 0
 
 
-def sentence(repo: Asked, e: Exception) -> Exception:
+def hub_sentence(repo: HubCall, e: Exception) -> Exception:
     """The error to raise: what happened, and what to do."""
     words = getattr(e, "server_message", None) or str(e)
     said = redact(" ".join(words.split()))[:300].replace(repo.token, "***")
@@ -66,16 +66,16 @@ def sentence(repo: Asked, e: Exception) -> Exception:
         what = f"{repo.id} is gated and {repo.user} has no access to it"
         return ValueError(f"{what}: ask for it at {repo.url}")
     if isinstance(e, errors.RepositoryNotFoundError):
-        return Missing(f"there is no dataset {repo.id} on the Hub, or this token may not see it")
+        return NoRepository(f"there is no dataset {repo.id} on the Hub, or this token may not see it")
     if status is not None:
         return _refusal(repo, status, said)
     if isinstance(e, ValueError):  # of our own making, such as a name that is none
         return ValueError(said)
     what = f"the connection to {repo.endpoint} failed ({type(e).__name__}: {said})"
-    return RunStopped(f"{what}: {AGAIN}")
+    return RunStopped(f"{what}: {SEND_AGAIN}")
 
 
-def _refusal(repo: Asked, status: int, said: str) -> Exception:
+def _refusal(repo: HubCall, status: int, said: str) -> Exception:
     """What an answer of the Hub's means."""
     is_full = "storage" in said.lower() or "quota" in said.lower()
     if status == 401:
@@ -85,11 +85,11 @@ def _refusal(repo: Asked, status: int, said: str) -> Exception:
         return stale(repo)
     if status in NO_ROOM or (status == 403 and is_full):
         what = f"there is no room left for {repo.id} on the Hub ({said})"
-        return RunStopped(f"{what}: make room, then {AGAIN}")
+        return RunStopped(f"{what}: make room, then {SEND_AGAIN}")
     if status == 403:
         return ValueError(f"{repo.user or 'this token'} may not write to {repo.id}: {said}")
     if status == 429:
-        return RunStopped(f"the Hub has had too many requests (429): wait a while, then {AGAIN}")
+        return RunStopped(f"the Hub has had too many requests (429): wait a while, then {SEND_AGAIN}")
     if status >= 500:
-        return RunStopped(f"the Hub has a fault of its own ({status}): wait a while, then {AGAIN}")
+        return RunStopped(f"the Hub has a fault of its own ({status}): wait a while, then {SEND_AGAIN}")
     return ValueError(f"the Hub refuses {repo.id} ({status}): {said}")

@@ -73,7 +73,7 @@ class Repo:
 
     def look(self, revision: str = "main") -> There | None:
         """(commit, {file: (sha256 or git hash, bytes)}), or None: there is no such repository."""
-        with contextlib.suppress(faults.Missing):
+        with contextlib.suppress(faults.NoRepository):
             head = self.ask(self.api.dataset_info, self.id, revision=revision).sha
             where = {"repo_type": "dataset", "revision": head, "recursive": True}
             # The tree is asked for page by page, so it is read inside the call that is repeated.
@@ -131,11 +131,11 @@ class Repo:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call(*args, **kwargs)
-            except (RunStopped, faults.Missing):
+            except (RunStopped, faults.NoRepository):
                 raise
             except Exception as e:
-                if attempt == ATTEMPTS or not faults.may_pass(e):
-                    raise faults.sentence(self, e) from None
+                if attempt == ATTEMPTS or not faults.may_pass_again(e):
+                    raise faults.hub_sentence(self, e) from None
                 pause_s = faults.wait_s(e) or PAUSE_S * 4 ** (attempt - 1)
                 time.sleep(min(pause_s, LONGEST_PAUSE_S))
         raise AssertionError("unreachable")

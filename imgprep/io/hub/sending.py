@@ -14,7 +14,7 @@ from imgprep.words import say
 if TYPE_CHECKING:
     from imgprep.io.hub.repo import Repo
 
-FEW = 100  # files of one commit: the Hub gives up on one after a minute
+FILES_OF_COMMIT = 100  # files of one commit: the Hub gives up on one after a minute
 BATCH_BYTES = 2 << 30  # sent at once; what is sent in one go is known to have arrived
 
 There = tuple[str, dict[str, tuple[str, int]]]  # commit, {file: (sha256 or git hash, bytes)}
@@ -37,10 +37,10 @@ class File:
 def send(repo: "Repo", files: list[File], stale: list[str], head: str, message: str) -> str:
     """Put these files in and take the stale ones out; the new commit."""
     deletions: Operations = [hf.CommitOperationDelete(name) for name in stale]
-    if len(files) > FEW:
+    if len(files) > FILES_OF_COMMIT:
         return _send_many(repo, files, deletions, head, message)
     operations: Operations = []
-    for batch in _batches(files):
+    for batch in _file_batches(files):
         operations += _upload(repo, batch, "main")
     return _commit(repo, [*operations, *deletions], "main", head, message)
 
@@ -52,7 +52,7 @@ def _send_many(
     number, revision = _pull_request(repo, head, message)
     at, there = repo.there(revision)
     missing = [f for f in files if (f.sha256, f.bytes) != there.get(f.name)]
-    for batch in _batches(missing):
+    for batch in _file_batches(missing):
         at = _commit(repo, _upload(repo, batch, revision), revision, at, message)
     gone = [d for d in deletions if d.path_in_repo in there]
     if gone:
@@ -61,7 +61,7 @@ def _send_many(
     wrong = [f for f in files if (f.sha256, f.bytes) != there.get(f.name)]
     if wrong:
         what = f"what stands in {repo.url}/discussions/{number} is not what was sent"
-        raise RunStopped(f"{what}: {faults.AGAIN}")
+        raise RunStopped(f"{what}: {faults.SEND_AGAIN}")
     if repo.there()[0] != head:
         raise faults.stale(repo)
     api = repo.api
@@ -140,12 +140,12 @@ def _stand_in(operations: Operations, there: There) -> bool:
     return True
 
 
-def _batches(files: list[File]) -> Iterator[list[File]]:
+def _file_batches(files: list[File]) -> Iterator[list[File]]:
     """At most FEW files and about BATCH_BYTES each."""
     batch: list[File] = []
     held = 0
     for file in files:
-        if batch and (len(batch) >= FEW or held + file.bytes > BATCH_BYTES):
+        if batch and (len(batch) >= FILES_OF_COMMIT or held + file.bytes > BATCH_BYTES):
             yield batch
             batch, held = [], 0
         batch.append(file)

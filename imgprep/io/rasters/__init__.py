@@ -5,7 +5,7 @@
 that count from white, `marks` tells versions apart, `settings` is GDAL as we use it.
 """
 
-from imgprep.io.rasters.marks import content, identity
+from imgprep.io.rasters.marks import content, scene_identity
 from imgprep.io.rasters.numbered import Numbered, open_numbers
 from imgprep.io.rasters.planes import (
     Choice,
@@ -17,7 +17,7 @@ from imgprep.io.rasters.planes import (
 )
 from imgprep.io.rasters.raster import DRIVERS, Raster, open_raster
 from imgprep.io.rasters.settings import OPTIONS, gdal
-from imgprep.io.rasters.tiled import copy, needs_copy
+from imgprep.io.rasters.tiled import copy_tiled, needs_copy
 from imgprep.io.uris import SourceError
 
 open = open_raster  # noqa: A001 - reads as rasters.open(uri)
@@ -31,11 +31,11 @@ __all__ = [
     "SourceError",
     "checked_choice",
     "content",
-    "copy",
+    "copy_tiled",
     "copy_chosen",
     "count_planes",
     "gdal",
-    "identity",
+    "scene_identity",
     "needs_copy",
     "open",
     "open_chosen",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from imgprep.io.uris import SourceError
 from imgprep.io.uris.files import open_regular
 
-HEAD_BYTES = 32
-MAGIC = {
+FORMAT_HEAD_BYTES = 32
+FORMAT_MAGIC = {
     b"II*\0": "GTiff",
     b"MM\0*": "GTiff",
     b"II+\0": "GTiff",
@@ -29,7 +29,7 @@ ZARR = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
 # What GDAL opens as pictures of their own when it finds them; each must be a plain TIFF.
 PICTURES_BESIDE = (".ovr", ".OVR", ".msk", ".MSK", ".ovr.ovr", ".ovr.msk", ".msk.ovr")
 TEXTS_BESIDE = (".aux.xml", ".ovr.aux.xml", ".msk.aux.xml")
-FOREIGN = (".aux", ".AUX")  # of ERDAS: names further files
+FOREIGN_NAMES = (".aux", ".AUX")  # of ERDAS: names further files
 OTHER_FILE = "OVERVIEW_FILE"  # what metadata names another file by
 MOST_TEXT_BYTES = 64 << 20
 
@@ -49,7 +49,7 @@ def driver_of(head: bytes) -> str:
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
+    return next((name for magic, name in FORMAT_MAGIC.items() if head.startswith(magic)), "")
 
 
 def readable(path: str) -> Readable:
@@ -60,7 +60,7 @@ def readable(path: str) -> Readable:
     if os.path.isdir(path):
         return Readable("Zarr" if _is_zarr(Path(path)) else "")
     with open_regular(path) as file:
-        driver = driver_of(file.read(HEAD_BYTES))
+        driver = driver_of(file.read(FORMAT_HEAD_BYTES))
     return Readable(driver, sidecars(path) if driver else ())
 
 
@@ -76,10 +76,10 @@ def sidecars(path: str) -> tuple[str, ...]:
     worlds = [stem + end for end in _world_endings(ending) if os.path.lexists(stem + end)]
     for name in worlds:
         _check_beside(path, name)
-    for end in FOREIGN:
+    for end in FOREIGN_NAMES:
         for name in (path + end, stem + end):
             if (found or worlds) and os.path.lexists(name):
-                raise _refused(name, "names further files")
+                raise _refused_source(name, "names further files")
     return (*found, *worlds)
 
 
@@ -96,17 +96,17 @@ def _check_beside(path: str, name: str) -> None:
     home = os.path.realpath(os.path.dirname(path) or ".")
     target = os.path.realpath(name)
     if os.path.dirname(target) not in (home, os.path.dirname(os.path.realpath(path))):
-        raise _refused(name, "leads to another folder")
+        raise _refused_source(name, "leads to another folder")
     with open_regular(name) as file:
         if name.endswith(PICTURES_BESIDE):
             # What its metadata name is looked at where it is opened.
-            if driver_of(file.read(HEAD_BYTES)) != "GTiff":
-                raise _refused(name, "is no TIFF")
+            if driver_of(file.read(FORMAT_HEAD_BYTES)) != "GTiff":
+                raise _refused_source(name, "is no TIFF")
         elif OTHER_FILE.encode() in file.read(MOST_TEXT_BYTES).upper():
-            raise _refused(name, "names another file")
+            raise _refused_source(name, "names another file")
 
 
-def _refused(name: str, why: str) -> SourceError:
+def _refused_source(name: str, why: str) -> SourceError:
     told = f"{os.path.basename(name)!r}, which lies beside it, {why}: take it away"
     return SourceError("no_permission", told)
 

@@ -13,7 +13,7 @@ from imgprep.io.rasters.remote import Remote
 
 ENDS_BYTES = 1 << 20
 
-def identity(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
+def scene_identity(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     """What changes when the content does.
 
     Size, time and the ends of a file, and of the sidecars that count; size and ETag of an object
@@ -41,7 +41,7 @@ def content(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     files.
     """
     if uris.scheme(uri) != "path":
-        return identity(uri, allow_hosts=allow_hosts)
+        return scene_identity(uri, allow_hosts=allow_hosts)
     if os.path.isdir(uri):
         return hashing.digest([[name, path.stat().st_size] for name, path in _files(uri)])
     path = uris.path_of(uri)

@@ -23,7 +23,7 @@ COG: dict[str, Any] = {
     "PREDICTOR": "NO",
 }
 
-Part = tuple[str, int, int, int, int]  # path, x, y, width, height
+MosaicPart = tuple[str, int, int, int, int]  # path, x, y, width, height
 
 
 def tiff_options(compress: str = "zstd", predictor: int = 1) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def tiff(array: np.ndarray, nodata: float | None = None) -> bytes:
 
 
 def stitch(
-    parts: Sequence[Part],
+    parts: Sequence[MosaicPart],
     target: str,
     *,
     size_wh: tuple[int, int],
@@ -79,13 +79,13 @@ def stitch(
             left.unlink(missing_ok=True)
 
 
-def _band(parts: Sequence[Part], kind: str, nodata: float | None) -> str:
+def _band(parts: Sequence[MosaicPart], kind: str, nodata: float | None) -> str:
     none = "" if nodata is None else f"<NoDataValue>{nodata}</NoDataValue>"
     sources = "".join(_source(part, kind) for part in parts)
     return f"<VRTRasterBand dataType='{kind}' band='1'>{none}{sources}</VRTRasterBand>"
 
 
-def _source(part: Part, kind: str) -> str:
+def _source(part: MosaicPart, kind: str) -> str:
     path, x, y, w, h = part
     name = f"<SourceFilename relativeToVRT='0'>{_quoted(path)}</SourceFilename>"
     # GDAL need not open the part to know these.

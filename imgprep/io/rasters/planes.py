@@ -13,13 +13,13 @@ import numpy as np
 
 from imgprep.io import uris
 from imgprep.io.rasters.raster import Raster, Window, checked_window, open_raster
-from imgprep.io.rasters.remote import download
+from imgprep.io.rasters.remote import download_scene
 from imgprep.io.rasters.settings import gdal
 from imgprep.io.rasters.tiled import TIFF, TILE
 from imgprep.io.uris import SourceError
 
 # Channels whose names are told.
-NAMED = 8
+PLANES_NAMED = 8
 
 
 class Choice(NamedTuple):
@@ -74,7 +74,7 @@ def told_planes(raster: Raster, count: int) -> str:
     if len(sizes) < 3:
         return told
     order = re.search(r'DimensionOrder="(\w+)"', said)
-    names = re.findall(r'<Channel [^>]*Name="([^"]*)"', said)[:NAMED]
+    names = re.findall(r'<Channel [^>]*Name="([^"]*)"', said)[:PLANES_NAMED]
     about = f"{sizes['C']} channels, {sizes['Z']} z, {sizes['T']} t"
     if order:
         about += f", in the order {order[1]}"
@@ -180,7 +180,7 @@ def copy_chosen(
     made = f"{target}.{os.getpid()}.tif"
     try:
         if uris.scheme(uri) != "path":
-            download(uri, part, allow_hosts=allow_hosts)
+            download_scene(uri, part, allow_hosts=allow_hosts)
             uri = part
         with Chosen(uri, choice) as raster:
             _write_rows(raster, made)

@@ -12,15 +12,15 @@ import numpy as np
 
 from imgprep.io import uris
 from imgprep.io.rasters.formats import (
-    HEAD_BYTES,
+    FORMAT_HEAD_BYTES,
     OTHER_FILE,
     PICTURES_BESIDE,
     Readable,
     driver_of,
     readable,
 )
-from imgprep.io.rasters.marks import identity
-from imgprep.io.rasters.remote import NAME, Remote
+from imgprep.io.rasters.marks import scene_identity
+from imgprep.io.rasters.remote import RASTER_NAME, Remote
 from imgprep.io.rasters.settings import gdal
 from imgprep.io.rasters.white import highest_of, turned
 from imgprep.io.uris import SourceError
@@ -73,8 +73,8 @@ class Raster:
             self._path = uris.path_of(uri)
         else:
             self._remote = Remote(uri, allow_hosts)
-            found = Readable(driver_of(self._remote.read_span(0, HEAD_BYTES)))
-            self._path = NAME
+            found = Readable(driver_of(self._remote.read_span(0, FORMAT_HEAD_BYTES)))
+            self._path = RASTER_NAME
         try:
             self._open_top(found)
         except BaseException:
@@ -170,7 +170,7 @@ class Raster:
     def identity(self) -> str:
         if self._remote is not None:
             return self._remote.identity
-        return identity(self.uri)
+        return scene_identity(self.uri)
 
     @property
     def is_turned(self) -> bool:
@@ -202,7 +202,7 @@ class Raster:
             except rasterio.errors.RasterioError as e:
                 self._raise_remote()
                 at = f"pixels {x}, {y} to {x + w}, {y + h}"
-                raise SourceError("corrupt", f"{at} cannot be read: {_said(e)}") from None
+                raise SourceError("corrupt", f"{at} cannot be read: {_gdal_says(e)}") from None
         if self._palette is not None:
             return self._palette[planes[0]]
         if self._highest is not None:
@@ -227,7 +227,7 @@ class Raster:
                 return self.dataset.dataset_mask(window=place) > 0
             except rasterio.errors.RasterioError as e:
                 self._raise_remote()
-                raise SourceError("corrupt", f"the mask cannot be read: {_said(e)}") from None
+                raise SourceError("corrupt", f"the mask cannot be read: {_gdal_says(e)}") from None
 
     def close(self) -> None:
         for dataset in getattr(self, "_opened", {}).values():
@@ -287,5 +287,5 @@ def _palette(dataset: Any) -> np.ndarray:
     return table
 
 
-def _said(error: BaseException) -> str:
+def _gdal_says(error: BaseException) -> str:
     return line(error.__cause__ or error)[:200]

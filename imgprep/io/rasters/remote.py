@@ -19,7 +19,7 @@ from imgprep.words import line
 
 BLOCK = 256 << 10  # read at once: a round trip costs as much as so many bytes
 KEPT_BLOCKS = 64
-DAY_S = 86_400.0  # a slide of gigabytes has its time; what stands still is given up before
+SCENE_TIMEOUT_S = 86_400.0  # a slide of gigabytes has its time; what stands still is given up before
 MOST_BYTES = 1 << 44
 # What object stores and web servers call the mark of a version.
 VERSIONS = ("etag", "last-modified", "last_modified", "lastmodified", "mtime", "updated")
@@ -44,7 +44,7 @@ class Remote:
             raise SourceError("unsupported_scheme", f"{redact_url(uri)!r}: {what}")
         if uris.scheme(uri) == "http":
             self._fetcher = Fetcher(
-                allow_hosts=allow_hosts, timeout_s=DAY_S, max_bytes=MOST_BYTES, in_flight=1
+                allow_hosts=allow_hosts, timeout_s=SCENE_TIMEOUT_S, max_bytes=MOST_BYTES, in_flight=1
             )
         try:
             if look:
@@ -140,7 +140,7 @@ class Remote:
 
     def opener(self, path: str, mode: str = "rb") -> BinaryIO:
         """What rasterio opens files by: only this one is there, nothing lies beside it."""
-        if path != NAME or "w" in mode:
+        if path != RASTER_NAME or "w" in mode:
             raise FileNotFoundError(path)
         return Cursor(self)  # type: ignore[return-value]
 
@@ -149,13 +149,13 @@ class Remote:
             self._fetcher.close()
 
 
-def download(uri: str, target: str, *, allow_hosts: Sequence[str] = ()) -> None:
+def download_scene(uri: str, target: str, *, allow_hosts: Sequence[str] = ()) -> None:
     """Write a remote raster into a file, in one request; servers without ranges will do."""
     with contextlib.closing(Remote(uri, allow_hosts, look=False)) as remote:
         remote.download(target)
 
 
-NAME = "raster"  # as rasterio knows it
+RASTER_NAME = "raster"  # as rasterio knows it
 
 
 class Cursor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgprep.io import uris
 from imgprep.io.rasters.raster import Raster
-from imgprep.io.rasters.remote import download
+from imgprep.io.rasters.remote import download_scene
 from imgprep.io.rasters.settings import gdal
 
 WHOLE_PX = 2048 * 2048  # what has fewer pixels may as well be decoded whole
@@ -35,7 +35,7 @@ def needs_copy(raster: Raster) -> bool:
     return not is_tiled and raster.width * raster.height > WHOLE_PX
 
 
-def copy(uri: str, target: str, *, allow_hosts: Sequence[str] = ()) -> None:
+def copy_tiled(uri: str, target: str, *, allow_hosts: Sequence[str] = ()) -> None:
     """Write a file beside `target` and rename it: a local, tiled TIFF of the same pixels.
 
     A URL or an object is downloaded, in one request; what has strips is converted, streamed.
@@ -45,7 +45,7 @@ def copy(uri: str, target: str, *, allow_hosts: Sequence[str] = ()) -> None:
     made = f"{target}.{os.getpid()}.tif"
     try:
         if uris.scheme(uri) != "path":
-            download(uri, part, allow_hosts=allow_hosts)
+            download_scene(uri, part, allow_hosts=allow_hosts)
             uri = part
         with Raster(uri) as raster:
             if needs_copy(raster):

@@ -16,7 +16,7 @@ REFUSED = (
     r"|invalid_grant"
 )
 SILENT = r"HTTP error: (?!builder)|status code: (5\d\d|429)|urlopen|Errno|timed out|Remote end"
-SAID = {  # what the services' errors mean, in the order in which they are looked for
+STORE_SAYS = {  # what the services' errors mean, in the order in which they are looked for
     r"ExpiredToken|InvalidToken|specified time frame|token is expired": (
         "what signs requests to {0} has expired: get a new one"
     ),
@@ -59,7 +59,7 @@ def told(method: Callable) -> Callable:
 
 def _meaning(e: Exception) -> str:
     text = str(e)
-    for pattern, sentence in SAID.items():
+    for pattern, sentence in STORE_SAYS.items():
         if re.search(pattern, text):
             return sentence
     code = re.search(r"<Code>(\w+)</Code>", text)

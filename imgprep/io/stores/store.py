@@ -25,11 +25,11 @@ FOREVER = "private, max-age=31536000, immutable"  # what lies under the name of 
 CHECKED = "private, no-cache"
 WEEK_S = 604_800
 # Azure refuses what obstore signs for other letters.
-ODD = re.compile(r"[^\w./+=,&~-]|//|/\.\.?(/|$)", re.ASCII)
+ODD_NAME = re.compile(r"[^\w./+=,&~-]|//|/\.\.?(/|$)", re.ASCII)
 HALF = re.compile(r"#\d+$")  # as obstore names what it is about to put into a folder
 HALF_S = 3600  # younger ones may be another run's
 OTHER_NAMES = {"s3a": "s3", "gcs": "gs", "": "file"}
-OURS = ("file", "memory")  # this machine's own: nobody else can read there
+OUR_NAMES = ("file", "memory")  # this machine's own: nobody else can read there
 
 
 class Store:
@@ -131,7 +131,7 @@ class Store:
         """
         if not 0 < expires_s <= WEEK_S:
             raise ValueError(f"expires_s is 1 to {WEEK_S:,} seconds (a week), not {expires_s!r}")
-        if self.kind in OURS:
+        if self.kind in OUR_NAMES:
             raise ValueError(f"{self.uri} has no URLs to sign: send the pictures themselves")
         paths = [self._path(name) for name in names]
         return list(obstore.sign(self._client, "GET", paths, timedelta(seconds=expires_s)))
@@ -144,7 +144,7 @@ class Store:
         """
         if self.kind == "file":
             sweep_halves(self.container)
-        if self.kind in OURS:
+        if self.kind in OUR_NAMES:
             return
         try:
             pages = obstore.list(self._asking, self._path("") or None, chunk_size=1)
@@ -159,7 +159,7 @@ class Store:
     @told
     def answers(self) -> None:
         """RunStopped, within half a minute, where nothing answers at all."""
-        if self.kind in OURS:
+        if self.kind in OUR_NAMES:
             return
         with contextlib.suppress(FileNotFoundError):
             obstore.head(self._asking, self._path("-"))
@@ -167,7 +167,7 @@ class Store:
     @told
     def is_public(self, name: str) -> bool:
         """Does a plain GET of an object, without credentials, get it?"""
-        if self.kind in OURS:
+        if self.kind in OUR_NAMES:
             return False
         try:
             urllib.request.urlopen(self._plain_url(name), timeout=15).close()
@@ -240,7 +240,7 @@ def _parts(uri: str) -> tuple[str, str, str]:
     kind = OTHER_NAMES.get(scheme, scheme)
     if kind == "file":
         return kind, os.path.abspath(os.path.expanduser(rest)), ""
-    if kind not in (*kinds.KINDS, "memory") or ODD.search(rest):
+    if kind not in (*kinds.KINDS, "memory") or ODD_NAME.search(rest):
         what = "a store is az://container/prefix, s3://bucket/prefix, gs://bucket/prefix or"
         raise ValueError(f"{what} a folder, in plain letters, without a key or a signature in it")
     container, _, prefix = rest.rstrip("/").partition("/")

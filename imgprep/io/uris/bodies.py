@@ -19,7 +19,7 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
     unsupported_scheme, empty or error.
     """
     try:
-        data = _read(uri, max_bytes)
+        data = _read_body(uri, max_bytes)
     except SourceError:
         raise
     except NOT_THERE as e:
@@ -40,7 +40,7 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
     return data
 
 
-def _read(uri: str, max_bytes: int) -> bytes:
+def _read_body(uri: str, max_bytes: int) -> bytes:
     """At most max_bytes + 1: a huge object is not read to find that it is huge."""
     if uri.startswith(OUTSIDE):
         path = uri.removeprefix(OUTSIDE)

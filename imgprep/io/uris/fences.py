@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from imgprep.io.uris.places import SourceError, printable
 
-FEW = 1000  # files of a folder that are looked at one by one; of more the folder is listed
+LOOKED_AT_ALONE = 1000  # files of a folder that are looked at one by one; of more the folder is listed
 DATA_FILES = re.compile(r"^(\.{1,2}/)*\.\./|/\.\.(/|$)|^/|^~|^[A-Za-z]:[\\/]|://|::|^\.\.$")
 
 
@@ -30,7 +30,7 @@ def links_out(paths: Iterable[str], root: str) -> set[str]:
 
 def _links_of(folder: str, paths: list[str]) -> set[str]:
     """The links among the files of a folder, or more."""
-    if len(paths) <= FEW:
+    if len(paths) <= LOOKED_AT_ALONE:
         return {path for path in paths if os.path.islink(path)}
     try:
         with os.scandir(folder) as entries:

@@ -56,7 +56,7 @@ def scheme(source: str) -> str:
     return "store" if name in STORES and "::" not in source else "other"
 
 
-def inside(path: str, root: str) -> str:
+def inside_folder(path: str, root: str) -> str:
     """The path under root (as `absolute` gives it), or "outside-root:…" where it leaves that.
 
     Links are not resolved.
@@ -85,15 +85,15 @@ def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
     is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^//|^$"))
     source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
     is_odd = pc.and_(is_path, pc.match_substring_regex(cells, ODD))
-    placed = [inside(cell, root) for cell in cells.filter(is_odd).to_pylist()]
-    source = _replaced(source, is_odd, placed)
+    placed = [inside_folder(cell, root) for cell in cells.filter(is_odd).to_pylist()]
+    source = _replaced_cells(source, is_odd, placed)
     source = _fenced(source, root)
     is_inside = pc.starts_with(source, start)
     name = pc.if_else(is_inside, pc.utf8_slice_codeunits(source, len(start)), source)
     speaks = pc.match_substring_regex(name, f"@|{SIGNED.pattern}", ignore_case=True)
     may_be_secret = pc.and_(pc.invert(is_path), speaks)
-    urls = [addresses.identity(url) for url in name.filter(may_be_secret).to_pylist()]
-    return source, _replaced(name, may_be_secret, urls)
+    urls = [addresses.url_identity(url) for url in name.filter(may_be_secret).to_pylist()]
+    return source, _replaced_cells(name, may_be_secret, urls)
 
 
 def _fenced(source: pa.Array, root: str) -> pa.Array:
@@ -108,7 +108,7 @@ def _fenced(source: pa.Array, root: str) -> pa.Array:
         is_raw = cell.startswith(RAW_PATH)
         path = path_of(cell) if is_raw else fences.dataset_of(cell)
         within.append(cell if fences.is_in(path, os.path.realpath(root)) else OUTSIDE + cell)
-    source = _replaced(source, ours, within)
+    source = _replaced_cells(source, ours, within)
     start = root.rstrip("/") + "/"
     paths = source.filter(pc.starts_with(source, start)).to_pylist()
     out = fences.links_out(paths, root)
@@ -116,10 +116,10 @@ def _fenced(source: pa.Array, root: str) -> pa.Array:
         return source
     led = pc.is_in(source, pa.array(sorted(out), pa.string()))
     cells = [OUTSIDE + cell.removeprefix(start) for cell in source.filter(led).to_pylist()]
-    return _replaced(source, led, cells)
+    return _replaced_cells(source, led, cells)
 
 
-def _replaced(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:
+def _replaced_cells(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.array(values, pa.string()))
 
 
@@ -162,4 +162,4 @@ def identity(source: str) -> str:
         with contextlib.suppress(OSError, ValueError):
             info = os.stat(path_of(source))
             return f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
-    return source if kind in ("path", "hf") else addresses.identity(source)
+    return source if kind in ("path", "hf") else addresses.url_identity(source)

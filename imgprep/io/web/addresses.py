@@ -49,7 +49,7 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Anchored, and never to be changed: what `identity` leaves out is in the keys of results.
 USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]{2})[^/\\?#]*@", re.I)
 BREAKS = re.compile(r"[\t\r\n]")  # browsers take them out of a URL, wherever they are
-TRACES = " \x00\x85\xa0\xad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # of copying, at the ends
+COPYING_TRACES = " \x00\x85\xa0\xad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # of copying, at the ends
 PLAIN = "%/:@!$&'()*+,;=~[]|?#"  # what stays as it is in a URL
 
 
@@ -77,7 +77,7 @@ class Url(NamedTuple):
         return re.fullmatch(r"[0-9.]+|.*:.*", self.host) is not None
 
 
-def parse(text: str | None) -> Url:
+def parse_url(text: str | None) -> Url:
     """Read a URL. Raises UrlError. What checks a URL and what asks for it is one parser, curl's.
 
     What must be is percent-encoded, "+" stays, a foreign host becomes punycode, "127.1" is
@@ -88,7 +88,7 @@ def parse(text: str | None) -> Url:
     """
     if not isinstance(text, str) or not text.strip():
         raise UrlError("bad_url", "there is no URL")
-    text = BREAKS.sub("", text).strip().strip(TRACES)
+    text = BREAKS.sub("", text).strip().strip(COPYING_TRACES)
     scheme = re.match(r"[a-z][a-z0-9+-]*(?=:)", text.lower())
     if not scheme:
         raise UrlError("bad_url", "the URL does not begin with http:// or https://")
@@ -114,7 +114,7 @@ def _parsed(text: str, scheme: str) -> Url:
     return found
 
 
-def identity(url: str) -> str:
+def url_identity(url: str) -> str:
     """What names the content behind a URL: the URL without user, password and signature.
 
     Of S3, GCS, CloudFront, Azure. `token`, `key` and the like stay: they may be what tells two

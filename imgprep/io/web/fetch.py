@@ -23,7 +23,7 @@ from imgprep.io.web.routes import Routes, authorization, ca_bundle
 from imgprep.io.web.schedule import Schedule
 from imgprep.io.web.transfer import Means, Transfer
 
-TICK_S = 0.05  # how late a deadline may be kept
+FETCH_TICK_S = 0.05  # how late a deadline may be kept
 
 
 class Fetcher(AbstractContextManager):
@@ -119,9 +119,9 @@ class Fetcher(AbstractContextManager):
         if len(self.room) < self.options.in_flight:
             queue_s = self._schedule.queue.wait_s(time.monotonic())
         curl_ms = self._multi.timeout()
-        curl_s = curl_ms / 1000 if curl_ms >= 0 else TICK_S
+        curl_s = curl_ms / 1000 if curl_ms >= 0 else FETCH_TICK_S
         readable, writable, broken = self._multi.fdset()
-        select.select(readable, writable, broken, min(queue_s, TICK_S, curl_s))
+        select.select(readable, writable, broken, min(queue_s, FETCH_TICK_S, curl_s))
         self._multi.perform()
         now = time.monotonic()
         _, good, bad = self._multi.info_read()

@@ -2,7 +2,7 @@
 
 from protego import Protego
 
-from imgprep.io.web.addresses import parse
+from imgprep.io.web.addresses import parse_url
 from imgprep.io.web.journey import Journey, Response
 
 
@@ -30,7 +30,7 @@ class Robots:
         """The journey to the site's robots.txt, for which this one waits."""
         site = journey.url.site
         self._waiting[site] = [journey]
-        url = parse(f"{journey.url.scheme}://{site}/robots.txt")
+        url = parse_url(f"{journey.url.scheme}://{site}/robots.txt")
         return Journey(-1, url, url)
 
     def refusal(self, journey: Journey) -> Response | None:

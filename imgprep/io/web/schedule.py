@@ -5,7 +5,7 @@ import time
 from collections import deque
 from typing import Any
 
-from imgprep.io.web.addresses import Url, UrlError, parse
+from imgprep.io.web.addresses import Url, UrlError, parse_url
 from imgprep.io.web.journey import Journey, Response
 from imgprep.io.web.options import Options
 from imgprep.io.web.politeness import Host, Queue, backoff_s, retry_after_s
@@ -15,7 +15,7 @@ from imgprep.io.web.transfer import Transfer
 
 HOSTS_KNOWN = 10_000
 DNS_PAUSE_S = 0.02
-SILENT = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, so without a status
+SILENT_HOST = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, so without a status
 
 
 class Schedule:
@@ -47,7 +47,7 @@ class Schedule:
     def take(self, index: int, text: str, *, etag: str = "", **more: Any) -> None:
         """A new URL. One that cannot be read has ended already. more: of `Journey`."""
         try:
-            url = parse(text)
+            url = parse_url(text)
         except UrlError as e:
             self.done.append((index, Response(reason=e.reason, error=str(e))))
             return
@@ -131,7 +131,7 @@ class Schedule:
     def _redirect(self, journey: Journey, location: str, status: int | None) -> None:
         journey.hops += 1
         try:
-            url = parse(location)
+            url = parse_url(location)
         except UrlError as e:
             said = f"{journey.url.host} redirects, but {e}"
             self._end(journey, Response(reason=e.reason, error=said, http_status=status))
@@ -165,7 +165,7 @@ def _tell(transfer: Transfer, response: Response, now: float) -> bool:
         host.refused(now, transfer.started, wait_s)
     elif status == 503 or response.reason in ("timeout", "too_slow"):
         host.struggled(now, transfer.started)
-    elif status is None and response.reason in SILENT:
+    elif status is None and response.reason in SILENT_HOST:
         host.unreachable(now)
     elif status is not None:
         host.answered(now)

@@ -20,7 +20,7 @@ from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.annotations.objects import (
     COLUMN,
     Annotated,
-    Told,
+    ToldObject,
     column,
     object_features,
     used_fields,
@@ -152,7 +152,7 @@ def write(
     """
     if form not in ANNOTATION_FORMS:
         raise ValueError(f"form is one of {', '.join(ANNOTATION_FORMS)}, not {form!r}")
-    table = _table_of(source, split)
+    table = _annotation_table(source, split)
     for name in (COLUMN, name_column, "width", "height"):
         if name not in table.column_names:
             raise ValueError(words.no_column(name, table.column_names, "the table"))
@@ -162,7 +162,7 @@ def write(
     missing = sorted(found - set(names))
     if missing:
         raise ValueError(f"classes does not name {missing[0]!r}, which objects have")
-    notes = Told()
+    notes = ToldObject()
     options = {"one_based": one_based} if form == "voc" else {}
     ANNOTATION_FORMS[form].dump(pictures, names, str(where), notes, **options)
     for sentence in notes.sentences():
@@ -189,14 +189,14 @@ def _form_of(where: str, form: str | None) -> str:
 
 
 def _read_one(where: str, kind: str, folder: str, options: _Options) -> list[Annotated]:
-    notes = Told()
+    notes = ToldObject()
     more: dict[str, Any] = {}
     if kind == "voc":
         more = {"one_based": options.one_based}
     if kind == "yolo":
         files = picture_folders.file_names(folder)
         names = [name for name in files if picture_folders.is_picture(name)]
-        sizes = _sizes_in(folder, options.side)
+        sizes = _sizes_of_files(folder, options.side)
         more = {"classes": options.classes, "pictures": names, "sizes": sizes}
     pictures = ANNOTATION_FORMS[kind].load(where, notes, **more)
     if not pictures:
@@ -217,7 +217,7 @@ def _read_one(where: str, kind: str, folder: str, options: _Options) -> list[Ann
     return pictures
 
 
-def _tell_problems(where: str, problems: list[str], bad: str, notes: Told) -> None:
+def _tell_problems(where: str, problems: list[str], bad: str, notes: ToldObject) -> None:
     if problems and bad == "raise":
         more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise ValueError(
@@ -232,7 +232,7 @@ def _tell_problems(where: str, problems: list[str], bad: str, notes: Told) -> No
         words.say(f"{where}: {sentence}")
 
 
-def _sizes_in(folder: str, side: str | None) -> Callable[[str], tuple[int, int] | None]:
+def _sizes_of_files(folder: str, side: str | None) -> Callable[[str], tuple[int, int] | None]:
     """The size that a picture's annotations are shares of."""
 
     def size_of(name: str) -> tuple[int, int] | None:
@@ -244,7 +244,7 @@ def _sizes_in(folder: str, side: str | None) -> Callable[[str], tuple[int, int] 
     return size_of
 
 
-def _table_of(source: Any, split: str | None) -> pa.Table:
+def _annotation_table(source: Any, split: str | None) -> pa.Table:
     given = source if isinstance(source, Dataset) else sources.given(source)
     splits = given.splits if isinstance(given, Dataset) else list(given)
     if split is None and len(splits) > 1:

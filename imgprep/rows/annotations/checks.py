@@ -8,7 +8,7 @@ from typing import NamedTuple
 from imgprep.io import uris
 from imgprep.picture import header
 from imgprep.picture.boxes import Object, clip_box, moved, turn_move
-from imgprep.rows.annotations.objects import Annotated, Told
+from imgprep.rows.annotations.objects import Annotated, ToldObject
 
 HEAD_BYTES = 1 << 20  # of a picture: enough for its header, but for a TIFF with that at its end
 EXIF_SIDES = ("shown", "stored")
@@ -56,7 +56,7 @@ def check_names(pictures: Sequence[Annotated]) -> None:
 
 
 def turned_upright(
-    pictures: Sequence[Annotated], sides: dict[str, Side | None], side: str | None, notes: Told
+    pictures: Sequence[Annotated], sides: dict[str, Side | None], side: str | None, notes: ToldObject
 ) -> None:
     """Turn annotations of stored pictures that are shown otherwise.
 
@@ -118,7 +118,7 @@ def _as_text(size_wh: Sequence[int]) -> str:
 
 
 def settled(
-    picture: Annotated, size_wh: tuple[int, int] | None, bad: str, notes: Told
+    picture: Annotated, size_wh: tuple[int, int] | None, bad: str, notes: ToldObject
 ) -> list[str]:
     """Clip the boxes of a picture, and leave out (bad="drop") what cannot be right; returns
     sentences about that.
@@ -152,7 +152,7 @@ def _box_problem(one: Object, size_wh: tuple[int, int] | None) -> str:
     return ""
 
 
-def _clipped(one: Object, size_wh: tuple[int, int], notes: Told) -> Object:
+def _clipped(one: Object, size_wh: tuple[int, int], notes: ToldObject) -> Object:
     x, y, width, height = one["box_xywh"]
     over = max(-x, -y, x + width - size_wh[0], y + height - size_wh[1])
     if over <= OVER_PX:
@@ -163,5 +163,5 @@ def _clipped(one: Object, size_wh: tuple[int, int], notes: Told) -> Object:
 
 def side_of_source(folder: str, name: str) -> Side | None:
     """`side_of` a picture by its name from a folder on; outside of that nothing is read."""
-    path = uris.inside(name, folder)
+    path = uris.inside_folder(name, folder)
     return None if path.startswith(uris.OUTSIDE) else side_of(path)

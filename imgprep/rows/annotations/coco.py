@@ -12,12 +12,12 @@ import numpy as np
 
 from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points
-from imgprep.rows.annotations.objects import Annotated, Told, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
 
 Json = dict[str, Any]
 
 
-def load_coco(where: str, notes: Told) -> list[Annotated]:
+def load_coco(where: str, notes: ToldObject) -> list[Annotated]:
     """The pictures of a file, in its order. ValueError where an id names nothing, or two things."""
     with open(where, encoding="utf-8-sig") as file:
         data = json.load(file)
@@ -83,7 +83,7 @@ def _coco_object(one: Json, label: str, about: str) -> Object:
 
 
 def dump_coco(
-    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Told
+    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: ToldObject
 ) -> None:
     """Write one file. The classes are the categories 1, 2 … in their order."""
     category_of = {name: number for number, name in enumerate(classes, 1)}

@@ -11,13 +11,13 @@ import numpy as np
 
 from imgprep.picture import codec, runs
 from imgprep.picture.boxes import Object, points_bounds
-from imgprep.rows.annotations.objects import Annotated, Told, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
 
 CIRCLE_CORNERS = 64
 VISIBLE = 2.0
 
 
-def load_labelme(where: str, notes: Told) -> list[Annotated]:
+def load_labelme(where: str, notes: ToldObject) -> list[Annotated]:
     """The pictures of all .json files of a folder, in the order of their names."""
     pictures = []
     for file in sorted(Path(where).glob("*.json")):
@@ -35,7 +35,7 @@ def load_labelme(where: str, notes: Told) -> list[Annotated]:
 
 
 def _labelme_objects(
-    shapes: Sequence[dict[str, Any]], size_wh: tuple[int, int] | None, file: str, notes: Told
+    shapes: Sequence[dict[str, Any]], size_wh: tuple[int, int] | None, file: str, notes: ToldObject
 ) -> list[Object]:
     found: dict[Any, Object] = {}
     for number, shape in enumerate(shapes):
@@ -50,7 +50,7 @@ def _labelme_objects(
 
 
 def _add(
-    one: Object, shape: dict[str, Any], size_wh: tuple[int, int] | None, told_in: str, notes: Told
+    one: Object, shape: dict[str, Any], size_wh: tuple[int, int] | None, told_in: str, notes: ToldObject
 ) -> None:
     """Put a shape into its object."""
     kind = shape.get("shape_type") or "polygon"
@@ -104,7 +104,7 @@ def _labelme_mask(
 
 
 def dump_labelme(
-    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Told
+    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: ToldObject
 ) -> None:
     """Write a file for each picture into a folder, with its name and the ending .json."""
     for picture in pictures:

@@ -42,7 +42,7 @@ class Annotated:
 
 
 @dataclass
-class Told:
+class ToldObject:
     """Sentences that a reader or a writer has to say."""
 
     said: list[str] = field(default_factory=list)

@@ -14,16 +14,16 @@ from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 
 from imgprep.picture.boxes import Object
-from imgprep.rows.annotations.objects import Annotated, Told, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 VOC_DIGITS = 400  # enough for any float without rounding
 
 
-def load_voc(where: str, notes: Told, *, one_based: bool | None = None) -> list[Annotated]:
+def load_voc(where: str, notes: ToldObject, *, one_based: bool | None = None) -> list[Annotated]:
     """The pictures of all .xml files of a folder, in the order of their names."""
     files = sorted(Path(where).glob("*.xml"))
-    trees = {str(file): _parsed(file) for file in files}
+    trees = {str(file): _parsed_xml(file) for file in files}
     if one_based is None:
         one_based = _seems_one_based(trees.values())
         how = "from 1, the last pixel inside, as VOC's own" if one_based else "from 0: some are 0"
@@ -39,7 +39,7 @@ def load_voc(where: str, notes: Told, *, one_based: bool | None = None) -> list[
     return pictures
 
 
-def _parsed(file: Path) -> ET.Element:
+def _parsed_xml(file: Path) -> ET.Element:
     text = file.read_bytes()
     if re.search(rb"<!(DOCTYPE|ENTITY)", text):
         # An entity may name other files, or grow to gigabytes.
@@ -99,7 +99,7 @@ def dump_voc(
     pictures: Sequence[Annotated],
     classes: Sequence[str],
     where: str,
-    notes: Told,
+    notes: ToldObject,
     *,
     one_based: bool = True,
 ) -> None:

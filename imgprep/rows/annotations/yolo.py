@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from imgprep.picture.boxes import Object
-from imgprep.rows.annotations.objects import Annotated, Told, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
 
 CLASS_FILES = ("classes.txt", "obj.names", "labels.txt")  # a class a line, as tools call this file
 YOLO_DIGITS = 12  # behind the point: a pixel of the largest picture to its millionth
@@ -25,7 +25,7 @@ Sizes = Callable[[str], tuple[int, int] | None]
 
 def load_yolo(
     where: str,
-    notes: Told,
+    notes: ToldObject,
     *,
     classes: Sequence[str] | None = None,
     pictures: Sequence[str],
@@ -151,7 +151,7 @@ def _in_pixels(value: Decimal) -> float:
 
 
 def dump_yolo(
-    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: Told
+    pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: ToldObject
 ) -> None:
     """Write a file for each picture into a folder, and data.yaml with the classes beside them.
 
@@ -192,7 +192,7 @@ def _line_kind(objects: Sequence[Object]) -> tuple[str, list[int] | None]:
     return "boxes", None
 
 
-def _count_lost(one: Object, kind: str, notes: Told) -> None:
+def _count_lost(one: Object, kind: str, notes: ToldObject) -> None:
     held = {"points": {"points_xyv", "score"}, "outlines": {"polygons"}, "boxes": {"score"}}[kind]
     for field in ("polygons", "mask", "points_xyv", "score", "is_crowd", "is_difficult"):
         if one.get(field) not in (None, False) and field not in held:

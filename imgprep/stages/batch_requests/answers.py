@@ -61,7 +61,7 @@ def read(
     requeue = RequestFiles(Path(folder), "requeue")
     requeue.write(_asked_again(requests, again, fresh))
     found = _answer_table(rows)
-    _tell(found, requeue)
+    _tell_answers(found, requeue)
     return found
 
 
@@ -220,7 +220,7 @@ def _answer_table(rows: dict[str, dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(found, ANSWER)
 
 
-def _tell(answers: pa.Table, requeue: RequestFiles) -> None:
+def _tell_answers(answers: pa.Table, requeue: RequestFiles) -> None:
     reasons = Counter(r for r in answers["reason"].to_pylist() if r)
     ok = answers.num_rows - reasons.total()
     text = f"{ok:,} of {answers.num_rows:,} requests are answered, {spent(answers)!r}"

@@ -12,7 +12,7 @@ from imgprep.dataset import Dataset
 from imgprep.stages.batch_requests import state
 from imgprep.stages.batch_requests.files import MAX_BYTES, MAX_LINES, RequestFiles, request_line
 from imgprep.stages.batch_requests.tokens import Requests, picture_tokens
-from imgprep.stages.upload import locate
+from imgprep.stages.upload import locate_store
 
 TWO_DAYS_S = 172_800  # a batch may take one
 SIGNED_AT_ONCE, READ_AT_ONCE = 1000, 16
@@ -120,7 +120,7 @@ def asked_of(
 def _signed(rows: list[dict], expires_s: int, credentials_env: str | None) -> Iterable[str]:
     if not rows:
         return []
-    places = [locate(row["uri"], credentials_env) for row in rows]
+    places = [locate_store(row["uri"], credentials_env) for row in rows]
     store, _ = places[0]  # they are of one size, so of one store
     return store.sign([name for _, name in places], expires_s=expires_s)
 

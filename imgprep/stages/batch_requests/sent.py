@@ -42,7 +42,7 @@ def submit(folder: str, *, base_url: str = OPENAI, key_env: str | None = OPENAI_
     """
     home = Path(folder)
     with BatchApi(base_url, key_env) as api:
-        known = _planned(home)
+        known = _planned_files(home)
         waiting = [one for one in known.rounds[-1] if not one.batch]
         for one in waiting:
             _send(api, home, known, one)
@@ -51,7 +51,7 @@ def submit(folder: str, *, base_url: str = OPENAI, key_env: str | None = OPENAI_
     return len(waiting)
 
 
-def _planned(home: Path) -> State:
+def _planned_files(home: Path) -> State:
     """What is to be sent, written down before anything is."""
     first = RequestFiles(home, "requests").paths()
     if not first:
@@ -143,7 +143,7 @@ def _look(api: BatchApi, home: Path, known: State) -> bool:
         batch = api.look(one.batch)
         status = batch.get("status") or ""
         if status == "failed":
-            _refused(home, known, one, batch)
+            _refused_file(home, known, one, batch)
         if status in state.ENDED:
             one.results = _fetched(api, home, one, batch)
         one.status = status
@@ -161,7 +161,7 @@ def _fetched(api: BatchApi, home: Path, one: Sent, batch: dict[str, Any]) -> lis
     return names
 
 
-def _refused(home: Path, known: State, one: Sent, batch: dict[str, Any]) -> None:
+def _refused_file(home: Path, known: State, one: Sent, batch: dict[str, Any]) -> None:
     """The service took none of a file's requests: it may be sent anew when that is mended."""
     errors = (batch.get("errors") or {}).get("data") or [{}]
     one.batch = one.status = ""

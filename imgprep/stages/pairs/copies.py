@@ -26,7 +26,7 @@ def copy_picture(target: Folder, task: engine.Task) -> engine.Summary:
     if choice.is_made:
         rasters.copy_chosen(source, choice, path, allow_hosts=hosts)
     else:
-        rasters.copy(source, path, allow_hosts=hosts)
+        rasters.copy_tiled(source, path, allow_hosts=hosts)
     return engine.Summary()
 
 

@@ -13,7 +13,7 @@ from datasets import ClassLabel, Features
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.display.pictures import USUAL_LABELS, meaning, public
+from imgprep.display.pictures import USUAL_LABELS, meaning, public_text
 from imgprep.stages.publish.checks import Findings
 from imgprep.stages.publish.rewriting import Rules
 from imgprep.stages.publish.shards import groups
@@ -59,7 +59,7 @@ class Tally:
         for name, parts in self.sizes.items():
             values = np.concatenate([np.empty(0, np.int64), *parts])
             if len(values):
-                found.append(_spread(name, values))
+                found.append(_spread_fact(name, values))
         return found
 
 
@@ -105,17 +105,17 @@ def count_facts(
 def _steps(ds: Dataset) -> Any:
     """The stages that made it, with their options."""
     last = {key: ds.info[key] for key in ("stage", "options")}
-    return _shown([*ds.info.get("earlier", []), last])
+    return _shown_fact([*ds.info.get("earlier", []), last])
 
 
-def _shown(value: Any) -> Any:
+def _shown_fact(value: Any) -> Any:
     """Options without what is nobody's business: passwords, and where this machine keeps its
     files."""
     if isinstance(value, dict):
-        return {key: _shown(one) for key, one in value.items()}
+        return {key: _shown_fact(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_shown(one) for one in value]
-    return public(value) if isinstance(value, str) else value
+        return [_shown_fact(one) for one in value]
+    return public_text(value) if isinstance(value, str) else value
 
 
 def _host(source: str | None) -> str:
@@ -151,7 +151,7 @@ def _class_word(kind: Any, value: Any) -> Any:
     return kind.int2str(value) if is_numbered else value
 
 
-def _spread(name: str, values: np.ndarray) -> tuple[str, str, str, str]:
+def _spread_fact(name: str, values: np.ndarray) -> tuple[str, str, str, str]:
     """(what, least, median, most)"""
     least, median, most = (float(value) for value in np.percentile(values, [0, 50, 100]))
     if name == "nbytes":

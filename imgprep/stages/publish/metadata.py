@@ -9,7 +9,7 @@ from imgprep.dataset import Dataset, Writer
 from imgprep.dataset.files import Folder
 from imgprep.stages.publish.shards import PICTURES, PLACE, entry_of, groups, remembered
 
-ROWS = 1_000_000  # of one file; its row groups have about a tenth
+METADATA_ROWS = 1_000_000  # of one file; its row groups have about a tenth
 PLACES = ("file", "row")
 
 
@@ -23,7 +23,7 @@ def prepare_metadata(
     entries = []
     for split in ds.splits:
         mine = [f for f in files if f["split"] == split and f["config"] in (first, "failures")]
-        for number, part in enumerate(_parts(mine)):
+        for number, part in enumerate(_metadata_parts(mine)):
             hashes = [(f["file"], f["sha256"]) for f in part]
             what = ["metadata", number, schema.to_string(), hashes]
             make = _maker(folder, schema, f"metadata/{split}-{number:05d}", part)
@@ -41,13 +41,13 @@ def _features_of(schema: pa.Schema) -> pa.Schema:
     return Features(features).arrow_schema
 
 
-def _parts(files: list[dict]) -> list[list[dict]]:
+def _metadata_parts(files: list[dict]) -> list[list[dict]]:
     """The files of each file without pictures: at most ROWS, but at least one."""
     parts: list[list[dict]] = []
     rows = 0
     for file in files:
         rows += file["rows"]
-        if not parts or rows > ROWS:
+        if not parts or rows > METADATA_ROWS:
             parts.append([])
             rows = file["rows"]
         parts[-1].append(file)

@@ -20,13 +20,13 @@ from imgprep.stages.publish.loaded import load_back
 from imgprep.stages.publish.publication import Publication
 from imgprep.stages.publish.rewriting import Rules, prepare_shards
 
-Seen = tuple[str, dict[str, tuple[str, int]]]  # commit; file -> (sha256 or git hash, bytes)
+SeenFiles = tuple[str, dict[str, tuple[str, int]]]  # commit; file -> (sha256 or git hash, bytes)
 ON_A_STORE = "the folder is on a store: `datasets` opens it when it is published, not before"
 NO_LICENCE = "nobody said under which licence: give licence='cc-by-4.0', or what the Hub calls it"
 
 
 @dataclass
-class Plan:
+class PublishPlan:
     """What would be published, as long as `found` has no problems.
 
     local: the card of the folder. repo_id, card: of the repository, when it is known.
@@ -51,12 +51,12 @@ class Plan:
         rules: Rules,
         found: checks.Findings,
         licence: str | None,
-    ) -> "Plan":
+    ) -> "PublishPlan":
         """Write what is written anew, count what the card says, and see that `datasets` opens
         it."""
         folder = Folder(ds.folder)
         local = (folder.get("README.md") or b"").decode("utf-8", "replace")
-        plan = Plan(ds, found, licence, local, f"you/{os.path.basename(ds.folder)}")
+        plan = PublishPlan(ds, found, licence, local, f"you/{os.path.basename(ds.folder)}")
         if found.problems:
             return plan
         files, schemas = prepare_shards(ds, rules, found.dirty)
@@ -123,7 +123,7 @@ class Plan:
             files.append(File(entry["file"], entry["sha256"], entry["bytes"], read))
         return files
 
-    def publication(self, repo: Repo | None, there: Seen | None) -> Publication:
+    def publication(self, repo: Repo | None, there: SeenFiles | None) -> Publication:
         """What would change in a repository that is as `there`."""
         known = there[1] if there else {}
         wanted = self.wanted()

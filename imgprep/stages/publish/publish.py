@@ -15,7 +15,7 @@ from imgprep.io.hub import Repo
 from imgprep.resume import stage
 from imgprep.stages.publish import checks, sending, shards
 from imgprep.stages.publish.licences import check_licence
-from imgprep.stages.publish.plan import Plan
+from imgprep.stages.publish.plan import PublishPlan
 from imgprep.stages.publish.publication import Publication
 from imgprep.stages.publish.rewriting import Rules
 
@@ -76,7 +76,7 @@ def publish(
             keep_gps=allow_gps,
             keep_placeholders=include_placeholders,
         )
-        plan = Plan.of(ds, rules, found, licence)
+        plan = PublishPlan.of(ds, rules, found, licence)
         there = sending.compare_with_hub(plan, repo)
         result = plan.publication(repo, there)
         if dry_run or is_planned or repo is None:

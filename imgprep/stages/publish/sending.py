@@ -6,7 +6,7 @@ from imgprep.failures import RunStopped
 from imgprep.io.hub import Repo
 from imgprep.stages.publish import checks, patterns, shards
 from imgprep.stages.publish.loaded import load_back
-from imgprep.stages.publish.plan import Plan, Seen
+from imgprep.stages.publish.plan import PublishPlan, SeenFiles
 from imgprep.stages.publish.publication import Publication
 
 CARD = f"{shards.PLACE}/card.md"  # as it was published last
@@ -17,7 +17,7 @@ NOT_OURS = (
 BY_GIT = (".gitattributes", "README.md")
 
 
-def compare_with_hub(plan: Plan, repo: Repo | None) -> Seen | None:
+def compare_with_hub(plan: PublishPlan, repo: Repo | None) -> SeenFiles | None:
     """The repository as it stands; None where there is none. The plan gets the card that goes with
     it."""
     there = None
@@ -35,9 +35,9 @@ def compare_with_hub(plan: Plan, repo: Repo | None) -> Seen | None:
 
 
 def _adopt(
-    plan: Plan,
+    plan: PublishPlan,
     repo: Repo,
-    there: Seen | None,
+    there: SeenFiles | None,
 ) -> None:
     """The name of the repository, and what a person wrote into its card."""
     plan.repo_id = repo.id
@@ -55,9 +55,9 @@ def _adopt(
 
 
 def send_plan(
-    plan: Plan,
+    plan: PublishPlan,
     repo: Repo,
-    there: Seen | None,
+    there: SeenFiles | None,
     result: Publication,
     *,
     private: bool,
@@ -88,7 +88,7 @@ def send_plan(
 
 
 def loaded_back(
-    plan: Plan,
+    plan: PublishPlan,
     repo: Repo,
     head: str,
 ) -> str:

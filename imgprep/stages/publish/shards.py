@@ -15,7 +15,7 @@ PLACE = f"{PRIVATE}/publish"  # files written anew, kept for the next time
 PICTURES = ("image", "original")
 LOCAL = r"^(?:hf\+row://|file://)?/"  # what a source that lies on this machine begins with
 CLASSES = 1000
-VERSION = 3  # of what a rewritten file holds
+SHARDS_VERSION = 3  # of what a rewritten file holds
 
 
 def remembered(
@@ -24,7 +24,7 @@ def remembered(
     make: Callable[[], Any],
 ) -> Any:
     """The JSON value of `make()`, kept under a hash of what it depends on."""
-    name = f"{PLACE}/{hashing.digest(VERSION, what)}.json"
+    name = f"{PLACE}/{hashing.digest(SHARDS_VERSION, what)}.json"
     known = folder.get(name)
     if known:
         value = json.loads(known)

@@ -13,7 +13,7 @@ from imgprep.stages.publish.shards import PLACE, remembered
 
 SHEET = "assets/samples.jpg"
 TILE, ACROSS, DOWN = 160, 6, 2
-BORDER = 4
+SHEET_BORDER = 4
 
 
 def prepare_sheet(ds: Dataset, files: list[dict]) -> dict[str, Any]:
@@ -54,9 +54,9 @@ def _paste(
     data: bytes,
 ) -> None:
     down, across = divmod(place, ACROSS)
-    side = TILE - 2 * BORDER
-    top = down * TILE + BORDER
-    left = across * TILE + BORDER
+    side = TILE - 2 * SHEET_BORDER
+    top = down * TILE + SHEET_BORDER
+    left = across * TILE + SHEET_BORDER
     image = codec.decode(data, min_wh=(TILE, TILE))
     small = geometry.fit_pad(image, (side, side), fill=255)
     sheet[top : top + side, left : left + side] = small

@@ -41,11 +41,11 @@ from imgprep.stages.segmentation.filters import Filter, Watershed
 from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS
 from imgprep.stages.segmentation.pieces import TILES
 from imgprep.stages.segmentation.preview import preview
-from imgprep.stages.segmentation.segment import COLUMNS, segment
+from imgprep.stages.segmentation.segment import SEGMENT_COLUMNS, segment
 from imgprep.stages.segmentation.threshold import Threshold
 
 __all__ = [
-    "COLUMNS",
+    "SEGMENT_COLUMNS",
     "MEASURES",
     "OUTPUTS",
     "TILES",

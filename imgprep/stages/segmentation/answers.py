@@ -177,7 +177,7 @@ def _strips(
         return [operator(tile, *chosen) for tile in tiles]
 
     width, height = recipe.tile_wh
-    return windows.stitch(
+    return windows.stitch_windows(
         (raster.width, raster.height),
         (width + shared, height + shared),
         predict,

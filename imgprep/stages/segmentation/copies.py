@@ -42,7 +42,7 @@ def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
             hosts = given.allow_hosts
             rasters.copy_chosen(given.source, given.choice, target, allow_hosts=hosts)
         else:
-            rasters.copy(given.source, target, allow_hosts=given.allow_hosts)
+            rasters.copy_tiled(given.source, target, allow_hosts=given.allow_hosts)
     except Exception as e:
         # GDAL's, or the store's.
         raise_if_full(folder)

@@ -213,7 +213,7 @@ def _row(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
 
 def _has_changed(scene: Scene) -> bool:
     try:
-        now = rasters.identity(scene.source, allow_hosts=scene.allow_hosts)
+        now = rasters.scene_identity(scene.source, allow_hosts=scene.allow_hosts)
         return now != scene.content
     except Exception:
         # It is gone; every store has errors of its own.

@@ -65,7 +65,7 @@ class Reduce:
             cut = self.recipe.operator.choose(stats)
             is_number = isinstance(cut, int | float)
             row = {"threshold": float(cut) if is_number else None}
-            row |= _histogram(self.recipe.operator, stats)
+            row |= _shown_histogram(self.recipe.operator, stats)
             found.append(replace(canvas, chosen=(cut,), row=row))
         return found
 
@@ -150,7 +150,7 @@ def _after(canvas: Canvas, name: str, *, has_mask: bool = True) -> Canvas:
     return replace(canvas, masks=masks, asked=(*canvas.asked, name))
 
 
-def _histogram(operator: Any, stats: Any) -> dict[str, Any]:
+def _shown_histogram(operator: Any, stats: Any) -> dict[str, Any]:
     """What a threshold was chosen from."""
     found = operator.histogram(stats) if hasattr(operator, "histogram") else None
     if found is None:

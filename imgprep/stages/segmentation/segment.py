@@ -29,7 +29,7 @@ from imgprep.stages.segmentation.pieces import TILES
 from imgprep.stages.segmentation.recipe import Recipe
 from imgprep.words import say
 
-COLUMNS = pa.schema(
+SEGMENT_COLUMNS = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in OUTPUTS),
         # Objects.
@@ -142,9 +142,9 @@ def segment(
     looking = headers.Looking(key, Routes(allow_hosts).named, choice, most)
     scenes = headers.scenes_of(tables, truth, looking)
     _tell_before(steps, scenes)
-    columns = COLUMNS
+    columns = SEGMENT_COLUMNS
     if truth is not None and truth_of == "classes":
-        columns = pa.schema([*COLUMNS, *CLASS_MEASURES])
+        columns = pa.schema([*SEGMENT_COLUMNS, *CLASS_MEASURES])
     options = {k: v for k, v in operation.items() if k not in ("stage", "version")}
     plan = stage.Stage(
         name="segment",

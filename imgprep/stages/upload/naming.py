@@ -11,7 +11,7 @@ from imgprep.resume.inputs import Inputs
 CONTENT, PICTURE = "content", "picture"
 
 
-def check_names(names: str) -> None:
+def check_picture_names(names: str) -> None:
     if names not in (CONTENT, PICTURE):
         raise ValueError(f"names is 'content' or 'picture', not {names!r}")
 

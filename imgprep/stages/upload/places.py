@@ -14,7 +14,7 @@ BY_CONTENT = re.compile(r"(.*)/([0-9a-f]{2}/[0-9a-f]{64}\.\w+)")
 OF_ROW = ("image_id", "parent_id", "variant", "width", "height", "format", "nbytes", "sha256")
 
 
-def locate(uri: str, credentials_env: str | None = None) -> tuple[Store, str]:
+def locate_store(uri: str, credentials_env: str | None = None) -> tuple[Store, str]:
     """The store and the name of an uploaded object."""
     place, name = place_and_name(uri)
     return Store(place, credentials_env), name

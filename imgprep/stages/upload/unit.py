@@ -22,7 +22,7 @@ from imgprep.stages.upload.naming import content_name
 from imgprep.stages.upload.threads import Threads
 
 IN_FLIGHT, HELD_BYTES = 16, 64 << 20  # requests of one worker, and the bodies they hold
-SILENT_S = 15.0  # then the store is asked whether it is still there
+SILENT_STORE_S = 15.0  # then the store is asked whether it is still there
 Flying = deque[tuple[Loaded, Future]]
 
 
@@ -95,7 +95,7 @@ class UploadUnit:
         for a large body."""
         while True:
             try:
-                return flight.result(timeout=SILENT_S)
+                return flight.result(timeout=SILENT_STORE_S)
             except NotYet:
                 if not flight.done():
                     self.stores[one.columns["variant"]].answers()

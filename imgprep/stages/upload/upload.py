@@ -10,14 +10,14 @@ import pyarrow as pa
 from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.display.pictures import public as shown
+from imgprep.display.pictures import public_text as shown
 from imgprep.resume import stage
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.options import check_max_bytes, check_run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import open_source
-from imgprep.stages.upload.naming import PICTURE, check_names, picture_names, sizes_column
+from imgprep.stages.upload.naming import PICTURE, check_picture_names, picture_names, sizes_column
 from imgprep.stages.upload.places import place_and_name, put_indexes
 from imgprep.stages.upload.targets import stores_of, whole_target
 from imgprep.stages.upload.unit import UploadUnit
@@ -69,7 +69,7 @@ def upload(
     }
     check_run_options(**run)
     check_max_bytes(max_bytes)
-    check_names(names)
+    check_picture_names(names)
     if isinstance(source, str | os.PathLike) and dataset.exists(os.fspath(source)):
         source = dataset.open(os.fspath(source))
     given = open_source(source, out, new=OF_OBJECT.names, max_bytes=max_bytes)

@@ -110,7 +110,7 @@ def build(
     given = open_source(
         source, out, new=[*columns, "parent_id", "index"], max_bytes=max_bytes
     )
-    _tell_left_behind(given, notes)
+    _tell_boxes_left(given, notes)
     extra = _with_annotations(columns, notes, given.inputs)
     given = given.with_columns(list(notes.values()))
     options: dict[str, Any] = {
@@ -143,7 +143,7 @@ def build(
     return stage.build(plan, out, **run)
 
 
-def _tell_left_behind(given: Source, annotations: dict[str, str]) -> None:
+def _tell_boxes_left(given: Source, annotations: dict[str, str]) -> None:
     """Say which columns hold places in the picture, that its sizes do not move."""
     for one in given.inputs.values():
         there = box_columns(one.rows.schema)
@@ -171,7 +171,7 @@ def _with_annotations(
     """The stage's columns, with those that hold annotations as the source has them."""
     if not isinstance(annotations, dict):
         raise ValueError(f"annotations is {{kind: column}}, not {annotations!r}")
-    check_known("annotations", annotations, list(augmentation.KINDS))
+    check_known("annotations", annotations, list(augmentation.ANNOTATION_KINDS))
     for column in annotations.values():
         for one in inputs.values():
             names = one.rows.column_names

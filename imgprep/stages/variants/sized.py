@@ -10,9 +10,9 @@ from imgprep.picture import augment as augmentation
 from imgprep.picture import budget, codec, geometry
 from imgprep.resume import make
 from imgprep.resume.work import Loaded
-from imgprep.stages.variants.sizes import Header, Size
+from imgprep.stages.variants.sizes import Size, SizeHeader
 
-SMALL_SIDE = 512
+SMALLEST_SIDE = 512
 Row = dict[str, Any]
 
 
@@ -28,7 +28,7 @@ class Sized:
 
     one: Loaded
     data: bytes
-    header: Header
+    header: SizeHeader
     sha256: str
     passed: set[str]
     clean: bytes
@@ -73,14 +73,14 @@ class Sized:
         """A copy, from a seed that is that of no other picture, frame or copy."""
         mark = f"{self.sha256} {row['frame']} {copy}"
         seed = int.from_bytes(hashlib.sha256(mark.encode()).digest()[:4])
-        image, notes, row["augmentation"] = augmentation.apply(run, image, notes, seed)
+        image, notes, row["augmentation"] = augmentation.apply_pipeline(run, image, notes, seed)
         return image, notes
 
 
 def original_row(
     one: Loaded,
     data: bytes,
-    header: Header,
+    header: SizeHeader,
 ) -> Row:
     row = make.picture_row(one.key, data, header, child=0, variant="original", outcome="copied")
     if header[2] == "HEIF":  # `image` is always something that Pillow alone opens
@@ -101,11 +101,11 @@ def least_wh(sides: list[int | None]) -> tuple[int, int] | None:
         return None
     # Small ones from more than their size, as the DCT's average is a box; for large ones that
     # would cost much.
-    least = max(side * 3 // 2 if side <= SMALL_SIDE else side for side in known)
+    least = max(side * 3 // 2 if side <= SMALLEST_SIDE else side for side in known)
     return least, least
 
 
-def encoded(
+def encoded_size(
     image: np.ndarray,
     size: Size,
     exif: bytes = b"",

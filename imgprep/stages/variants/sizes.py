@@ -14,7 +14,7 @@ SIZE_NAME = re.compile(
 SIZE_FORMATS = ("JPEG", "WEBP", "PNG")
 PASSED = ("JPEG", "MPO", "PNG", "WEBP")  # what browsers show and vision models read
 COPIED = "augmented"  # the size of the copies
-Header = tuple[int, int, str]  # width and height as displayed, format
+SizeHeader = tuple[int, int, str]  # width and height as displayed, format
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Size:
             raise ValueError(f"{what}: a PNG has no quality to lower: {fix}")
         return Size(**{key: value for key, value in given.items() if value is not None})
 
-    def fits(self, header: Header, nbytes: int) -> bool:
+    def fits(self, header: SizeHeader, nbytes: int) -> bool:
         """Is a picture of so many bytes of this size already?"""
         width, height, format = header
         if self.max_side is not None and max(width, height) > self.max_side:

@@ -10,8 +10,8 @@ from imgprep.picture import augment as augmentation
 from imgprep.picture import codec, metadata
 from imgprep.resume import make
 from imgprep.resume.work import Loaded, Results
-from imgprep.stages.variants.sized import Row, Sized, encoded, least_wh, original_row, unread_row
-from imgprep.stages.variants.sizes import COPIED, Header, Size
+from imgprep.stages.variants.sized import Row, Sized, encoded_size, least_wh, original_row, unread_row
+from imgprep.stages.variants.sizes import COPIED, Size, SizeHeader
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Variants:
         self,
         one: Loaded,
         data: bytes,
-        header: Header,
+        header: SizeHeader,
         original: Row,
     ) -> Sized:
         names = [n for n, size in self.sizes.items() if n != COPIED and size.fits(header, 0)]
@@ -121,7 +121,7 @@ class Variants:
         notes: Row,
         row: Row,
     ) -> Row:
-        data, row["quality"] = encoded(image, self.sizes[row["variant"]], sized.exif)
+        data, row["quality"] = encoded_size(image, self.sizes[row["variant"]], sized.exif)
         h = codec.probe(data, max_pixels=None)
         row |= {column: notes[kind] for kind, column in self.annotations.items()}
         header = h.width, h.height, h.format

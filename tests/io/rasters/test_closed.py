@@ -112,14 +112,14 @@ def test_what_lies_beside_a_picture_does_not_lead_elsewhere(tmp_path, secret, en
 def test_sidecars_count_and_are_part_of_what_a_picture_is(tmp_path):
     image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
     path = save(tmp_path / "a.tif", image, tiled=False)
-    before = rasters.identity(path), rasters.content(path)
+    before = rasters.scene_identity(path), rasters.content(path)
     nodata = "<PAMRasterBand band=\"1\"><NoDataValue>5</NoDataValue></PAMRasterBand>"
     (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{nodata}</PAMDataset>")
     (tmp_path / "a.tfw").write_text("0.5\n0\n0\n-0.5\n1000.25\n1999.75\n")
     with rasters.open(path) as raster:
         assert raster.nodata == 5 and raster.transform == (1000, 0.5, 0, 2000, 0, -0.5)
         assert np.array_equal(raster.valid((0, 0, 64, 64)), image != 5)
-    after = rasters.identity(path), rasters.content(path)
+    after = rasters.scene_identity(path), rasters.content(path)
     assert before[0] != after[0] and before[1] != after[1]
 
 
@@ -143,7 +143,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_a_redirect_to_a_private_host_is_not_followed(asked, tmp_path):
     url, handler = asked
     handler.to = "http://127.0.0.2:1/secret.tif"
-    for read, more in ((rasters.open, []), (rasters.identity, []), (rasters.copy, [str(tmp_path / "b.tif")])):
+    copied = [str(tmp_path / "b.tif")]
+    for read, more in ((rasters.open, []), (rasters.scene_identity, []), (rasters.copy_tiled, copied)):
         with pytest.raises(SourceError) as caught:
             read(f"{url}/a.tif", *more, allow_hosts=["127.0.0.1"])
         assert caught.value.reason == "blocked_address"

@@ -131,10 +131,10 @@ def test_damage_is_where_it_is_and_nowhere_else(tmp_path):
 
 def test_identity_follows_the_content(tmp_path):
     path = save(tmp_path / "a.tif", noise(300, 400))
-    before = rasters.identity(path)
-    assert rasters.identity(path) == before
+    before = rasters.scene_identity(path)
+    assert rasters.scene_identity(path) == before
     save(path, noise(300, 400))
-    assert rasters.identity(path) != before
+    assert rasters.scene_identity(path) != before
 
 
 @pytest.mark.parametrize("name", ["strips.tif", "a.png", "a.jpg", "palette.tif", "nodata.tif", "rgba.png"])
@@ -147,7 +147,7 @@ def test_what_is_not_tiled_is_converted_once(tmp_path, monkeypatch, name):
         save(path, image[..., 0] if more else image, tiled=False, **more, nodata=0 if name == "nodata.tif" else None)
     else:
         Image.fromarray(np.dstack([image, image[..., 0] // 128 * 255]) if name == "rgba.png" else image).save(path)
-    rasters.copy(path, str(tmp_path / "copy.tif"))
+    rasters.copy_tiled(path, str(tmp_path / "copy.tif"))
     with rasters.open(path) as before, rasters.open(str(tmp_path / "copy.tif")) as after:
         assert rasters.needs_copy(before) and not rasters.needs_copy(after) and after.blocks == (512, 512)
         assert np.array_equal(after.read(), before.read())
@@ -222,7 +222,7 @@ def test_a_url_without_ranges_is_downloaded(web):
     save(folder / "a.tif", image)
     with pytest.raises(SourceError, match="does not answer range requests: download it first"):
         rasters.open(f"{url}/a.tif", allow_hosts=HERE)
-    rasters.copy(f"{url}/a.tif", str(folder / "copy.tif"), allow_hosts=HERE)
+    rasters.copy_tiled(f"{url}/a.tif", str(folder / "copy.tif"), allow_hosts=HERE)
     with rasters.open(str(folder / "copy.tif")) as raster:
         assert np.array_equal(raster.read(BOX), inside(image)[..., None])
 
@@ -234,7 +234,7 @@ def test_an_object_of_a_store_is_read_by_windows_and_copied(tmp_path, s3):
     s3.put_file(save(tmp_path / "a.tif", image), "rasters/a.tif")
     with rasters.open("s3://rasters/a.tif") as raster:
         assert np.array_equal(raster.read(BOX), inside(image)[..., None]) and raster.identity
-    rasters.copy("s3://rasters/a.tif", str(tmp_path / "copy.tif"))
+    rasters.copy_tiled("s3://rasters/a.tif", str(tmp_path / "copy.tif"))
     assert (tmp_path / "copy.tif").read_bytes() == (tmp_path / "a.tif").read_bytes()
     with pytest.raises(SourceError) as e:
         rasters.open("s3://rasters/none.tif")

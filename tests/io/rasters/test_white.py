@@ -61,7 +61,7 @@ def test_a_tiled_copy_is_turned_too(tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(tiled, "WHOLE_PX", 100)
     stored = (np.arange(700 * 90).reshape(700, 90) % 120).astype(dtype)
     path = white(tmp_path / "a.tif", stored)
-    rasters.copy(path, str(tmp_path / "copy.tif"))
+    rasters.copy_tiled(path, str(tmp_path / "copy.tif"))
     with rasters.open(path) as before, rasters.open(str(tmp_path / "copy.tif")) as after:
         assert after.blocks == (512, 512) and np.array_equal(before.read(), after.read())
 

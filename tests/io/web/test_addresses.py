@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgprep.io.web.addresses import UrlError, identity, is_public, parse
+from imgprep.io.web.addresses import UrlError, is_public, parse_url, url_identity
 from imgprep.io.web.routes import Routes
 
 
@@ -36,8 +36,8 @@ from imgprep.io.web.routes import Routes
     ],
 )
 def test_a_url_is_asked_for_as_a_browser_asks(text, asked):
-    assert parse(text).text == asked
-    assert parse(asked).text == asked
+    assert parse_url(text).text == asked
+    assert parse_url(asked).text == asked
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_url_is_asked_for_as_a_browser_asks(text, asked):
 )
 def test_what_is_no_web_address_says_why(text, reason):
     with pytest.raises(UrlError) as caught:
-        parse(text)
+        parse_url(text)
     assert caught.value.reason == reason
 
 
@@ -96,7 +96,7 @@ def test_public_addresses_are_public(ip):
     ],
 )
 def test_private_hosts_are_allowed_by_name_address_or_network(url, ip, may):
-    assert Routes(["Intranet", "10.0.0.0/8", "192.168.1.7", "[::1]"]).may_connect(parse(url), ip) is may
+    assert Routes(["Intranet", "10.0.0.0/8", "192.168.1.7", "[::1]"]).may_connect(parse_url(url), ip) is may
 
 
 @pytest.mark.parametrize("entries", NO_HOSTS)
@@ -107,13 +107,13 @@ def test_what_is_no_host_is_refused_by_name(entries):
 
 def test_a_new_signature_names_the_same_picture_and_other_parameters_another():
     one = "https://b.example/1.jpg?v=2&X-Amz-Date=1&X-Amz-Signature=2"
-    assert identity(one) == identity(one.replace("=1", "=5").replace("e=2", "e=6")) == "https://b.example/1.jpg?v=2"
+    assert url_identity(one) == url_identity(one.replace("=1", "=5").replace("e=2", "e=6")) == "https://b.example/1.jpg?v=2"
     azure = "https://a.example/c/1.jpg?sv=2022&st=1&se=2&sr=b&sp=r&sig=abc%3D"
-    assert identity(azure) == "https://a.example/c/1.jpg"
-    assert identity("https://me:pw@a.example/1") == "https://a.example/1"
+    assert url_identity(azure) == "https://a.example/c/1.jpg"
+    assert url_identity("https://me:pw@a.example/1") == "https://a.example/1"
     unsigned = [
         "https://a.example/get?key=cat&sp=1",
         "https://a.example/get?key=dog&sp=1",
         "https://a.example/get?token=x",
     ]
-    assert [identity(url) for url in unsigned] == unsigned
+    assert [url_identity(url) for url in unsigned] == unsigned

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imgprep.picture import codec, runs
 from imgprep.rows import annotations
 from imgprep.rows.annotations import coco, labelme, voc, yolo
-from imgprep.rows.annotations.objects import Annotated, Told, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
 
 WIDTH, HEIGHT = 301, 97
 LABELS = ["cat", "dog", "Ångström & <sons>", "a b"]
@@ -75,8 +75,8 @@ def bare(some):
 def test_coco(some):
     with tempfile.TemporaryDirectory() as folder:
         where = f"{folder}/all.json"
-        coco.dump_coco(some, LABELS, where, Told())
-        found = coco.load_coco(where, Told())
+        coco.dump_coco(some, LABELS, where, ToldObject())
+        found = coco.load_coco(where, ToldObject())
     assert bare(found) == bare(some)
     assert [(p.file_name, p.size_wh) for p in found] == [(p.file_name, p.size_wh) for p in some]
 
@@ -84,10 +84,10 @@ def test_coco(some):
 @QUICK
 @given(pictures(kinds=("box",), flags=("is_difficult",)), st.booleans())
 def test_voc(some, one_based):
-    notes = Told()
+    notes = ToldObject()
     with tempfile.TemporaryDirectory() as folder:
         voc.dump_voc(some, LABELS, folder, notes, one_based=one_based)
-        found = voc.load_voc(folder, Told(), one_based=one_based)
+        found = voc.load_voc(folder, ToldObject(), one_based=one_based)
     assert bare(found) == bare(some) and notes.sentences() == []
     assert [(p.file_name, p.size_wh) for p in found] == [(p.file_name, p.size_wh) for p in some]
 
@@ -99,11 +99,11 @@ def test_voc(some, one_based):
     )
 )
 def test_yolo(some):
-    notes = Told()
+    notes = ToldObject()
     with tempfile.TemporaryDirectory() as folder:
         yolo.dump_yolo(some, LABELS, folder, notes)
         names = [p.file_name for p in some]
-        found = yolo.load_yolo(folder, Told(), pictures=names, sizes=lambda name: (WIDTH, HEIGHT))
+        found = yolo.load_yolo(folder, ToldObject(), pictures=names, sizes=lambda name: (WIDTH, HEIGHT))
     assert bare(found) == bare(some) and notes.sentences() == []
 
 
@@ -111,8 +111,8 @@ def test_yolo(some):
 @given(pictures(score=True))
 def test_labelme(some):
     with tempfile.TemporaryDirectory() as folder:
-        labelme.dump_labelme(some, LABELS, folder, Told())
-        found = labelme.load_labelme(folder, Told())
+        labelme.dump_labelme(some, LABELS, folder, ToldObject())
+        found = labelme.load_labelme(folder, ToldObject())
     assert bare(found) == bare(some)
     assert [(p.file_name, p.size_wh) for p in found] == [(p.file_name, p.size_wh) for p in some]
 
@@ -136,7 +136,7 @@ def test_each_format_through_read_and_write(tmp_path):
     ]
     for picture in some:
         picture.size_wh = (WIDTH, HEIGHT)
-    coco.dump_coco(some, ["cat", "dog"], str(tmp_path / "coco.json"), Told())
+    coco.dump_coco(some, ["cat", "dog"], str(tmp_path / "coco.json"), ToldObject())
     table = annotations.read(tmp_path / "coco.json", images=tmp_path / "in")["train"]
     assert table.column_names == ["image_id", "file_name", "objects", "source"]
     assert table["source"].to_pylist() == [f"{tmp_path}/in/{n}.png" for n in range(3)]

@@ -20,7 +20,7 @@ from imgprep.picture import codec
 from imgprep.resume import shape
 from imgprep.stages import images, publish, upload, variants
 from imgprep.stages.publish import checks
-from imgprep.stages.publish.plan import Plan
+from imgprep.stages.publish.plan import PublishPlan
 
 TOKEN = "hf_" + "Ab1" * 12  # in pieces, for those who look for tokens in sources
 HIDDEN = {
@@ -57,7 +57,7 @@ def plain(tmp_path_factory):
 @pytest.fixture
 def unopened(monkeypatch):
     """Without `datasets` opening the folder beforehand, a second each time; other tests are about that."""
-    monkeypatch.setattr(Plan, "opens", lambda plan: True)
+    monkeypatch.setattr(PublishPlan, "opens", lambda plan: True)
 
 
 def examine(out: str, drop: tuple[str, ...] = ()) -> checks.Findings:
