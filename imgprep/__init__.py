@@ -9,8 +9,8 @@ from imgprep.failures import Interrupted, RunStopped
 __version__ = "0.1.0"
 __all__ = ["Interrupted", "RunStopped", "__version__"]
 
-# The table of contents: name -> where it stands. `__init__.pyi` is the same for editors and type checkers.
-# These names are what is promised; and they, not the places, are in the keys of results.
+# The table of contents: name -> where it stands. `__init__.pyi` is the same for editors and type
+# checkers. These names are what is promised; and they, not the places, are in the keys of results.
 CONTENTS = {
     "images": "stages.images",
     "variants": "stages.variants",
@@ -116,7 +116,11 @@ def __getattr__(name: str) -> Any:
     if name in FUNCTIONS:
         return getattr(import_module(f"imgprep.{FUNCTIONS[name]}"), name)
     if name in MOVED:
-        warnings.warn(f"imgprep.{name} is no public name: it is imgprep.{MOVED[name]} now", FutureWarning, stacklevel=2)
+        warnings.warn(
+            f"imgprep.{name} is no public name: it is imgprep.{MOVED[name]} now",
+            FutureWarning,
+            stacklevel=2,
+        )
         return import_module(f"imgprep.{MOVED[name]}")
     if name in GONE:
         raise ImportError(f"there is no imgprep.{name} any more: {GONE[name]}")

@@ -1,4 +1,6 @@
-"""Why a row is not ok, the closed list of words that `reason` holds; and how a run says that it ended."""
+"""Why a row is not ok, the closed list of words that `reason` holds;
+and how a run says that it ended.
+"""
 
 import re
 
@@ -67,7 +69,9 @@ REASONS = {
     "not_an_image": "the content is not a picture",
     "not_a_film": "the content is not a film, or has sound and no picture",
     "unsupported_format": "a picture, but of a format that cannot be decoded here",
-    "missing_extra": "this machine lacks a package that the picture or its place needs; it is named",
+    "missing_extra": (
+        "this machine lacks a package that the picture or its place needs; it is named"
+    ),
     "truncated": "the body or the picture ends early",
     "corrupt": "the body's encoding or the picture's data is damaged",
     "too_many_pixels": "more pixels than max_pixels, by its header",

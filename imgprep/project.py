@@ -1,4 +1,6 @@
-"""Where relative paths start: JupyterLab, papermill and nbval each run a notebook in another folder."""
+"""Where relative paths start: JupyterLab,
+papermill and nbval each run a notebook in another folder.
+"""
 
 import os
 import platform
@@ -16,21 +18,27 @@ PACKAGES = ["ray", "datasets", "pyarrow", "numpy", "pillow", "opencv-python-head
 
 
 def project_root() -> Path:
-    """The nearest folder, from the working directory upwards, whose pyproject.toml or environment.yml names imgprep.
+    """The nearest folder, from the working directory upwards,
+    whose pyproject.toml or environment.yml names imgprep.
 
-    Without one (an installed wheel, no clone) it is the working directory, or what holds it if that is `notebooks`:
-    JupyterLab runs a notebook there, `imgprep run` beside it, and both mean the same data. Reads nothing else.
+    Without one (an installed wheel, no clone) it is the working directory, or what holds it if that
+    is `notebooks`: JupyterLab runs a notebook there, `imgprep run` beside it, and both mean the
+    same data. Reads nothing else.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
         for mark in MARKS:
-            if (folder / mark).is_file() and "imgprep" in (folder / mark).read_text("utf-8", "replace"):
+            if (folder / mark).is_file() and "imgprep" in (folder / mark).read_text(
+                "utf-8", "replace"
+            ):
                 return folder
     return here.parent if here.name == "notebooks" else here
 
 
 def resolve(path: str | Path) -> str:
-    """`path` counted from the project root. Absolute paths and URIs come back unchanged; nothing has to exist.
+    """`path` counted from the project root.
+
+    Absolute paths and URIs come back unchanged; nothing has to exist.
 
     >>> resolve("s3://bucket/train.csv"), resolve("/data/train.csv")
     ('s3://bucket/train.csv', '/data/train.csv')
@@ -41,7 +49,8 @@ def resolve(path: str | Path) -> str:
 
 
 def resolve_input(path: str | Path) -> str:
-    """`resolve` for what is read: a Hugging Face name ("owner/name") stays, where there is no folder `owner` here.
+    """`resolve` for what is read: a Hugging Face name ("owner/name") stays,
+    where there is no folder `owner` here.
 
     >>> resolve_input("some-owner/some-dataset")
     'some-owner/some-dataset'
@@ -56,7 +65,8 @@ def short(path: str | Path) -> str:
 
 
 def made_with() -> dict[str, Any]:
-    """{"versions": of Python, imgprep and what it computes with, "commit": the project's in git, or ""}.
+    """{"versions": of Python, imgprep and what it computes with,
+    "commit": the project's in git, or ""}.
 
     The commit ends in `-dirty` where something is not committed.
     """
@@ -64,7 +74,16 @@ def made_with() -> dict[str, Any]:
     for package in PACKAGES:
         with suppress(metadata.PackageNotFoundError):  # conda has another name for OpenCV
             versions[package] = metadata.version(package)
-    words = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    words = [
+        "git",
+        "-C",
+        str(project_root()),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+        "--abbrev=12",
+    ]
     commit = ""
     with suppress(OSError):  # no git on this machine
         commit = subprocess.run(words, capture_output=True, text=True).stdout.strip()
@@ -72,6 +91,8 @@ def made_with() -> dict[str, Any]:
 
 
 def absolute(folder: str | os.PathLike) -> str:
-    """A folder as an absolute path, or as the URI it is, without a slash at its end (but "/" stays)."""
+    """A folder as an absolute path, or as the URI it is,
+    without a slash at its end (but "/" stays).
+    """
     text = os.fspath(folder)
     return text.rstrip("/") if "://" in text else os.path.abspath(os.path.expanduser(text))

@@ -1,4 +1,6 @@
-"""File descriptor 2 in silence, for libraries that write there past Python: libtiff, and Ray's C++ side."""
+"""File descriptor 2 in silence, for libraries that write there past Python:
+libtiff, and Ray's C++ side.
+"""
 
 import os
 import threading
@@ -14,7 +16,8 @@ _kept_descriptor = -1  # where descriptor 2 went before the first of them
 def silent_stderr() -> Iterator[None]:
     """While the block lasts nothing of this process reaches descriptor 2, which all threads share.
 
-    Blocks may overlap: the last one that ends gives the descriptor back. Does nothing where there is none.
+    Blocks may overlap: the last one that ends gives the descriptor back. Does nothing where there
+    is none.
     """
     _enter()
     try:

@@ -17,7 +17,9 @@ from imgprep.redaction import redact
 def no_column(name: str, columns: list[str], where: str) -> str:
     """The sentence for a column that is not there, with the near match behind it."""
     near = difflib.get_close_matches(name, columns, 1)
-    return f"no column {name!r}; {where} has: {', '.join(columns)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"no column {name!r}; {where} has: {', '.join(columns)}" + (
+        f"; did you mean {near[0]!r}?" if near else ""
+    )
 
 
 def missing(where: str) -> str:
@@ -112,7 +114,10 @@ def extra(name: str) -> str:
 
 
 def extra_packages(name: str) -> str:
-    """The packages of an extra, as pip takes them. The same on every machine, so data may say it."""
+    """The packages of an extra, as pip takes them.
+
+    The same on every machine, so data may say it.
+    """
     checkout = Path(__file__).resolve().parent.parent / "pyproject.toml"
     if checkout.is_file():
         extras = tomllib.loads(checkout.read_text("utf-8"))["project"]["optional-dependencies"]

@@ -15,9 +15,9 @@ NOT_COMPARED = {ROW_KEY, "image_id", "sha256", ENDING}  # by value: they have se
 def differences(a: str, b: str) -> dict[str, list[str]]:
     """How dataset folder b differs from a: a sentence's beginning -> the image_ids it is true of.
 
-    {} when equal. Rows are the same by image_id (the second of one name is compared with the second),
-    pictures by sha256. "split", the user's and the stages' columns are compared by value; `source`,
-    and where a row's picture stands, are not.
+    {} when equal. Rows are the same by image_id (the second of one name is compared with the
+    second), pictures by sha256. "split", the user's and the stages' columns are compared by value;
+    `source`, and where a row's picture stands, are not.
     """
     old = _compared(Dataset(a))
     new = _compared(Dataset(b)).sort_by("image_id")

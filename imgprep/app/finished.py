@@ -1,4 +1,6 @@
-"""Is a pipeline's last run still whole? Told in a second, without a kernel, by what lies on the disk.
+"""Is a pipeline's last run still whole?
+
+Told in a second, without a kernel, by what lies on the disk.
 
 Only for the package's own notebooks, whose inputs are all known: one of your own may read anything.
 Whatever is not certain (a store, the Hub, a wish to try again) is answered with no, and runs.
@@ -175,7 +177,9 @@ def _named_inputs(plan: Pipeline) -> list[str]:
     found = set()
     for step in plan.steps:
         wanted = {resolve(step.value(name)) for name in step.inputs if step.value(name)}
-        there = {resolve(text) for text in _texts_of(step) if text and os.path.exists(resolve(text))}
+        there = {
+            resolve(text) for text in _texts_of(step) if text and os.path.exists(resolve(text))
+        }
         found |= wanted | there
     return sorted(path for path in found if not _is_made(path, made))
 

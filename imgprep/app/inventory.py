@@ -66,10 +66,10 @@ def _listed(ds: Dataset) -> list[str]:
 def sweep(roots: Sequence[str], *, keep: int, dry_run: bool = False) -> list[tuple[str, int]]:
     """Delete what nobody needs any more; (path, bytes) of each, in a dry run of what would go.
 
-    Of each pipeline's runs under reports/ the newest `keep` stay, and the one that `latest` names. In
-    the dataset folders at and below `roots` what killed runs left goes: files half written, marks,
-    and parts whose results are all committed. So does what is kept of rows that left. A folder in
-    which a run is at work is left alone, and so are those on object stores.
+    Of each pipeline's runs under reports/ the newest `keep` stay, and the one that `latest` names.
+    In the dataset folders at and below `roots` what killed runs left goes: files half written,
+    marks, and parts whose results are all committed. So does what is kept of rows that left. A
+    folder in which a run is at work is left alone, and so are those on object stores.
     """
     if keep < 1:
         raise ValueError(f"keep is how many runs of a pipeline stay, at least 1, not {keep}")

@@ -120,7 +120,9 @@ def _container(name: str, inside: ast.expr) -> Any:
     if HOLDS.get(name) != len(parts):
         raise ValueError(f"{name}[{ast.unparse(inside)}] is no type of a parameter")
     kinds = [_kind(part) for part in parts]
-    return list[kinds[0]] if name == "list" else dict[kinds[0], kinds[1]]  # type: ignore[valid-type]
+    if name == "list":
+        return list[kinds[0]]  # type: ignore[valid-type]
+    return dict[kinds[0], kinds[1]]  # type: ignore[valid-type]
 
 
 def fitted_value(value: Any, kind: Any) -> Any:
@@ -143,7 +145,11 @@ def fitted_value(value: Any, kind: Any) -> Any:
     if origin is list and isinstance(value, list | tuple):
         return [fitted_value(v, parts[0]) for v in value] if parts else list(value)
     if origin is dict and isinstance(value, dict):
-        return {fitted_value(k, parts[0]): fitted_value(v, parts[1]) for k, v in value.items()} if parts else value
+        return (
+            {fitted_value(k, parts[0]): fitted_value(v, parts[1]) for k, v in value.items()}
+            if parts
+            else value
+        )
     if origin is str and isinstance(value, str | os.PathLike):
         return os.fspath(value)
     # bool is an int for Python, not for people; an int is a float for both

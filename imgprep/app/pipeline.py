@@ -1,7 +1,7 @@
 """What a pipeline would run: its notebooks with a value for every parameter, checked.
 
-papermill checks nothing, so an unknown name, a wrong type or value is found here, before any notebook
-starts. Nothing in this module starts a kernel or writes a file.
+papermill checks nothing, so an unknown name, a wrong type or value is found here, before any
+notebook starts. Nothing in this module starts a kernel or writes a file.
 """
 
 import json
@@ -43,8 +43,8 @@ class Pipeline:
     """A pipeline with a value for every parameter.
 
     known and values: its own parameters, and those of a step that were given. report: dataset
-    folders, the last one being the result. tables: files to point at in the end. command: what makes
-    the same run again.
+    folders, the last one being the result. tables: files to point at in the end. command: what
+    makes the same run again.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Pipeline:
 def load_pipeline(name: str | os.PathLike, given: dict[str, Any] | None = None) -> Pipeline:
     """A pipeline with these values for its parameters.
 
-    given: {name: value} for the pipeline's own parameters, {"step.name": value} for one of a step; a
-    text is read as on a command line. ValueError, in one sentence, for an unknown parameter, a wrong
-    type or value, one that is wanting, and references that go round in a circle. Does not look
-    whether the inputs exist: `inputs.check_inputs` does.
+    given: {name: value} for the pipeline's own parameters, {"step.name": value} for one of a step;
+    a text is read as on a command line. ValueError, in one sentence, for an unknown parameter, a
+    wrong type or value, one that is wanting, and references that go round in a circle. Does not
+    look whether the inputs exist: `inputs.check_inputs` does.
     """
     given = given or {}
     found = outline(name)

@@ -121,7 +121,6 @@ class BatchApi:
             raise RunStopped(f"{self.host} does not answer ({said}): {SENT_ONCE}")
         raise RunStopped(f"{self.host} has had too much to do ({answer.status_code}): {SENT_ONCE}")
 
-
     def _passes(self, answer: httpx.Response) -> bool:
         return answer.status_code in BUSY and _said_by(answer)[0] != "insufficient_quota"
 

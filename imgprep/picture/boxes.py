@@ -87,7 +87,7 @@ def crop_move(box_xyxy: Sequence[int]) -> Move:
 def turn_move(stored_wh: Sequence[int], orientation: int) -> Move:
     """From the pixels as they are stored to the upright picture, by EXIF's orientation (1 to 8).
 
-    >>> turn_move((4, 3), 6).points(np.array([[0.0, 0.0]])).tolist()  # stored with its top on the right
+    >>> turn_move((4, 3), 6).points(np.array([[0.0, 0.0]])).tolist()  # top was right
     [[3.0, 0.0]]
     """
     width, height = stored_wh
@@ -257,7 +257,9 @@ def clip_polygon(points: Points, size_wh: Sequence[int]) -> Points:
 
 
 def _cut_outline(points: Points, inside: np.ndarray, axis: int, limit: float) -> Points:
-    """The outline on one side of a line: corners that are inside, and where edges cross the line."""
+    """The outline on one side of a line: corners that are inside,
+    and where edges cross the line.
+    """
     if inside.all():
         return points
     found = []
@@ -307,7 +309,9 @@ def _moved_mask(mask: dict[str, Any], move: Move) -> dict[str, Any]:
     return runs.encode_mask(out)
 
 
-def _under_scale(length: int, scale: float, shift: float, old_length: int) -> tuple[Points, np.ndarray]:
+def _under_scale(
+    length: int, scale: float, shift: float, old_length: int
+) -> tuple[Points, np.ndarray]:
     """The old pixels under the middles of the new ones, and which of the new ones have one."""
     middles = np.arange(length) + 0.5
     old = np.floor((middles - shift) / scale).astype(int)

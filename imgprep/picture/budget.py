@@ -1,4 +1,6 @@
-"""Bytes: the best JPEG or WebP that fits a budget, and what the providers of vision models allow."""
+"""Bytes: the best JPEG or WebP that fits a budget,
+and what the providers of vision models allow.
+"""
 
 from dataclasses import dataclass
 from math import sqrt

@@ -235,9 +235,7 @@ def _encoder_options(
     if format not in known:
         near = get_close_matches(str(format).upper(), known, 1, 0.0)[0]
         formats = ", ".join(known)
-        raise ValueError(
-            f"no format {format!r}; the formats are {formats}; did you mean {near!r}?"
-        )
+        raise ValueError(f"no format {format!r}; the formats are {formats}; did you mean {near!r}?")
     if format == "PNG":
         # Level 1 with the Paeth filter, measured: 2/3 of the time of any other setting of the same
         # size (27 KB in 0.6 ms at 128 x 128), 1/2 on drawings; level 3 takes 25 % longer for 1.5 %

@@ -24,8 +24,8 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 def srgb(im: Image.Image, background: Rgb = (255, 255, 255)) -> ndarray:
     """A loaded picture as (H, W, 3) uint8 sRGB; what is transparent shows `background`.
 
-    16-bit grey is scaled. Signed, 32-bit and float grey has no agreed white: see `grey_levels`. CMYK
-    without a profile is converted naively.
+    16-bit grey is scaled. Signed, 32-bit and float grey has no agreed white: see `grey_levels`.
+    CMYK without a profile is converted naively.
 
     >>> srgb(Image.new("LA", (1, 1), (0, 51))).tolist()
     [[[204, 204, 204]]]

@@ -152,7 +152,8 @@ def _distances(a: ndarray, b: ndarray) -> ndarray:
     return np.asarray(np.sqrt(np.maximum(0, squares)))
 
 
-# Pattern -------------------------------------------------------------------------------------------
+# Pattern
+# -------------------------------------------------------------------------------------------
 
 
 def patterned(

@@ -54,7 +54,9 @@ def stretched(values: ndarray) -> ndarray:
 
 
 def border_distance(lab: ndarray) -> ndarray:
-    """How far each pixel is from the border, 0 to 1: the shortest path in Lab on a grid of CELLS."""
+    """How far each pixel is from the border, 0 to 1:
+    the shortest path in Lab on a grid of CELLS.
+    """
     height, width = lab.shape[:2]
     scale = CELLS / max(height, width)
     columns = max(8, round(width * scale))
@@ -167,7 +169,9 @@ def on_thirds(maps: SubjectMaps) -> tuple[float, dict[str, Any] | None]:
 
 
 def _largest_blob(values: ndarray) -> dict[str, Any] | None:
-    """The part above Otsu's threshold that holds most of the map: box, centre, share of it, area."""
+    """The part above Otsu's threshold that holds most of the map:
+    box, centre, share of it, area.
+    """
     levels = (255 * values / (values.max() + 1e-9)).astype(np.uint8)
     _, mask = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
@@ -192,7 +196,8 @@ def _largest_blob(values: ndarray) -> dict[str, Any] | None:
     }
 
 
-# Framing -------------------------------------------------------------------------------------------
+# Framing
+# -------------------------------------------------------------------------------------------
 
 
 def frame_score(lab: ndarray) -> tuple[float, dict[str, Any] | None]:

@@ -213,8 +213,8 @@ def auto(
 ) -> ndarray:
     """Mend what is evidently wrong, and nothing else: a clean picture comes back as it is.
 
-    noise: `denoise`. colours: `levels`, where a veil or a cast keeps every channel from its dark end
-    and one from its bright end.
+    noise: `denoise`. colours: `levels`, where a veil or a cast keeps every channel from its dark
+    end and one from its bright end.
     blur: `sharpen`, where the finest details are missing that any sharp picture has. Each step can
     be left out. Does not change a cast of the light that may be meant, nor the size. Raises
     ValueError for a step that is neither True nor False.

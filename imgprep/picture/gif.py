@@ -1,4 +1,5 @@
-"""The frames of a GIF, put on a canvas as browsers do: where no frame has painted it is transparent.
+"""The frames of a GIF, put on a canvas as browsers do:
+where no frame has painted it is transparent.
 
 Pillow decodes each frame by itself; what it makes of the frames before is its own.
 """

@@ -1,4 +1,6 @@
-"""What some bytes are: the format by content, the size by header, and the reason when they are none."""
+"""What some bytes are: the format by content, the size by header,
+and the reason when they are none.
+"""
 
 import io
 import logging
@@ -56,7 +58,7 @@ UNSUPPORTED = re.compile(
     rb"|\xd7\xcd\xc6\x9a|.{40} EMF"  # WMF, EMF
     rb"|icns|\0\0[\x01\x02]\0[^\0]"  # ICNS, ICO, CUR
     rb"|PF\s|P7\s"  # colour PFM, PAM
-    rb"|....ftypcrx|II\*\0....CR|FUJIFILM|II(?:RO|U\0)",  # raw of Canon, Fujifilm, Olympus, Panasonic
+    rb"|....ftypcrx|II\*\0....CR|FUJIFILM|II(?:RO|U\0)",  # raw: Canon, Fujifilm, Olympus, Panasonic
     re.DOTALL,
 )
 HEIF = re.compile(rb"....ftyp(?!.{,64}avi[fs])(?:he|mif|msf)", re.DOTALL)
@@ -104,7 +106,9 @@ def _opened(data: bytes) -> Image.Image:
     # Pillow's AVIF accepts some HEIC, too.
     is_heif = HEIF.match(data)
     if is_heif and "HEIF" not in Image.OPEN:
-        raise DecodeError("missing_extra", f"a HEIC picture needs `pip install {extra_packages('heic')}`")
+        raise DecodeError(
+            "missing_extra", f"a HEIC picture needs `pip install {extra_packages('heic')}`"
+        )
     names = ("HEIF",) if is_heif else FORMATS + VAGUE_FORMATS
     for name in names:
         factory, accept = Image.OPEN[name]
@@ -162,7 +166,9 @@ def _readable_tiff(data: bytes) -> bytes:
 
 
 def _pixels_to_decode(im: Image.Image, data: bytes) -> float:
-    """How much work it is, in pixels: of tiles that are larger than their picture, of many scans."""
+    """How much work it is, in pixels:
+    of tiles that are larger than their picture, of many scans.
+    """
     pixels = im.width * im.height
     if isinstance(im, TiffImagePlugin.TiffImageFile):
         tile = im.tag_v2.get(TILE_WIDTH, 1) * im.tag_v2.get(TILE_HEIGHT, 1)

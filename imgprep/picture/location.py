@@ -1,4 +1,6 @@
-"""Where a picture was taken: the GPS position that cameras write, blanked without touching a pixel."""
+"""Where a picture was taken: the GPS position that cameras write,
+blanked without touching a pixel.
+"""
 
 import re
 import struct

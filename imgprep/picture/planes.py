@@ -1,4 +1,6 @@
-"""The pixels of TIFFs that Pillow shows wrongly: planes of 16 bits, signed bytes, unsigned 32 bits."""
+"""The pixels of TIFFs that Pillow shows wrongly: planes of 16 bits,
+signed bytes, unsigned 32 bits.
+"""
 
 import io
 from itertools import islice

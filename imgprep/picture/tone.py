@@ -1,7 +1,10 @@
-"""The tone of a picture: plain measures of its light and colour, and words for them. Not what a viewer feels.
+"""The tone of a picture: plain measures of its light and colour, and words for them.
 
-Colourfulness: Hasler and Suesstrunk 2003. Contrast: RMS of lightness, Peli 1990. Warmth: the share of colour in red to
-yellow less that in cyan to violet; greens are neither, since b* alone calls grass warm.
+Not what a viewer feels.
+
+Colourfulness: Hasler and Suesstrunk 2003. Contrast: RMS of lightness, Peli 1990. Warmth: the share
+of colour in red to yellow less that in cyan to violet; greens are neither, since b* alone calls
+grass warm.
 """
 
 from typing import Any
@@ -12,17 +15,39 @@ import numpy as np
 TONE_SIDE = 256
 SOURCE, VERSION = "measured", "1"
 TONE_WORDS = (
-    "low key", "high key", "soft contrast", "hard contrast", "black and white", "nearly colourless", "vivid", "muted",
-    "warm", "cool", "one hue", "smooth", "busy",
-)  # fmt: skip
-TONE_MEASURES = ("colourfulness", "key", "contrast", "warmth", "chroma", "one_hue", "dark", "bright", "detail")
+    "low key",
+    "high key",
+    "soft contrast",
+    "hard contrast",
+    "black and white",
+    "nearly colourless",
+    "vivid",
+    "muted",
+    "warm",
+    "cool",
+    "one hue",
+    "smooth",
+    "busy",
+)
+TONE_MEASURES = (
+    "colourfulness",
+    "key",
+    "contrast",
+    "warmth",
+    "chroma",
+    "one_hue",
+    "dark",
+    "bright",
+    "detail",
+)
 
 
 def measure_tone(image: np.ndarray) -> dict[str, float]:
     """TONE_MEASURES of one (H, W, 3) uint8 picture.
 
-    colourfulness 0 to about 150; key (median), contrast (deviation) and detail in L* of 100; chroma (mean); warmth -1
-    to 1; one_hue: share of the colour in the commonest 30 degrees; dark, bright: share of pixels below 15, above 95.
+    colourfulness 0 to about 150; key (median), contrast (deviation) and detail in L* of 100; chroma
+    (mean); warmth -1 to 1; one_hue: share of the colour in the commonest 30 degrees; dark, bright:
+    share of pixels below 15, above 95.
     """
     height, width = image.shape[:2]
     scale = min(1, TONE_SIDE / max(height, width))
@@ -85,6 +110,13 @@ def tone_tags(image: np.ndarray) -> list[dict[str, Any]]:
 
 def named_tones(measured: dict[str, float]) -> list[dict[str, Any]]:
     return [
-        {"kind": "tone", "name": word, "score": 1.0, "source": SOURCE, "version": VERSION, "evidence": ""}
+        {
+            "kind": "tone",
+            "name": word,
+            "score": 1.0,
+            "source": SOURCE,
+            "version": VERSION,
+            "evidence": "",
+        }
         for word in tone_words(measured)
     ]

@@ -1,4 +1,6 @@
-"""The demo's sample: tables and pictures made here, and the web server that misbehaves with them."""
+"""The demo's sample: tables and pictures made here,
+and the web server that misbehaves with them.
+"""
 
 from pathlib import Path
 
@@ -25,7 +27,8 @@ __all__ = [
 
 
 def ready(*paths: str | Path | None) -> None:
-    """If one of `paths` lies in the project's own sample, make that, and serve it from this process.
+    """If one of `paths` lies in the project's own sample,
+    make that, and serve it from this process.
 
     Otherwise do nothing. For the first cell of a notebook whose defaults are the sample.
     """

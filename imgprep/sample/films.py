@@ -1,4 +1,6 @@
-"""Three small films made of photographs: with cuts and sound; of a phone that lay; of uneven rate."""
+"""Three small films made of photographs: with cuts and sound;
+of a phone that lay; of uneven rate.
+"""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,10 @@
-"""Product pictures whose label is true: real photographs with a sticker on them. No files are written, no network.
+"""Product pictures whose label is true: real photographs with a sticker on them.
 
-The photographs come out of the installed wheels of scikit-image and scikit-learn; data/README.md names their authors
-and licences. Everything drawn follows from a seed, so the same versions give the same pixels.
+No files are written, no network.
+
+The photographs come out of the installed wheels of scikit-image and scikit-learn; data/README.md
+names their authors and licences. Everything drawn follows from a seed, so the same versions give
+the same pixels.
 """
 
 import functools
@@ -28,37 +31,43 @@ PRODUCTS = [
         "Espresso Beans",
         "coffee.png",
         (122, 62, 29),
-        "item_weight 125 200 250 340 500 750 gram, item_weight 1 1.5 2.5 kilogram, item_weight 8 12 16 ounce",
+        "item_weight 125 200 250 340 500 750 gram, "
+        "item_weight 1 1.5 2.5 kilogram, item_weight 8 12 16 ounce",
     ),
     Product(
         "Cat Treats",
         "chelsea.png",
         (190, 88, 22),
-        "item_weight 40 50 60 75 150 180 gram, item_weight 1.5 2 3 kilogram, item_weight 2.5 4 6 ounce",
+        "item_weight 40 50 60 75 150 180 gram, "
+        "item_weight 1.5 2 3 kilogram, item_weight 2.5 4 6 ounce",
     ),
     Product(
         "Jasmine Tea",
         "china.jpg",
         (36, 110, 74),
-        "item_weight 25 50 75 gram, item_weight 3.5 7 ounce, item_volume 330 500 millilitre, item_volume 1 litre",
+        "item_weight 25 50 75 gram, item_weight 3.5 7 ounce, "
+        "item_volume 330 500 millilitre, item_volume 1 litre",
     ),
     Product(
         "Flower Food",
         "flower.jpg",
         (176, 44, 100),
-        "item_volume 100 250 500 750 millilitre, item_volume 1 2.5 5 litre, item_weight 5 10 20 gram",
+        "item_volume 100 250 500 750 millilitre, "
+        "item_volume 1 2.5 5 litre, item_weight 5 10 20 gram",
     ),
     Product(
         "Model Rocket",
         "rocket.jpg",
         (26, 62, 120),
-        "height 36 42.5 75 centimetre, height 11.75 18 inch, width 25 32 64 millimetre, item_weight 85 95 gram",
+        "height 36 42.5 75 centimetre, height 11.75 18 inch, "
+        "width 25 32 64 millimetre, item_weight 85 95 gram",
     ),
     Product(
         "Star Projector",
         "hubble_deep_field.jpg",
         (88, 52, 150),
-        "wattage 5 7.5 9 12 watt, voltage 5 9 12 volt, width 12 14.5 18.5 centimetre, depth 90 110 150 millimetre",
+        "wattage 5 7.5 9 12 watt, voltage 5 9 12 volt, "
+        "width 12 14.5 18.5 centimetre, depth 90 110 150 millimetre",
     ),
     Product(
         "Eye Lotion",
@@ -70,13 +79,15 @@ PRODUCTS = [
         "Wall Clock",
         "clock_motion.png",
         (40, 44, 52),
-        "width 24 30 35 40 centimetre, width 10 12.25 16 inch, depth 3.5 4 6.5 centimetre, voltage 1.5 3 volt",
+        "width 24 30 35 40 centimetre, width 10 12.25 16 inch, "
+        "depth 3.5 4 6.5 centimetre, voltage 1.5 3 volt",
     ),
     Product(
         "Garden Lamp",
         "brick.png",
         (150, 52, 36),
-        "wattage 4 6 18 40 60 watt, height 45 60 80 centimetre, height 9 16.5 24 inch, voltage 12 24 volt",
+        "wattage 4 6 18 40 60 watt, height 45 60 80 centimetre, "
+        "height 9 16.5 24 inch, voltage 12 24 volt",
     ),
     Product(
         "Lawn Seed",
@@ -88,7 +99,8 @@ PRODUCTS = [
         "Garden Gravel",
         "gravel.png",
         (92, 80, 70),
-        "item_weight 2 7.5 15 20 kilogram, item_weight 5 30 50 pound, depth 3 5 7.5 centimetre, depth 1.25 2 inch",
+        "item_weight 2 7.5 15 20 kilogram, item_weight 5 30 50 pound, "
+        "depth 3 5 7.5 centimetre, depth 1.25 2 inch",
     ),
 ]
 PAPER = (252, 250, 245)

@@ -1,8 +1,8 @@
 """The demo's tables and pictures of products with true labels, and what must come of them.
 
-`plan` is the single source: tables, pictures and the expected outcome all follow from its rows. A URL
-says what it will do: `/photo/…` answers, `/slow/…` answers late, `/dripping/…` is never done (see
-KINDS, and server.py).
+`plan` is the single source: tables, pictures and the expected outcome all follow from its rows. A
+URL says what it will do: `/photo/…` answers, `/slow/…` answers late, `/dripping/…` is never done
+(see KINDS, and server.py).
 """
 
 import json

@@ -1,4 +1,6 @@
-"""The sample's web server on loopback: it serves the pictures, and misbehaves where the URL says so."""
+"""The sample's web server on loopback: it serves the pictures,
+and misbehaves where the URL says so.
+"""
 
 import json
 import re

@@ -1,7 +1,7 @@
 """A microscope slide of any size with cells that are known one by one, for notebook 04.
 
-Three quarters are tissue, unevenly lit; the rest is bare glass, brighter than anything. No two cells
-touch.
+Three quarters are tissue, unevenly lit; the rest is bare glass, brighter than anything. No two
+cells touch.
 """
 
 import os
@@ -59,7 +59,9 @@ def _draw_cell(
     corner_xy: tuple[int, int],
     cell: tuple[int, int],
 ) -> None:
-    """The cell of one place of the grid, unless that is empty or the cell would not lie in tissue."""
+    """The cell of one place of the grid,
+    unless that is empty or the cell would not lie in tissue.
+    """
     rng = np.random.default_rng((*cell, 8))
     radius = int(rng.integers(8, 24))
     room = radius + 3, PITCH - radius - 3

@@ -1,4 +1,6 @@
-"""The objects of one block of a picture: labels, what is known of each, and what its borders see."""
+"""The objects of one block of a picture: labels,
+what is known of each, and what its borders see.
+"""
 
 from typing import NamedTuple
 

@@ -39,10 +39,9 @@ def blocks(
     return cut((0, 0, *size_wh), [max(1, round(side / t)) * t for t in tile_wh])
 
 
-def grown(
-    box: Box, halo: int, size_wh: tuple[int, int], least_wh: tuple[int, int] = (0, 0)
-) -> Box:
-    """With a halo around it, cut off at the picture's edge: what is beyond is the operator's affair.
+def grown(box: Box, halo: int, size_wh: tuple[int, int], least_wh: tuple[int, int] = (0, 0)) -> Box:
+    """With a halo around it, cut off at the picture's edge:
+    what is beyond is the operator's affair.
 
     least_wh: what is smaller grows, towards where there is more of the picture.
 

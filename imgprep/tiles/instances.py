@@ -132,7 +132,9 @@ def merge_windows(
 
 
 def _place_of(one: Instance) -> tuple[Any, ...]:
-    """By this objects are sorted: the first pixel, then what cannot depend on the order of windows."""
+    """By this objects are sorted: the first pixel,
+    then what cannot depend on the order of windows.
+    """
     return (
         one.y,
         one.first_column(),

@@ -73,7 +73,8 @@ def stitch_windows(
     batch: int = 1,
     box: Box | None = None,
 ) -> Iterator[tuple[int, ndarray]]:
-    """Yield (y, rows) from top to bottom: rows (h, w, channels) float32 of the picture or its `box`.
+    """Yield (y, rows) from top to bottom: rows (h, w,
+    channels) float32 of the picture or its `box`.
 
     predict: gets up to `batch` tiles (x, y, w, h) and returns for each an array (h, w) or
         (h, w, channels).

@@ -31,7 +31,10 @@ class Films:
 
     @contextlib.contextmanager
     def open(self, source: str) -> Iterator[BinaryIO]:
-        """The film's file. Raises SourceError with the reasons of `uris.read_bytes`, or a server's."""
+        """The film's file.
+
+        Raises SourceError with the reasons of `uris.read_bytes`, or a server's.
+        """
         with contextlib.ExitStack() as stack:
             kind = scheme(source)
             if source.startswith(OUTSIDE):

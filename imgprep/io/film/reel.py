@@ -98,7 +98,9 @@ class Reel:
             self.seen_pts = max(end, self.seen_pts or end)
 
     def decoded(self, packet: Any) -> list[Any]:
-        """The frames that a packet (None: the end) brings out; none, and a note, of a damaged one."""
+        """The frames that a packet (None: the end) brings out;
+        none, and a note, of a damaged one.
+        """
         av = load_library()
         try:
             frames: list[Any] = self.video.codec_context.decode(packet)

@@ -66,7 +66,9 @@ def hub_sentence(repo: HubCall, e: Exception) -> Exception:
         what = f"{repo.id} is gated and {repo.user} has no access to it"
         return ValueError(f"{what}: ask for it at {repo.url}")
     if isinstance(e, errors.RepositoryNotFoundError):
-        return NoRepository(f"there is no dataset {repo.id} on the Hub, or this token may not see it")
+        return NoRepository(
+            f"there is no dataset {repo.id} on the Hub, or this token may not see it"
+        )
     if status is not None:
         return _refusal(repo, status, said)
     if isinstance(e, ValueError):  # of our own making, such as a name that is none
@@ -89,7 +91,11 @@ def _refusal(repo: HubCall, status: int, said: str) -> Exception:
     if status == 403:
         return ValueError(f"{repo.user or 'this token'} may not write to {repo.id}: {said}")
     if status == 429:
-        return RunStopped(f"the Hub has had too many requests (429): wait a while, then {SEND_AGAIN}")
+        return RunStopped(
+            f"the Hub has had too many requests (429): wait a while, then {SEND_AGAIN}"
+        )
     if status >= 500:
-        return RunStopped(f"the Hub has a fault of its own ({status}): wait a while, then {SEND_AGAIN}")
+        return RunStopped(
+            f"the Hub has a fault of its own ({status}): wait a while, then {SEND_AGAIN}"
+        )
     return ValueError(f"the Hub refuses {repo.id} ({status}): {said}")

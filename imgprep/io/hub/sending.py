@@ -113,9 +113,7 @@ def _upload(repo: "Repo", files: list[File], revision: str) -> Operations:
     return operations
 
 
-def _commit(
-    repo: "Repo", operations: Operations, revision: str, parent: str, message: str
-) -> str:
+def _commit(repo: "Repo", operations: Operations, revision: str, parent: str, message: str) -> str:
     if repo.there(revision)[0] != parent:
         raise faults.stale(repo)
     where: Any = {"repo_type": "dataset", "revision": revision, "parent_commit": parent}

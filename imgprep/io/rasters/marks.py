@@ -13,6 +13,7 @@ from imgprep.io.rasters.remote import Remote
 
 ENDS_BYTES = 1 << 20
 
+
 def scene_identity(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     """What changes when the content does.
 

@@ -169,9 +169,7 @@ class Chosen(Raster):
         super().close()
 
 
-def copy_chosen(
-    uri: str, choice: Choice, target: str, *, allow_hosts: Sequence[str] = ()
-) -> None:
+def copy_chosen(uri: str, choice: Choice, target: str, *, allow_hosts: Sequence[str] = ()) -> None:
     """Write a file beside `target` and rename it: a local, tiled TIFF of the chosen planes.
 
     Memory: a row of tiles. A file of a server is downloaded first.

@@ -19,7 +19,9 @@ from imgprep.words import line
 
 BLOCK = 256 << 10  # read at once: a round trip costs as much as so many bytes
 KEPT_BLOCKS = 64
-SCENE_TIMEOUT_S = 86_400.0  # a slide of gigabytes has its time; what stands still is given up before
+SCENE_TIMEOUT_S = (
+    86_400.0  # a slide of gigabytes has its time; what stands still is given up before
+)
 MOST_BYTES = 1 << 44
 # What object stores and web servers call the mark of a version.
 VERSIONS = ("etag", "last-modified", "last_modified", "lastmodified", "mtime", "updated")
@@ -44,7 +46,10 @@ class Remote:
             raise SourceError("unsupported_scheme", f"{redact_url(uri)!r}: {what}")
         if uris.scheme(uri) == "http":
             self._fetcher = Fetcher(
-                allow_hosts=allow_hosts, timeout_s=SCENE_TIMEOUT_S, max_bytes=MOST_BYTES, in_flight=1
+                allow_hosts=allow_hosts,
+                timeout_s=SCENE_TIMEOUT_S,
+                max_bytes=MOST_BYTES,
+                in_flight=1,
             )
         try:
             if look:

@@ -8,7 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 from imgprep.io.uris.places import SourceError, printable
 
-LOOKED_AT_ALONE = 1000  # files of a folder that are looked at one by one; of more the folder is listed
+LOOKED_AT_ALONE = (
+    1000  # files of a folder that are looked at one by one; of more the folder is listed
+)
 DATA_FILES = re.compile(r"^(\.{1,2}/)*\.\./|/\.\.(/|$)|^/|^~|^[A-Za-z]:[\\/]|://|::|^\.\.$")
 
 

@@ -1,4 +1,6 @@
-"""Asking a vision model about pictures: live, within its limits, with every answer kept so that none is paid twice."""
+"""Asking a vision model about pictures: live, within its limits,
+with every answer kept so that none is paid twice.
+"""
 
 import asyncio
 import base64
@@ -20,7 +22,9 @@ from imgprep.failures import known_reason
 from imgprep.io.vision.limits import MINUTE_S, Allowance
 from imgprep.io.vision.prompt import Prompt
 
-PICTURE_TOKENS = 255  # of 512 pixels in low detail, as most services count; only the limits depend on it
+PICTURE_TOKENS = (
+    255  # of 512 pixels in low detail, as most services count; only the limits depend on it
+)
 STOPS = {
     401: "the service does not take the key",
     403: "the key may not use this model",
@@ -40,6 +44,11 @@ class Said:
     tokens_in: int = 0
     tokens_out: int = 0
     cached: bool = False
+ANSWER_TABLE = """
+create table if not exists answer (
+    sha text, version text, answer text, primary key (sha, version)
+)
+"""
 
 
 class _Stopped(Exception):
@@ -49,10 +58,11 @@ class _Stopped(Exception):
 class Vision:
     """A model behind an address, and how it is to be asked.
 
-    base_url: "https://api.openai.com/v1", Azure's, or a local server's. key_env: the NAME of the variable that holds
-    the key; None where there is none. requests_per_minute, tokens_per_minute: the service's limits. max_tokens_total: a
-    run stops asking before it spends more. cache: an SQLite file with all answers. body: more of the request, or
-    {"temperature": None} to leave a key out; newer models want {"max_tokens": None, "max_completion_tokens": 300}.
+    base_url: "https://api.openai.com/v1", Azure's, or a local server's. key_env: the NAME of the
+    variable that holds the key; None where there is none. requests_per_minute, tokens_per_minute:
+    the service's limits. max_tokens_total: a run stops asking before it spends more. cache: an
+    SQLite file with all answers. body: more of the request, or {"temperature": None} to leave a key
+    out; newer models want {"max_tokens": None, "max_completion_tokens": 300}.
     """
 
     def __init__(
@@ -87,20 +97,30 @@ class Vision:
         """Of a prompt as this model is asked it: tags carry it, and an answer is kept for it."""
         return prompt.version(self.model, self._asked(prompt))
 
-    def estimate(self, prompt: Prompt, pictures: int, prices: Sequence[float] = (0, 0)) -> dict[str, float]:
-        """Tokens and USD of so many pictures, before a run. prices: USD per million tokens, in and out."""
+    def estimate(
+        self, prompt: Prompt, pictures: int, prices: Sequence[float] = (0, 0)
+    ) -> dict[str, float]:
+        """Tokens and USD of so many pictures, before a run.
+
+        Prices: USD per million tokens, in and out.
+        """
         tokens_in = pictures * (PICTURE_TOKENS + len(prompt.text) // 4 + _words_tokens(prompt))
         tokens_out = pictures * 30
         usd = (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
         return {"pictures": pictures, "tokens_in": tokens_in, "tokens_out": tokens_out, "usd": usd}
 
     def ask(
-        self, prompt: Prompt, pictures: Sequence[bytes], *, tell: Callable[[int], None] | None = None
+        self,
+        prompt: Prompt,
+        pictures: Sequence[bytes],
+        *,
+        tell: Callable[[int], None] | None = None,
     ) -> list[Said]:
         """The answer for each picture (encoded JPEG, PNG or WebP), in their order.
 
-        A picture that was asked before, in the same words, costs nothing. ValueError where nothing can be answered: a
-        wrong key, an unknown model, a quota that is used up; what was answered until then is kept.
+        A picture that was asked before, in the same words, costs nothing. ValueError where nothing
+        can be answered: a wrong key, an unknown model, a quota that is used up; what was answered
+        until then is kept.
         """
         run = _Run(self, prompt)
         try:
@@ -114,7 +134,12 @@ class Vision:
 
     def _asked(self, prompt: Prompt) -> dict[str, Any]:
         """The request but for model and messages."""
-        whole = {"temperature": 0, "max_tokens": self.max_tokens, "response_format": prompt.schema(), **self.body}
+        whole = {
+            "temperature": 0,
+            "max_tokens": self.max_tokens,
+            "response_format": prompt.schema(),
+            **self.body,
+        }
         return {key: value for key, value in whole.items() if value is not None}
 
 
@@ -137,7 +162,9 @@ class _Run:
     def close(self) -> None:
         self._kept.close()
 
-    async def all(self, pictures: Sequence[bytes], tell: Callable[[int], None] | None) -> list[Said]:
+    async def all(
+        self, pictures: Sequence[bytes], tell: Callable[[int], None] | None
+    ) -> list[Said]:
         requests, tokens, window_s = self._vision._limits
         self._requests = Allowance(requests, window_s=window_s)
         self._tokens = Allowance(tokens, window_s=window_s)
@@ -163,7 +190,9 @@ class _Run:
 
     async def _answer(self, client: httpx.AsyncClient, data: bytes) -> Said:
         sha = hashlib.sha256(data).hexdigest()
-        async with self._once.setdefault(sha, asyncio.Lock()):  # the same picture twice is asked once
+        async with self._once.setdefault(
+            sha, asyncio.Lock()
+        ):  # the same picture twice is asked once
             known = self._kept.get(sha, self._version)
             if known is not None:
                 return known
@@ -177,7 +206,9 @@ class _Run:
         for attempt in range(vision.attempts):
             if vision.max_tokens_total is not None:
                 if self._spent + self._promised + self._need > vision.max_tokens_total:
-                    told = f"{self._spent:,} tokens are spent, of {vision.max_tokens_total:,} allowed"
+                    told = (
+                        f"{self._spent:,} tokens are spent, of {vision.max_tokens_total:,} allowed"
+                    )
                     return Said("failed", known_reason("out_of_budget"), told)
             self._promised += self._need
             try:
@@ -189,7 +220,9 @@ class _Run:
             await asyncio.sleep(wait_s * 2**attempt * random.random())
         return last
 
-    async def _once_asked(self, client: httpx.AsyncClient, data: bytes) -> tuple[Said, float | None]:
+    async def _once_asked(
+        self, client: httpx.AsyncClient, data: bytes
+    ) -> tuple[Said, float | None]:
         """An answer, and how long to wait before asking again; None where it is final."""
         tokens, request = await self._tokens.take(self._need), await self._requests.take(1)
         try:
@@ -201,7 +234,9 @@ class _Run:
         except httpx.TimeoutException:
             return Said("failed", "timeout", "the service did not answer in time"), 0.5
         except httpx.HTTPError as e:
-            return Said("failed", "reset", f"the connection to the service failed ({type(e).__name__})"), 0.5
+            return Said(
+                "failed", "reset", f"the connection to the service failed ({type(e).__name__})"
+            ), 0.5
         finally:
             self._tokens.answered(tokens)
             self._requests.answered(request)
@@ -218,7 +253,10 @@ class _Run:
         url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         picture = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
         # The text first: services keep what many requests begin with.
-        messages = [{"role": "system", "content": self._prompt.text}, {"role": "user", "content": [picture]}]
+        messages = [
+            {"role": "system", "content": self._prompt.text},
+            {"role": "user", "content": [picture]},
+        ]
         return {**self._asked, "model": self._vision.model, "messages": messages}
 
     def _failed(self, response: httpx.Response) -> tuple[Said, float | None]:
@@ -284,9 +322,7 @@ class _Answers:
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=30)
-        self._db.execute(
-            "create table if not exists answer (sha text, version text, answer text, primary key (sha, version))"
-        )
+        self._db.execute(ANSWER_TABLE)
 
     def get(self, sha: str, version: str) -> Said | None:
         asked = "select answer from answer where sha = ? and version = ?"
@@ -296,7 +332,9 @@ class _Answers:
     def put(self, sha: str, version: str, answer: Said) -> None:
         kept = {k: v for k, v in vars(answer).items() if k != "cached"}
         with self._db:
-            self._db.execute("insert or replace into answer values (?, ?, ?)", (sha, version, json.dumps(kept)))
+            self._db.execute(
+                "insert or replace into answer values (?, ?, ?)", (sha, version, json.dumps(kept))
+            )
 
     def close(self) -> None:
         self._db.close()

@@ -1,4 +1,6 @@
-"""Requests and tokens per minute, kept by the client: a request that the service would refuse is not sent."""
+"""Requests and tokens per minute, kept by the client:
+a request that the service would refuse is not sent.
+"""
 
 import asyncio
 import time
@@ -12,8 +14,8 @@ AT_ONCE = 0.1  # of a minute's worth goes out together: services also look at se
 class Allowance:
     """At most `per_window` units in any window of time, and no burst of more than a tenth of it.
 
-    A service counts a request when it arrives, which is known to be before its answer: so what was taken counts from
-    `answered` on, and until then all the time.
+    A service counts a request when it arrives, which is known to be before its answer: so what was
+    taken counts from `answered` on, and until then all the time.
     """
 
     def __init__(self, per_window: float, *, window_s: float = MINUTE_S):
@@ -26,7 +28,10 @@ class Allowance:
         self._counted = 0.0  # on their way, and answered within the window
 
     async def take(self, units: float) -> float:
-        """Wait until so many units may go, and take them; gives how many. More than the whole limit goes alone."""
+        """Wait until so many units may go, and take them; gives how many.
+
+        More than the whole limit goes alone.
+        """
         units = min(units, self.most)
         while (wait := self._wait(units)) > 0:
             await asyncio.sleep(wait)

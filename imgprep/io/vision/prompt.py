@@ -1,4 +1,6 @@
-"""What is asked of a vision model: a text, and for each kind of tag the closed list of words it may answer with."""
+"""What is asked of a vision model: a text,
+and for each kind of tag the closed list of words it may answer with.
+"""
 
 import hashlib
 import json
@@ -6,15 +8,25 @@ from typing import Any
 
 MOODS = ("calm", "joyful", "melancholic", "tense", "mysterious", "dramatic", "playful", "neutral")
 QUESTION = (
-    "Tag this photograph. For each key name the words of its list that clearly fit what a viewer sees and feels, the "
-    "best first, three at most; none if none fits. Use no other words."
+    "Tag this photograph. For each key name the words of its list that clearly fit "
+    "what a viewer sees and feels, the best first, three at most; none if none fits. "
+    "Use no other words."
 )
 
 
 class Prompt:
-    """A text and its vocabulary: {"mood": ["calm", "joyful" …]}. `version` of an answer follows from all of it."""
+    """A text and its vocabulary: {"mood": ["calm", "joyful" …]}.
 
-    def __init__(self, vocabulary: dict[str, list[str]] | None = None, text: str = QUESTION, *, name: str = "mood"):
+    `version` of an answer follows from all of it.
+    """
+
+    def __init__(
+        self,
+        vocabulary: dict[str, list[str]] | None = None,
+        text: str = QUESTION,
+        *,
+        name: str = "mood",
+    ):
         vocabulary = {"mood": [*MOODS]} if vocabulary is None else vocabulary
         if not isinstance(vocabulary, dict) or not vocabulary:
             raise ValueError("vocabulary is {kind: [words]}, with at least one kind")
@@ -22,25 +34,41 @@ class Prompt:
             _check_words(kind, words)
         self.vocabulary = {kind: [*words] for kind, words in vocabulary.items()}
         self.text, self.name = text, name
-        self._known = {kind: {word.casefold(): word for word in words} for kind, words in vocabulary.items()}
+        self._known = {
+            kind: {word.casefold(): word for word in words} for kind, words in vocabulary.items()
+        }
 
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of an answer, in the strictest common subset: all keys, no others, no lengths."""
+        """The JSON schema of an answer, in the strictest common subset:
+        all keys, no others, no lengths.
+        """
         lists = {
             kind: {"type": "array", "items": {"type": "string", "enum": words}}
             for kind, words in self.vocabulary.items()
         }
-        whole = {"type": "object", "additionalProperties": False, "required": [*lists], "properties": lists}
-        return {"type": "json_schema", "json_schema": {"name": "tags", "strict": True, "schema": whole}}
+        whole = {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [*lists],
+            "properties": lists,
+        }
+        return {
+            "type": "json_schema",
+            "json_schema": {"name": "tags", "strict": True, "schema": whole},
+        }
 
     def version(self, model: str, asked: dict[str, Any]) -> str:
-        """What stands for this question to this model: 12 characters that change with any word of it."""
+        """What stands for this question to this model:
+        12 characters that change with any word of it.
+        """
         whole = [model, self.text, self.vocabulary, asked]
         text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def words_of(self, answer: str) -> tuple[dict[str, list[str]], list[str]]:
-        """Of an answer: the words of the lists, by kind, and those that are of none. ValueError where it is no JSON.
+        """Of an answer: the words of the lists, by kind, and those that are of none.
+
+        ValueError where it is no JSON.
 
         Services that take a schema and ignore it are common, so nothing is believed.
         """
@@ -48,7 +76,9 @@ class Prompt:
             found = json.loads(_bare(answer))
         except ValueError:
             raise ValueError(f"no JSON: {answer.strip()[:80]!r}") from None
-        if not isinstance(found, dict) or not all(isinstance(found.get(kind), list) for kind in self.vocabulary):
+        if not isinstance(found, dict) or not all(
+            isinstance(found.get(kind), list) for kind in self.vocabulary
+        ):
             raise ValueError(f"not the keys {', '.join(self.vocabulary)}: {answer.strip()[:80]!r}")
         kept: dict[str, list[str]] = {}
         left_out = []
@@ -66,7 +96,9 @@ class Prompt:
 
 
 def _check_words(kind: str, words: Any) -> None:
-    if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
+    if not isinstance(words, list | tuple) or not all(
+        isinstance(word, str) and word.strip() for word in words
+    ):
         raise ValueError(f"the words of {kind!r} are a list of texts, not {str(words)[:80]!r}")
     seen = [word.strip().casefold() for word in words]
     twice = next((word for word in seen if seen.count(word) > 1), None)

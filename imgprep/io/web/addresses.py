@@ -49,7 +49,9 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Anchored, and never to be changed: what `identity` leaves out is in the keys of results.
 USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]{2})[^/\\?#]*@", re.I)
 BREAKS = re.compile(r"[\t\r\n]")  # browsers take them out of a URL, wherever they are
-COPYING_TRACES = " \x00\x85\xa0\xad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # of copying, at the ends
+COPYING_TRACES = (
+    " \x00\x85\xa0\xad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # of copying, at the ends
+)
 PLAIN = "%/:@!$&'()*+,;=~[]|?#"  # what stays as it is in a URL
 
 

@@ -15,7 +15,12 @@ from imgprep.io.web.transfer import Transfer
 
 HOSTS_KNOWN = 10_000
 DNS_PAUSE_S = 0.02
-SILENT_HOST = {"timeout", "dns", "refused", "reset"}  # reasons without any answer, so without a status
+SILENT_HOST = {
+    "timeout",
+    "dns",
+    "refused",
+    "reset",
+}  # reasons without any answer, so without a status
 
 
 class Schedule:

@@ -75,9 +75,7 @@ def unanswered(reason: str, error: str, **more: Any) -> dict[str, Any]:
     return {"status": "failed", "reason": known_reason(reason), "error": error, **more}
 
 
-def _answers_in(
-    file: str, names: set[str], judge: "Judge"
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _answers_in(file: str, names: set[str], judge: "Judge") -> Iterator[tuple[str, dict[str, Any]]]:
     """(custom_id, row) of each result that answers a request of ours."""
     ours = others = 0
     for number, result in _result_lines(file):

@@ -75,9 +75,7 @@ def is_of(row: dict[str, Any], variant: str) -> bool:
     return row.get("variant", variant) == variant
 
 
-def _body(
-    body: dict[str, Any] | None, schema: dict[str, Any] | None, model: str
-) -> dict[str, Any]:
+def _body(body: dict[str, Any] | None, schema: dict[str, Any] | None, model: str) -> dict[str, Any]:
     found = dict(body or {})
     if schema is not None:
         told = {"name": "answer", "schema": schema, "strict": True}

@@ -43,7 +43,10 @@ def fact_columns(facts: FilmFacts) -> FilmRow:
 
 
 class FilmMaker(Protocol):
-    """Makes the rows of one film. Raises Failure for what is wrong with it, also after some rows."""
+    """Makes the rows of one film.
+
+    Raises Failure for what is wrong with it, also after some rows.
+    """
 
     def __call__(self, wanted: Wanted, file: BinaryIO) -> Iterator[FilmRow]: ...
 

@@ -69,9 +69,9 @@ def transform(
         95).
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     timeout_s: from one result to the next (of a batch: to the next batch). max_memory_mb: of the
-        worker's process, with all that it has loaded, in MiB. The process is ended, the picture's row
-        says `took_too_long` or `too_much_memory`, and the others go on. None: no limit, nor with
-        workers=0. A function that has such an option itself gets it, and is not limited by it.
+        worker's process, with all that it has loaded, in MiB. The process is ended, the picture's
+        row says `took_too_long` or `too_much_memory`, and the others go on. None: no limit, nor
+        with workers=0. A function that has such an option itself gets it, and is not limited by it.
     Placeholders go through and stay placeholders; rows without a picture keep their outcome.
     Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's
     `error`.

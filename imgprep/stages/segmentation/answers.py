@@ -1,4 +1,6 @@
-"""What an operator says of a block: tile by tile, a batch at a time; or blended, where tiles overlap."""
+"""What an operator says of a block: tile by tile, a batch at a time;
+or blended, where tiles overlap.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -35,14 +35,17 @@ def blocks_of(
 
 
 def cells_of(size_wh: tuple[int, int]) -> list[Box]:
-    """Blocks of the first pass: a grid that is the same for all tiles, so that they do not decide."""
+    """Blocks of the first pass: a grid that is the same for all tiles,
+    so that they do not decide.
+    """
     return blocks_of(size_wh, (BLOCK_PX, BLOCK_PX))
 
 
 class Given(NamedTuple):
     """What a task of a block says: where the picture is, which block, what its piece is called.
 
-    content: what the picture was when its header was read. choice: of planes. chosen: what the first pass decided.
+    content: what the picture was when its header was read. choice: of planes. chosen: what the
+    first pass decided.
     factor: of the overview. mask: the TIFF that is the mask so far. ids, rows: the file, and the
     part of it, that says what the block's labels are called in the whole picture.
     """
@@ -125,7 +128,8 @@ class _Painted:
         self.overview = overlay.Overview(given.block, given.factor, bands)
         self.mask: np.ndarray | None = None
         self.failed: list[list] = []
-        # Of an operator that gives objects: its labels, halo and all, and where the block is in them.
+        # Of an operator that gives objects: its labels, halo and all, and where the block is in
+        # them.
         size_wh = raster.width, raster.height
         outer = grid.grown(self.block, recipe.halo, size_wh, recipe.least_wh)
         self.inner = grid.inside(self.block, outer)

@@ -16,7 +16,8 @@ SIDE_WORDS = ("dark", "bright")
 
 
 def operator_of(operator: Any) -> Any:
-    """The operator that a number, words ("otsu", "128 bright", "median 5"), a list or a callable mean.
+    """The operator that a number, words ("otsu", "128 bright",
+    "median 5"), a list or a callable mean.
 
     ValueError, with the words there are, for anything else.
     """
@@ -179,9 +180,7 @@ class Chain:
                 return n
         return -1
 
-    def stats(
-        self, tile: np.ndarray, inner: tuple[slice, slice], valid: np.ndarray | None
-    ) -> Any:
+    def stats(self, tile: np.ndarray, inner: tuple[slice, slice], valid: np.ndarray | None) -> Any:
         for step in self.steps[: self._at]:
             tile = step(tile)
         return self.steps[self._at].stats(tile, inner, valid)

@@ -1,4 +1,6 @@
-"""What is made of a picture's pieces in the end: its files, its figures, the row that names them."""
+"""What is made of a picture's pieces in the end: its files,
+its figures, the row that names them.
+"""
 
 import hashlib
 import json

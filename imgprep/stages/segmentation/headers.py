@@ -81,7 +81,10 @@ class Looking:
 
 
 def scene_of(looking: Looking, name: str, source: str, truth: str) -> Scene:
-    """The picture by its header. ValueError for a truth that cannot be read, or is of another one."""
+    """The picture by its header.
+
+    ValueError for a truth that cannot be read, or is of another one.
+    """
     known = ""
     size_wh = None
     if truth:
@@ -158,9 +161,7 @@ def _refuse_huge_tiles(raster: rasters.Raster, most: int) -> None:
         raise SourceError("too_many_pixels", f"{told}: {fix}")
 
 
-def scenes_of(
-    tables: dict[str, pa.Table], truth: Any, looking: Looking
-) -> dict[str, list[Scene]]:
+def scenes_of(tables: dict[str, pa.Table], truth: Any, looking: Looking) -> dict[str, list[Scene]]:
     """The pictures of each split. ValueError for a truth that is not of its picture."""
     look_at = functools.partial(scene_of, looking)
     with ThreadPoolExecutor(HEADER_READERS) as pool:

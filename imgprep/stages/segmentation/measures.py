@@ -1,4 +1,6 @@
-"""How well a mask agrees with the truth: per class IoU and Dice, per object precision, recall, PQ."""
+"""How well a mask agrees with the truth: per class IoU and Dice,
+per object precision, recall, PQ.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack

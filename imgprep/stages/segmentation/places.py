@@ -86,7 +86,9 @@ class ScenePlace:
             # One point without a place, as at the rim of a full disk, must not cost the others.
             if len(outlines) == 1:
                 return np.array([None], object)
-            return np.concatenate([self._on_globe(outlines[n : n + 1]) for n in range(len(outlines))])
+            return np.concatenate(
+                [self._on_globe(outlines[n : n + 1]) for n in range(len(outlines))]
+            )
 
 
 def scene_place(raster: Raster) -> ScenePlace | None:

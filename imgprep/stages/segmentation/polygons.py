@@ -30,7 +30,11 @@ SCHEMA = pa.schema(
         ("polygon", pa.binary()),
     ]
 )
-GEO: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"], "crs": None}
+GEO: dict[str, Any] = {
+    "encoding": "WKB",
+    "geometry_types": ["Polygon", "MultiPolygon"],
+    "crs": None,
+}
 
 # Columns of the table of objects while it is made, and how those of two windows become one.
 OBJECT_COLUMNS = {

@@ -105,7 +105,10 @@ def _tile(value: Any) -> tuple[int, int]:
 
 
 def _halo(operator: Callable, halo: Any, tile_wh: tuple[int, int], approximate: bool) -> int:
-    """How far a tile reads beyond itself. ValueError where the whole picture's answer is another."""
+    """How far a tile reads beyond itself.
+
+    ValueError where the whole picture's answer is another.
+    """
     if halo is not None and (type(halo) is not int or halo < 0):
         raise ValueError(f"halo is a number of pixels, not {halo!r}")
     name = chain.operator_name(operator)

@@ -1,4 +1,5 @@
-"""What the blocks of a pass have come to: a threshold for the picture, which regions are one object.
+"""What the blocks of a pass have come to: a threshold for the picture,
+which regions are one object.
 
 It runs in the process that called `segment`, between two passes.
 """

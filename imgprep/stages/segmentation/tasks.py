@@ -1,4 +1,6 @@
-"""What each pass of a segmentation has to do: of the pictures as they stand, a file for each task."""
+"""What each pass of a segmentation has to do:
+of the pictures as they stand, a file for each task.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

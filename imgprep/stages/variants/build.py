@@ -107,9 +107,7 @@ def build(
     wanted = sizes_of(vision, limits, thumbnail_side, sizes or {}, with_copies=copies > 0)
     columns = _size_columns(frames, copies)
     notes = annotations or {}
-    given = open_source(
-        source, out, new=[*columns, "parent_id", "index"], max_bytes=max_bytes
-    )
+    given = open_source(source, out, new=[*columns, "parent_id", "index"], max_bytes=max_bytes)
     _tell_boxes_left(given, notes)
     extra = _with_annotations(columns, notes, given.inputs)
     given = given.with_columns(list(notes.values()))

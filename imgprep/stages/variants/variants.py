@@ -10,7 +10,14 @@ from imgprep.picture import augment as augmentation
 from imgprep.picture import codec, metadata
 from imgprep.resume import make
 from imgprep.resume.work import Loaded, Results
-from imgprep.stages.variants.sized import Row, Sized, encoded_size, least_wh, original_row, unread_row
+from imgprep.stages.variants.sized import (
+    Row,
+    Sized,
+    encoded_size,
+    least_wh,
+    original_row,
+    unread_row,
+)
 from imgprep.stages.variants.sizes import COPIED, Size, SizeHeader
 
 
