@@ -131,10 +131,10 @@ def fitted_value(value: Any, kind: Any) -> Any:
     A text stays as it is where a text is wanted; elsewhere it is read as a literal, as on a
     command line.
 
-    >>> fit("007", str), fit("7", int), fit("[256, 256]", list[int]), fit("null", str | None)
-    ('007', 7, [256, 256], None)
-    >>> fit((1, 2), list[int])
-    [1, 2]
+    >>> fitted_value("007", str), fitted_value("7", int), fitted_value("null", str | None)
+    ('007', 7, None)
+    >>> fitted_value("[256, 256]", list[int]), fitted_value((1, 2), list[int])
+    ([256, 256], [1, 2])
     """
     if isinstance(kind, types.UnionType):
         return _fit_any(value, kind)

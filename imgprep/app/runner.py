@@ -40,7 +40,7 @@ def run_notebooks(
 ) -> RunResult:
     """Run a pipeline into reports/NAME/<time>-<hash>/ of the project, with one Ray for all.
 
-    given: as in `pipeline.load`, which checks everything first (ValueError). StepFailed when a
+    given: as in `pipeline.load_pipeline`, which checks everything first (ValueError). StepFailed when a
     notebook stops. command: what the report says makes it again, where that is not `imgprep run`.
     Where nothing has changed since the last run no kernel starts; again: run it all the same.
     """

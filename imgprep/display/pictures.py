@@ -100,8 +100,9 @@ def spread(n: int, most: int) -> list[int]:
 
 
 def caption(value: Any, most: int) -> str:
-    """A cell as it may be shown: `public`, one line, at most `most` characters; the middle is left
-    out.
+    """A cell as it may be shown: `public_text`, in one line of at most `most` characters.
+
+    What is too long loses its middle.
 
     >>> caption("https://images.example.com/a/b/c/cat.jpg", 21)
     'https://im…/c/cat.jpg'
@@ -145,7 +146,7 @@ def public_text(value: Any) -> str:
     """What may leave this machine: URLs without secrets, paths in the project from its root, others
     by name only.
 
-    >>> public("cannot read /srv/my photos/cat.jpg")
+    >>> public_text("cannot read /srv/my photos/cat.jpg")
     'cannot read …/cat.jpg'
     """
     text = redact(str(value)).replace("file://", "")

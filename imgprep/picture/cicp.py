@@ -43,7 +43,7 @@ def cicp_profile(primaries: int, transfer: int) -> bytes | None:
     None where they are sRGB, unknown or unspecified, and for PQ and HLG, which need tone mapping.
     Which matrix made luma and chroma of them is the decoder's affair.
 
-    >>> icc_profile(1, 13), icc_profile(9, 16), icc_profile(12, 13)[36:40]
+    >>> cicp_profile(1, 13), cicp_profile(9, 16), cicp_profile(12, 13)[36:40]
     (None, None, b'acsp')
     """
     if primaries not in PRIMARIES or (primaries == 1 and transfer in AS_SRGB):

@@ -2,7 +2,7 @@
 
 `plan` is the single source: tables, pictures and the expected outcome all follow from its rows. A
 URL says what it will do: `/photo/…` answers, `/slow/…` answers late, `/dripping/…` is never done
-(see KINDS, and server.py).
+(see URL_KINDS, and server.py).
 """
 
 import json

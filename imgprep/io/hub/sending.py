@@ -139,7 +139,7 @@ def _stand_in(operations: Operations, there: There) -> bool:
 
 
 def _file_batches(files: list[File]) -> Iterator[list[File]]:
-    """At most FEW files and about BATCH_BYTES each."""
+    """At most FILES_OF_COMMIT files and about BATCH_BYTES each."""
     batch: list[File] = []
     held = 0
     for file in files:

@@ -61,9 +61,9 @@ def inside_folder(path: str, root: str) -> str:
 
     Links are not resolved.
 
-    >>> inside("a/../1.jpg", "/data"), inside("/data/1.jpg", "/data")
+    >>> inside_folder("a/../1.jpg", "/data"), inside_folder("/data/1.jpg", "/data")
     ('/data/1.jpg', '/data/1.jpg')
-    >>> inside("../1.jpg", "s3://bucket/a")
+    >>> inside_folder("../1.jpg", "s3://bucket/a")
     'outside-root:../1.jpg'
     """
     start, colon, folder = root.rpartition("://")

@@ -46,7 +46,7 @@ SPECIAL = [
 # No other IPv6 address is anyone's on the internet.
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Anchored, and never to be changed: what `identity` leaves out is in the keys of results.
+# Anchored, and never to be changed: what `url_identity` leaves out is in the keys of results.
 USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]{2})[^/\\?#]*@", re.I)
 BREAKS = re.compile(r"[\t\r\n]")  # browsers take them out of a URL, wherever they are
 COPYING_TRACES = (
@@ -85,7 +85,7 @@ def parse_url(text: str | None) -> Url:
     What must be is percent-encoded, "+" stays, a foreign host becomes punycode, "127.1" is
     127.0.0.1. Line breaks and tabs are taken out, as browsers do.
 
-    >>> parse("http://Bücher.example/a b+c/é.jpg?q=[x] y").text
+    >>> parse_url("http://Bücher.example/a b+c/é.jpg?q=[x] y").text
     'http://xn--bcher-kva.example/a%20b+c/%C3%A9.jpg?q=[x]%20y'
     """
     if not isinstance(text, str) or not text.strip():
@@ -122,7 +122,7 @@ def url_identity(url: str) -> str:
     Of S3, GCS, CloudFront, Azure. `token`, `key` and the like stay: they may be what tells two
     pictures apart.
 
-    >>> identity("https://b.s3.amazonaws.com/1.jpg?X-Amz-Date=20260101&X-Amz-Signature=abc&v=2")
+    >>> url_identity("https://b.s3.amazonaws.com/1.jpg?X-Amz-Date=20260101&X-Amz-Signature=abc&v=2")
     'https://b.s3.amazonaws.com/1.jpg?v=2'
     """
     url = USERINFO.sub(r"\1", url)

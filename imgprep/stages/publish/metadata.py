@@ -42,7 +42,7 @@ def _features_of(schema: pa.Schema) -> pa.Schema:
 
 
 def _metadata_parts(files: list[dict]) -> list[list[dict]]:
-    """The files of each file without pictures: at most ROWS, but at least one."""
+    """The files of each file without pictures: at most METADATA_ROWS, but at least one."""
     parts: list[list[dict]] = []
     rows = 0
     for file in files:

@@ -74,7 +74,7 @@ def build(
         95)}, all optional.
     augment, copies: so many copies by the transforms that `augment.pipeline` takes, within the
         vision size or that of sizes["augmented"]; the column `augmentation` says what was done.
-    annotations: kind (`augment.KINDS`) -> column, in pixels of the original; they are scaled and
+    annotations: kind (`augment.ANNOTATION_KINDS`) -> column, in pixels of the original; they are scaled and
         move with the copies.
     frames: "first", or "all" of an animation; the column `frame` counts them.
     keep_metadata: keep EXIF in JPEGs. Else it is in the original only, as are XMP and comments; ICC

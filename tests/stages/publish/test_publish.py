@@ -26,7 +26,7 @@ PUBLISH = """
 import json, sys
 from imgprep import publish
 from imgprep.io.hub import repo, sending
-repo.PAUSE_S, sending.BATCH_BYTES, sending.FEW = 0.01, 30_000, int(sys.argv[3])
+repo.PAUSE_S, sending.BATCH_BYTES, sending.FILES_OF_COMMIT = 0.01, 30_000, int(sys.argv[3])
 for line in sys.stdin:  # of options, each time
     result = publish.publish(sys.argv[1], sys.argv[2], licence="cc0-1.0", **json.loads(line))
     print(json.dumps(vars(result)), flush=True)
@@ -247,13 +247,13 @@ fail("/api/datasets/alice/e", "GET", drop=True)
 tell("cut", "alice/e")
 fail("/commit/main", times=2, status=503)
 tell("passing", "alice/e")
-publishing.loaded_back = plan.Plan.opens = lambda *a: ""  # it did; a second each
+publishing.loaded_back = plan.PublishPlan.opens = lambda *a: ""  # it did; a second each
 fail("/commit/main", times=1, drop=True, late=True)
 tell("lost", "alice/lost", tag="v1")
-sending.FEW = 5
+sending.FILES_OF_COMMIT = 5
 fail("/merge", times=1, drop=True, late=True)
 tell("lost merge", "alice/merged")
-sending.FEW = 100
+sending.FILES_OF_COMMIT = 100
 fail("/preupload/", times=1, status=500)
 tell("announced", "alice/f")
 os.environ["HF_HUB_DISABLE_XET"] = "1"
