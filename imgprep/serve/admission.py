@@ -11,7 +11,10 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
-LINGER_S = 5
+# A refused body is read on for so long, so silent, so much: a phone in a tunnel shall see the answer too.
+LINGER_S = 30
+SILENT_S = 15
+LINGER_BYTES = 32 << 20
 PIECE_BYTES = 1 << 20
 
 
@@ -35,7 +38,7 @@ class Admission:
         app: Callable,
         *,
         max_bytes: int = 20_000_000,
-        in_flight_bytes: int = 256_000_000,
+        in_flight_bytes: int = 200_000_000,
         streamed: tuple[str, int] = ("", 0),
         read_s: float = 10,
         slowest_bytes_s: float = 20_000,
@@ -58,14 +61,13 @@ class Admission:
         most = streamed_bytes if is_streamed else self.max_bytes
         length = int(declared) if declared.isdigit() else most
         if length > most:
-            await refuse(send, _too_large(most))
+            await refuse(send, _too_large(most), receive)
             return
         # What is written away as it comes holds one piece in memory, not its length.
         asked = min(length, PIECE_BYTES) if is_streamed else length
         if asked > self.room:
             told = Refusal("busy", "too many uploads at once", retry_after_s=1)
-            await refuse(send, told)
-            await _linger(receive)
+            await refuse(send, told, receive)
             return
         self.room -= asked
         try:
@@ -107,8 +109,11 @@ class Admission:
         try:
             await self.app(scope, counted, told)
         except _Stop as stop:
-            if not has_begun:
-                await refuse(send, stop.refusal)
+            if has_begun:
+                return
+            # Who was silent is not waited for again.
+            is_sending = stop.refusal.reason != "too_slow"
+            await refuse(send, stop.refusal, receive if is_sending else None)
 
 
 def _too_large(most: int) -> Refusal:
@@ -116,17 +121,22 @@ def _too_large(most: int) -> Refusal:
 
 
 async def _linger(receive: Receive) -> None:
-    """Read on for a moment: who is cut off while it sends sees a reset, and not the answer."""
+    """Read on and drop it: who is cut off while it sends sees a reset, and not the answer."""
+    left = LINGER_BYTES
     try:
         async with asyncio.timeout(LINGER_S):
-            while (await receive()).get("more_body"):
-                pass
+            while left > 0:
+                async with asyncio.timeout(SILENT_S):
+                    message = await receive()
+                if not message.get("more_body"):
+                    return
+                left -= len(message["body"])
     except TimeoutError:
         pass
 
 
-async def refuse(send: Send, refusal: Refusal) -> None:
-    """Send a refusal as a whole answer."""
+async def refuse(send: Send, refusal: Refusal, receive: Receive | None = None) -> None:
+    """Send a refusal as a whole answer. receive: of a client that may still be sending."""
     body = json.dumps(refusal.body()).encode()
     headers = {
         "content-type": "application/json",
@@ -137,4 +147,8 @@ async def refuse(send: Send, refusal: Refusal) -> None:
     }
     raw = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    # The client has all of the answer; the connection stays until it has stopped sending.
+    if receive is not None:
+        await _linger(receive)
+    await send({"type": "http.response.body", "body": b""})

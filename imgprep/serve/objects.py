@@ -14,16 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from imgprep.io.stores import Store
-from imgprep.picture import codec, composition, metadata, tone
 from imgprep.project import absolute
 from imgprep.serve.answers import Refusal, Result
-from imgprep.serve.operations import PICTURE_PIXELS
 from imgprep.serve.records import Records
 from imgprep.serve.workers import Pool
-from imgprep.stages.tags.entries import entry, plain_name
 
 ID = re.compile(r"[0-9a-f]{64}")
 OBJECT_TYPES = {
@@ -31,41 +26,7 @@ OBJECT_TYPES = {
     "TIFF": "image/tiff", "BMP": "image/bmp", "HEIF": "image/heif", "JPEG2000": "image/jp2",
 }  # fmt: skip
 SMALL_BYTES = 20_000_000  # what a request may hold in memory
-TAGGED_SIDE = 512  # what composition and tone are seen at
-HEADER_BYTES = 1 << 20
 UNKNOWN_TYPE = "application/octet-stream"
-
-
-def looked_at(data: bytes, keep_metadata: bool) -> tuple[bytes, dict[str, Any]]:
-    """What an upload is, and the bytes to keep: without metadata where that needs no encoding. Runs in a worker."""
-    header = codec.probe(data, max_pixels=PICTURE_PIXELS)
-    image = codec.decode(data, min_wh=(TAGGED_SIDE, TAGGED_SIDE), max_pixels=PICTURE_PIXELS)
-    cleaned = None if keep_metadata else metadata.clean(data, max_pixels=PICTURE_PIXELS)
-    facts = {
-        "format": header.format,
-        "width": header.width,
-        "height": header.height,
-        "has_metadata": cleaned is None,
-        "tags": tags_of(image),
-    }
-    return data if cleaned is None else cleaned, facts
-
-
-def tags_of(image: np.ndarray) -> list[dict[str, Any]]:
-    """Composition and tone of an upload, as entries of the column `tags`."""
-    said = [*composition.composition_tags(image), *tone.tone_tags(image)]
-    return [entry(one, source="imgprep heuristic", version="1") for one in said]
-
-
-def file_looked_at(path: bytes) -> tuple[bytes, dict[str, Any]]:
-    """What a large upload is, by its header; its bytes stay where they are. Runs in a worker."""
-    from imgprep.io import rasters
-
-    with open(path, "rb") as file:
-        header = codec.probe(file.read(HEADER_BYTES), max_pixels=None)
-    with rasters.open_raster(path.decode()) as raster:
-        size = {"width": raster.width, "height": raster.height}
-    return b"", {"format": header.format, **size, "has_metadata": True}
 
 
 def _sha256(path: Path) -> str:
@@ -114,7 +75,7 @@ class Album:
         self.cache = Cache(cache_bytes)
         self._making: dict[str, asyncio.Future[Result]] = {}
 
-    async def put(self, data: bytes, *, called: str = "") -> tuple[str, dict[str, Any], bool]:
+    async def put(self, data: bytes | bytearray, *, called: str = "") -> tuple[str, dict[str, Any], bool]:
         """Keep a picture: its id, its record, and whether it is new. Refusal where it is none.
 
         called: the name that people know it by.
@@ -123,8 +84,9 @@ class Album:
         known = await asyncio.to_thread(self.records.get, name)
         if known is not None:
             return name, known, False
-        body, facts = await self.pool.run("look", data, keep_metadata=self.keep_metadata)
-        record = self._new_record(facts, len(body), len(data)) | {"name": plain_name(called)}
+        given = {"keep_metadata": self.keep_metadata, "called": called}
+        body, facts = await self.pool.run("look", data, **given)
+        record = self._new_record(facts, len(body), len(data))
         media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)
         await asyncio.to_thread(self.store.put, place_of(name), body, content_type=media_type)
         # The record last: an object that is known is whole.
@@ -175,6 +137,8 @@ class Album:
 
     async def correct(self, name: str, kind: str, tag: str, accepted: bool, who: str) -> None:
         """Write a person's decision about a tag: beside what taggers said, or as an entry of its own."""
+        from imgprep.stages.tags.entries import entry  # half of the memory of a server that needs it not
+
         known = await self.record(name)
         same = [t for t in known.get("tags", []) if (t["kind"], t["name"]) == (kind, tag)]
         for one in same:

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from imgprep.display.gallery import TEMPLATES
-from imgprep.display.gallery_tags import tag_columns
+from imgprep import display
 from imgprep.serve.answers import Refusal
 from imgprep.serve.records import all_records
 from imgprep.serve.service import Service
-from imgprep.stages.tags.entries import TAGS
 
 HERE = Path(__file__).with_name("templates")
+GALLERY = Path(display.__file__).with_name("templates")
 SMALL_SIDE = 400
 LARGE_SIDE = 1600
 MOST_SHOWN = 5_000
@@ -28,12 +26,12 @@ EVIDENCE = "evidence"
 
 def page_text() -> tuple[str, str]:
     """The page, and the policy that lets its own script run and no other."""
-    script = (TEMPLATES / "gallery.js").read_text("utf-8") + (HERE / "album.js").read_text("utf-8")
+    script = (GALLERY / "gallery.js").read_text("utf-8") + (HERE / "album.js").read_text("utf-8")
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.get_template("album.html").render(
         page_style=(HERE / "album.css").read_text("utf-8"),
-        style=(TEMPLATES / "gallery.css").read_text("utf-8"),
+        style=(GALLERY / "gallery.css").read_text("utf-8"),
         script=script,
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -46,6 +44,12 @@ def page_text() -> tuple[str, str]:
 
 def album_data(service: Service) -> dict[str, Any]:
     """What the component shows of the newest pictures. Blocks: for a thread."""
+    # Tables cost as much memory as all else here: only who opens the album pays it.
+    import pyarrow as pa
+
+    from imgprep.display.gallery_tags import tag_columns
+    from imgprep.stages.tags.entries import TAGS
+
     found = list(all_records(service.records, "object"))
     found.sort(key=lambda one: (one.get("at", ""), one["id"]), reverse=True)
     shown = found[:MOST_SHOWN]

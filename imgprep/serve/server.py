@@ -1,5 +1,6 @@
 """Run a service: `imgprep serve`, or `with serve.start(warm) as here:` in a cell."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class Listening:
         while not self._server.started:
             if not self._thread.is_alive():
                 self.service.close()
-                raise RuntimeError(f"port {self.service.settings.port} cannot be listened on: name another")
+                told = f"port {self.service.settings.port} cannot be listened on"
+                raise RuntimeError(f"{told}: name another")
             time.sleep(0.02)
         return self
 
@@ -103,8 +105,14 @@ def serve_forever(settings: Settings, functions: list[Callable]) -> None:
         server_header=False,
     )
     server = uvicorn.Server(config)
+    # uvicorn raises its signal again when all is answered; by default that would end us before the workers end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *given: None)
     try:
         server.run()
+    except SystemExit:
+        told = f"{settings.host}:{settings.port} cannot be listened on"
+        raise ValueError(f"{told}: name another port") from None
     finally:
         service.is_stopping = True
         service.close()

@@ -16,7 +16,7 @@ from imgprep.serve.access import Access, keys_of
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.fetching import fetched
 from imgprep.serve.metrics import Metrics
-from imgprep.serve.objects import Album, file_looked_at, looked_at
+from imgprep.serve.objects import Album
 from imgprep.serve.records import open_records
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -42,7 +42,7 @@ class Settings:
     queue: int = 64
     timeout_s: float = 20
     max_bytes: int = 20_000_000
-    in_flight_bytes: int = 256_000_000
+    in_flight_bytes: int = 200_000_000
     keys_file: str | None = None
     keys_env: str | None = None
     secrets_env: str | None = None
@@ -65,6 +65,8 @@ class Settings:
 def _setup(blob: bytes) -> dict[str, Callable]:
     """In a worker: name -> what is called with the bytes. The functions come as cloudpickle has them."""
     import cv2
+
+    from imgprep.serve.looking import file_looked_at, looked_at
 
     cv2.setNumThreads(1)  # one picture per core already
     functions = cloudpickle.loads(blob)
@@ -125,7 +127,7 @@ class Service:
         return self.operations[name]
 
     async def run(
-        self, name: str, data: bytes, options: dict[str, Any], format: str, quality: int | None
+        self, name: str, data: bytes | bytearray, options: dict[str, Any], format: str, quality: int | None
     ) -> Result:
         """An operation on bytes: the same call behind every door."""
         self.operation(name)

@@ -22,6 +22,7 @@ from imgprep.serve.answers import Refusal
 BY_FILE_BYTES = 64 << 10
 SHARED_MEMORY = "/dev/shm"
 MEMORY_BYTES = 4 << 30
+PRELOADED = ["imgprep.serve.service", "imgprep.serve.looking"]
 Call = Callable[..., tuple[bytes, Any]]
 
 
@@ -89,7 +90,7 @@ class Pool:
         self.mean_s = 0.1  # of a call, for Retry-After
         self._context = multiprocessing.get_context("forkserver")
         # Imported once, in the process that workers are forked from: one that was lost is back in a moment.
-        self._context.set_forkserver_preload(["imgprep.serve.service"])
+        self._context.set_forkserver_preload(PRELOADED)
         self._threads = ThreadPoolExecutor(workers, "imgprep-worker")
         self._mine = threading.local()
         self._alive: set[Any] = set()
@@ -121,7 +122,7 @@ class Pool:
         self.deaths += 1
 
     def _call(
-        self, name: str, data: bytes, options: dict[str, Any], timeout_s: float, until: float
+        self, name: str, data: bytes | bytearray, options: dict[str, Any], timeout_s: float, until: float
     ) -> tuple[bytes, Any]:
         left_s = until - time.monotonic()
         if left_s <= 0:
@@ -151,7 +152,7 @@ class Pool:
         return self.waiting * self.mean_s / self.workers
 
     async def run(
-        self, name: str, data: bytes, *, timeout_s: float | None = None, **options: Any
+        self, name: str, data: bytes | bytearray, *, timeout_s: float | None = None, **options: Any
     ) -> tuple[bytes, Any]:
         """Call a function in a worker. Refusal: busy, timeout, crashed, or the function's own reason."""
         if self.waiting >= self.room:
@@ -176,7 +177,7 @@ class Pool:
 
 
 @contextlib.contextmanager
-def _handed(line: Connection, name: str, data: bytes, options: dict[str, Any]) -> Any:
+def _handed(line: Connection, name: str, data: bytes | bytearray, options: dict[str, Any]) -> Any:
     """The call handed over; a large body by a file that goes when the call is done."""
     path = ""
     if len(data) > BY_FILE_BYTES:
@@ -191,7 +192,7 @@ def _handed(line: Connection, name: str, data: bytes, options: dict[str, Any]) -
             os.unlink(path)
 
 
-def _shared(data: bytes) -> str:
+def _shared(data: bytes | bytearray) -> str:
     """A file in memory with the body; "" where there is no room for it (containers have 64 MB)."""
     path = f"{SHARED_MEMORY}/imgprep-{os.getpid()}-{threading.get_ident()}"
     try:

@@ -7,6 +7,7 @@ import pytest
 from made import picture
 
 import imgprep
+from imgprep.app.cli import main
 from imgprep.io.stores import Store
 from imgprep.picture import codec
 from imgprep.serve import album, server
@@ -46,6 +47,21 @@ def test_what_was_deleted_comes_back_byte_for_byte(media, tmp_path):
     for data in PICTURES:
         name = hashlib.sha256(data).hexdigest()
         assert other.get(f"objects/{name[:2]}/{name}") == store.get(f"objects/{name[:2]}/{name}")
+
+
+def test_all_is_deleted_and_restored_while_the_service_runs(tmp_path):
+    out, copy = str(tmp_path / "media"), str(tmp_path / "copy")
+    with server.start(out=out, workers=1) as here, httpx.Client(base_url=here.url) as client:
+        names = [client.put("/v1/objects", content=data).json()["id"] for data in PICTURES]
+        paths = [f"/v1/objects/{name}{what}" for name in names for what in ("/content", "/fit?max_side=8")]
+        before = [hashlib.sha256(client.get(path).content).hexdigest() for path in paths]
+        assert main(["backup", copy, "--out", out]) == 0
+        for name in names:
+            assert client.delete(f"/v1/objects/{name}").status_code == 204
+        assert {client.get(path).status_code for path in paths} == {404}
+        assert here.service.store.list() == []
+        assert main(["restore", copy, "--out", out]) == 0
+        assert [hashlib.sha256(client.get(path).content).hexdigest() for path in paths] == before
 
 
 def test_a_backup_that_is_not_whole_or_is_damaged_is_refused(media, tmp_path):

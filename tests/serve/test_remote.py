@@ -1,5 +1,6 @@
 """The gRPC door gives the bytes of the REST door and of the cell, and refuses with the same words."""
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from made import picture
 
 from imgprep.picture import codec
-from imgprep.serve import messages, server
+from imgprep.serve import events, messages, practice, server
 from imgprep.serve.remote import SERVICE_NAME, Client
 
 PNG = codec.encode(picture(6, (64, 48)))
@@ -40,6 +41,17 @@ def test_cell_rest_and_grpc_give_the_same_bytes(here, client):
     cell = codec.encode(warm(codec.decode(PNG), by=30))
     rest = httpx.post(f"{here.url}/v1/warm?by=30&format=png", content=PNG).content
     assert cell == rest == client.run("warm", PNG, format="PNG", by=30)
+
+
+def test_an_event_gives_the_bytes_of_the_other_doors(here):
+    broker = practice.practice_broker()
+    topics = events.Topics("doors.in", "doors.done", "doors.dead")
+    asked = {"op": "warm", "options": {"by": 30}, "format": "PNG"}
+    data = base64.b64encode(PNG).decode()
+    practice.send_messages(broker, topics.source, [asked | {"data_base64": data}])
+    assert events.catch_up(here.service, broker, topics).ok == 1
+    (told,) = practice.read_topic(broker, topics.told)
+    assert here.service.store.get(told["place"]) == codec.encode(warm(codec.decode(PNG), by=30))
 
 
 def test_a_put_in_pieces_is_the_put_of_rest(here, client):
