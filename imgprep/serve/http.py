@@ -6,21 +6,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import JSONResponse
 
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.jobs import Jobs, read_steps
 from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
 from imgprep.serve.page import add_page
+from imgprep.serve.refusals import STRICT, add_refusals
 from imgprep.serve.service import Service
 from imgprep.serve.uploads import Spool, add_uploads
 
-STRICT = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Referrer-Policy": "no-referrer",
-}
 GRPC_STOP_S = 20
 CACHED = "public, max-age=31536000, immutable"
 # In the order in which a client that accepts several gets them.
@@ -50,24 +45,12 @@ def build_app(service: Service) -> FastAPI:
     settings = service.settings
     add_page(app, service)
     add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes))
-    app.exception_handler(Refusal)(_refused)
-    app.exception_handler(HTTPException)(_no_such_path)
+    add_refusals(app)
     _add_objects(app, service)
     _add_health(app, service)
     for operation in service.operations.values():
         _add_operation(app, service, operation)
     return app
-
-
-async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
-    return JSONResponse(refusal.body(), refusal.status, STRICT | refusal.all_headers())
-
-
-async def _no_such_path(request: Request, e: HTTPException) -> JSONResponse:
-    """A path or method that no route has; what pydantic would say of our own routes is a Refusal already."""
-    reason = "no_such_operation" if e.status_code == 404 else "not_allowed"
-    told = f"{e.detail}: {request.method} {request.url.path}; /docs lists what there is"
-    return JSONResponse({"reason": reason, "error": told}, e.status_code, STRICT)
 
 
 def answered(result: Result, **headers: str) -> Response:

@@ -84,7 +84,7 @@ class Album:
         known = await asyncio.to_thread(self.records.get, name)
         if known is not None:
             return name, known, False
-        given = {"keep_metadata": self.keep_metadata, "called": called}
+        given: dict[str, Any] = {"keep_metadata": self.keep_metadata, "called": called}
         body, facts = await self.pool.run("look", data, **given)
         record = self._new_record(facts, len(body), len(data))
         media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)

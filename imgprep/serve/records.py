@@ -1,12 +1,15 @@
 """What is known of each object and job: `open_records("media.db")`, or `open_records("mongodb://host/db")`."""
 
+import functools
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+
+from imgprep.redaction import redact
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -24,6 +27,14 @@ ON CONFLICT (id) DO UPDATE SET
     at = excluded.at, kind = excluded.kind, status = excluded.status, body = excluded.body
 """
 FINISHED = -1
+# By itself pymongo waits for ever for an answer on a connection that it has.
+MONGO_LIMITS: dict[str, Any] = {
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "socketTimeoutMS": 20_000,
+    "waitQueueTimeoutMS": 20_000,
+    "retryWrites": True,
+}
 
 
 class Records(Protocol):
@@ -104,31 +115,56 @@ class Sqlite:
             self._db.close()
 
 
-class Mongo:
-    """The same in the collection `records` of a MongoDB."""
+class RecordsDown(RuntimeError):
+    """The database does not answer, or refuses: nothing is wrong with what was asked of it."""
 
+
+def in_a_sentence(method: Callable) -> Callable:
+    """What goes wrong in a method of Mongo as RecordsDown, with a sentence and without the address's password."""
+
+    @functools.wraps(method)
+    def call(self: Any, *given: Any, **options: Any) -> Any:
+        from pymongo.errors import PyMongoError
+
+        try:
+            return method(self, *given, **options)
+        except PyMongoError as e:
+            why = str(e).partition(" (configured timeouts")[0][:200]
+            raise RecordsDown(f"the records in MongoDB cannot be had: {redact(why)}") from None
+
+    return call
+
+
+class Mongo:
+    """The same in the collection `records` of a MongoDB. RecordsDown where it does not answer in time."""
+
+    @in_a_sentence
     def __init__(self, uri: str):
         import pymongo
 
-        client: Any = pymongo.MongoClient(uri, serverSelectionTimeoutMS=5000, retryWrites=True)
+        client: Any = pymongo.MongoClient(uri, **MONGO_LIMITS)
         self._client = client
         self._table = client.get_default_database("imgprep")["records"]
         self._table.create_index("kind")
 
+    @in_a_sentence
     def claim(self, name: str) -> int:
         first = {"kind": "job", "status": "begun", "at": time.time()}
         self._table.update_one({"_id": name}, {"$inc": {"tries": 1}, "$setOnInsert": first}, upsert=True)
         found = self._table.find_one({"_id": name}, {"status": 1, "tries": 1})
         return found["tries"] if found["status"] == "begun" else FINISHED
 
+    @in_a_sentence
     def put(self, name: str, record: dict[str, Any]) -> None:
         known = {"kind": record["kind"], "status": record["status"], "at": time.time(), "body": record}
         self._table.update_one({"_id": name}, {"$set": known}, upsert=True)
 
+    @in_a_sentence
     def get(self, name: str) -> dict[str, Any] | None:
         found = self._table.find_one({"_id": name}, {"body": 1})
         return found.get("body") if found else None
 
+    @in_a_sentence
     def list(
         self, *, kind: str, status: str = "", after: str = "", limit: int = 100
     ) -> list[dict[str, Any]]:
@@ -138,6 +174,7 @@ class Mongo:
         found = self._table.find(wanted, {"body": 1}).sort("_id", 1).limit(limit)
         return [{"id": one["_id"], **one["body"]} for one in found]
 
+    @in_a_sentence
     def delete(self, name: str) -> bool:
         return self._table.delete_one({"_id": name}).deleted_count == 1
 

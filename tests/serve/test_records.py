@@ -1,10 +1,15 @@
 """Records of objects and jobs: claimed, kept, listed in order, gone."""
 
+import contextlib
 import multiprocessing
+import socket
+import time
 
+import httpx
 import pytest
 
-from imgprep.serve.records import FINISHED, all_records, open_records
+from imgprep.serve import server
+from imgprep.serve.records import FINISHED, MONGO_LIMITS, RecordsDown, all_records, open_records
 
 RECORD = {"kind": "object", "status": "ok", "format": "PNG", "results": []}
 
@@ -54,3 +59,36 @@ def test_two_processes_never_begin_the_same_job_first(tmp_path):
     for process in both:
         process.join()
     assert sorted(one + other) == [1] * 100 + [2] * 100
+
+
+@contextlib.contextmanager
+def silent_server():
+    """A port that takes connections, reads, and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(50)
+        yield listening.getsockname()[1]
+
+
+def test_a_mongodb_that_hangs_is_a_sentence(monkeypatch):
+    short = {name: 300 for name in MONGO_LIMITS if name.endswith("MS")}
+    monkeypatch.setattr("imgprep.serve.records.MONGO_LIMITS", MONGO_LIMITS | short)
+    with silent_server() as port:
+        began = time.monotonic()
+        with pytest.raises(RecordsDown, match="MongoDB cannot be had") as told:
+            open_records(f"mongodb://me:s3cret@127.0.0.1:{port}/media")
+    assert time.monotonic() - began < 20
+    assert "s3cret" not in str(told.value)
+
+
+def test_a_mongodb_that_stops_answering_is_told_to_clients_as_busy(tmp_path, monkeypatch):
+    with server.start(out=str(tmp_path), workers=1) as here:
+
+        def down(name):
+            raise RecordsDown("the records in MongoDB cannot be had: timed out")
+
+        monkeypatch.setattr(here.service.records, "get", down)
+        answer = httpx.get(f"{here.url}/v1/objects/{'0' * 64}")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "busy")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert httpx.get(f"{here.url}/readyz").status_code == 503

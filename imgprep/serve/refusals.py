@@ -1,0 +1,47 @@
+"""What goes wrong as an answer: its reason, its sentence, its status, whoever raised it."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import StarletteHTTPException as HTTPException
+from fastapi.responses import JSONResponse
+
+from imgprep.failures import RunStopped
+from imgprep.io.stores.faults import StoreError
+from imgprep.serve.answers import Refusal
+from imgprep.serve.records import RecordsDown
+
+STRICT = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+}
+OUTAGE_S = 5
+
+
+def add_refusals(app: FastAPI) -> None:
+    """No door of this app answers by a bare 500 for what can be told."""
+    app.exception_handler(Refusal)(_refused)
+    app.exception_handler(HTTPException)(_no_such_path)
+    for kind in (RecordsDown, StoreError, RunStopped):
+        app.exception_handler(kind)(_out_of_order)
+    app.exception_handler(FileNotFoundError)(_lost)
+
+
+async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
+    return JSONResponse(refusal.body(), refusal.status, STRICT | refusal.all_headers())
+
+
+async def _out_of_order(request: Request, e: Exception) -> JSONResponse:
+    """Records or store do not answer: it is worth trying again."""
+    return await _refused(request, Refusal("busy", str(e), retry_after_s=OUTAGE_S))
+
+
+async def _lost(request: Request, e: Exception) -> JSONResponse:
+    """A record whose bytes are not in the store any more."""
+    return await _refused(request, Refusal("missing_file", "its bytes are not in the store"))
+
+
+async def _no_such_path(request: Request, e: HTTPException) -> JSONResponse:
+    """A path or method that no route has."""
+    reason = "no_such_operation" if e.status_code == 404 else "not_allowed"
+    told = f"{e.detail}: {request.method} {request.url.path}; /docs lists what there is"
+    return JSONResponse({"reason": reason, "error": told}, e.status_code, STRICT)
