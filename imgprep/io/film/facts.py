@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgprep.io.film.reel import FilmError, Reel
-from imgprep.io.film.upright import DEGREES, turned
+from imgprep.io.film.upright import DEGREES, turned_wh
 
 # Of the stated length may be missing at the end: rounding, a last frame.
 EARLY_S = 0.75
@@ -36,7 +36,7 @@ class FilmFacts:
 
 def facts_of(reel: Reel) -> FilmFacts:
     """The facts of a film whose first frame was looked at (`Reel.begin`)."""
-    width, height = turned(reel.square_wh, reel.turn)
+    width, height = turned_wh(reel.square_wh, reel.turn)
     sound = reel.audio.codec_context if reel.audio is not None else None
     rate = reel.video.average_rate
     duration_s = stream_s(reel.video)

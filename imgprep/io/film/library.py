@@ -1,6 +1,7 @@
 """PyAV: imported where a film is opened, and no film can name another file."""
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ READ_BYTES = 1 << 18  # at once, of a Python file: each time costs a call
 @functools.cache
 def load_library() -> Any:
     """The module `av`, quiet. ValueError where it is not installed."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors; else each film for AV1 begins with a page
     try:
         import av
         import av.logging

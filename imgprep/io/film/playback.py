@@ -83,8 +83,6 @@ class Playback:
             else:
                 self._read_until(pts)
         frame = self._ready.popleft()
-        if frame.pts is None:  # some AVI: after the one before
-            frame.pts = 0 if self._given is None else self._given + max(1, frame.duration or 0)
         self._given = frame.pts
         return frame
 

@@ -38,6 +38,7 @@ class Reel:
     def _open(self) -> None:
         av = load_library()
         self.file.seek(0)
+        self._frame_end: int | None = None
         try:
             self.container = open_container(self.file)
         except (av.error.FFmpegError, ValueError, PermissionError) as e:
@@ -81,12 +82,16 @@ class Reel:
         self.close()
         self._open()
 
-    def packets(self) -> Iterator[Any]:
+    def packets(self, *, with_sound: bool = False) -> Iterator[Any]:
         """The video's packets from here on, the last one being empty; notes damage, raises none."""
         av = load_library()
+        streams = [self.video]
+        if with_sound and self.audio is not None:
+            streams.append(self.audio)
         try:
-            for packet in self.container.demux(self.video):
-                self._note_end(packet)
+            for packet in self.container.demux(streams):
+                if packet.stream is self.video:
+                    self._note_end(packet)
                 yield packet
         except av.error.FFmpegError as e:
             self.note_damage(e)
@@ -111,6 +116,20 @@ class Reel:
             return []
         for frame in frames:
             self._check_pixels(frame.width, frame.height)
+            if frame.pts is None:  # some AVI: after the one before
+                frame.pts = 0 if self._frame_end is None else self._frame_end
+            self._frame_end = frame.pts + max(1, frame.duration or 0)
+        return frames
+
+    def heard(self, packet: Any) -> list[Any]:
+        """The same of the sound."""
+        av = load_library()
+        try:
+            frames: list[Any] = self.audio.codec_context.decode(packet)
+        except av.error.FFmpegError as e:
+            if not isinstance(e, av.error.EOFError):
+                self.note_damage(e)
+            return []
         return frames
 
     def note_damage(self, error: Exception) -> None:

@@ -79,7 +79,7 @@ def shown_wh(stored_wh: SizeWh, pixel_aspect: Fraction | None) -> SizeWh:
     return max(1, round(width * aspect)), height
 
 
-def turned(size_wh: SizeWh, turn: int) -> SizeWh:
+def turned_wh(size_wh: SizeWh, turn: int) -> SizeWh:
     """The size of a picture after its turn."""
     return size_wh[::-1] if turn >= 5 else size_wh
 

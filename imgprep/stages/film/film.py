@@ -1,12 +1,18 @@
-"""One film: which of its frames are taken, and the rows that they become."""
+"""One film: which of its frames are taken, the rows that they become, and its ladder."""
 
+import contextlib
+import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from imgprep import engine
+from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io.film import FilmError, Reel, chosen
 from imgprep.io.film.facts import check_end, check_frames, facts_of
+from imgprep.io.film.ladder import Ladder, LadderWish
 from imgprep.io.film.upright import fitted_within, still_of
 from imgprep.picture import codec
 from imgprep.resume import make
@@ -15,6 +21,8 @@ from imgprep.resume.options import check_flags
 from imgprep.stages.film.work import FilmRow, fact_columns
 
 SCENE_CHANGE = 0.1  # ffmpeg's own default
+LADDERS = "ladders"  # the folder of finished ones; the others are made beside it
+UNFINISHED = f"{PRIVATE}/ladders"
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,11 @@ class Wish:
             raise ValueError(f"{told}; one of them, not {len(ways) or 'none'}")
         way = ways[0]
         if way == "every_s":
-            _check_span("every_s", every_s, "a number of seconds above 0", 1e9)
+            check_span("every_s", every_s, "a number of seconds above 0", 1e9)
             return Wish(way, float(every_s))
         if way == "scenes":
             value = SCENE_CHANGE if scenes is True else scenes
-            _check_span("scenes", value, "true, or a share above 0 and up to 1", 1)
+            check_span("scenes", value, "true, or a share above 0 and up to 1", 1)
             return Wish(way, float(value))
         return Wish(way, True)
 
@@ -53,7 +61,7 @@ class Wish:
         return chosen.at_keyframes(reel)
 
 
-def _check_span(name: str, value: Any, told: str, most: float) -> None:
+def check_span(name: str, value: Any, told: str, most: float) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value <= most:
         raise ValueError(f"{name} is {told}, not {value!r}")
@@ -95,3 +103,61 @@ class FrameRows:
         }
         facts = fact_columns(facts_of(reel))
         return make.picture_row(key, data, header, child=count, **more, **facts)
+
+
+@dataclass(frozen=True)
+class LadderRows:
+    """The ladder of one film, as files and a row."""
+
+    folder: Folder
+    wish: LadderWish
+    max_pixels: int | None
+    threads: int = 1
+    keep_truncated: bool = False
+
+    def __call__(self, wanted: Wanted, file: BinaryIO) -> Iterator[FilmRow]:
+        place = f"{LADDERS}/{wanted.key.hex()}"
+        with Reel(file, threads=self.threads, max_pixels=self.max_pixels) as reel:
+            reel.on_packet = engine.beat
+            with _whole_folder(self.folder, place) as new:
+                made = Ladder(reel, new, self.wish).write()
+                note = self._checked_note(reel)
+            facts = fact_columns(facts_of(reel))
+        data = codec.encode(made.poster, "JPEG", quality=90)
+        header = made.poster.shape[1], made.poster.shape[0], "JPEG"
+        has_thumbnails = self.wish.thumbnail_s is not None
+        columns: FilmRow = {
+            **facts,
+            "playlist": f"{place}/master.m3u8",
+            "thumbnails": f"{place}/thumbnails.vtt" if has_thumbnails else None,
+            "duration_s": round(made.duration_s, 6),
+            "segments": made.segments,
+            "renditions": made.renditions,
+            "film_note": "; ".join(filter(None, (facts["film_note"], note))),
+        }
+        yield make.picture_row(wanted.key, data, header, **columns)
+
+    def _checked_note(self, reel: Reel) -> str:
+        """What was wrong with a film whose ladder is kept all the same."""
+        try:
+            check_end(reel)
+        except FilmError as e:
+            if e.reason == "truncated" and not self.keep_truncated:
+                raise FilmError("truncated", str(e).partition(":")[0]) from None
+            return str(e)
+        return ""
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Folder, place: str) -> Iterator[str]:
+    """A new folder beside its place, moved there when the block ends without an error."""
+    new = folder.full(f"{UNFINISHED}/{os.getpid()}-{uuid.uuid4().hex}")
+    os.makedirs(new)
+    try:
+        yield new
+        target = folder.full(place)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)  # of a run that died before it noted this one
+        os.rename(new, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
