@@ -50,6 +50,10 @@ def _each_in_range(least: float) -> Callable[[Any], bool]:
     return holds
 
 
+def _sides_hold(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_in_range(2), value))
+
+
 def _one_of(*words: Any) -> Rule:
     says = " or ".join([", ".join(map(repr, words[:-1])), repr(words[-1])])
     return Rule(lambda value: value in words, says, words[0])
@@ -75,6 +79,7 @@ RULES = {
     "batch_size": Rule(_in_range(1), COUNT.says, 10_000),
     "channels": Rule(_each_in_range(0), "a list of numbers from 0", [0, 2]),
     "connectivity": _one_of(8, 4),
+    "codec": _one_of("h264", "av1"),
     "copies": NOT_NEGATIVE,
     "engine": _one_of("auto", "ray", "local"),
     "fill": Rule(_in_range(0, 255), "a grey level from 0 to 255", 255),
@@ -85,7 +90,9 @@ RULES = {
     "max_bytes": Rule(_in_range(1), COUNT.says, 50_000_000),
     "max_disk_gb": Rule(_in_range(0, open_end=True), "a number of GiB above 0", 100),
     "max_failed": Rule(_in_range(0, 1), "a share of the rows, from 0 to 1", 0.5),
+    "max_frames": COUNT,
     "max_pixels": Rule(_in_range(1), COUNT.says, 100_000_000),
+    "max_side": COUNT,
     "min_area": NOT_NEGATIVE,
     "names": _one_of("content", "picture"),
     "plane": NOT_NEGATIVE,
@@ -96,6 +103,8 @@ RULES = {
         _matches(r"|[\w.-]+/[\w.-]+"), "owner/name, as the Hub writes it", "you/pictures"
     ),
     "sample_rows": COUNT,
+    "scenes": Rule(_in_range(0, 1, open_end=True), "a share above 0 and up to 1", 0.1),
+    "sides": Rule(_sides_hold, "a list of shorter sides of at least 2 pixels", [360, 720]),
     "thumbnail_side": Rule(_in_range(1), COUNT.says, 256),
     "vision_max_bytes": Rule(_in_range(1), COUNT.says, 5_000_000),
     "vision_max_side": Rule(_in_range(1), COUNT.says, 1568),

@@ -35,6 +35,10 @@ NEEDED = {"train_csv": "x.csv"}
         ("gallery", "variants.prices=[1]", "variants.prices=[1]: it is two prices of at least 0"),
         ("slides", "connectivity=6", "connectivity=6: it is 8 or 4, for example connectivity=8"),
         ("slides", "tile_wh=[1,-1]", "tile_wh=[1,-1]: it is width and height"),
+        ("films", "every_s=0", "every_s=0: it is a number of seconds above 0"),
+        ("films", "scenes=2", "scenes=2: it is a share above 0 and up to 1, for example scenes=0.1"),
+        ("films", "sides=[1]", "sides=[1]: it is a list of shorter sides of at least 2 pixels, for example "),
+        ("films", "codec=vp9", "codec=vp9: it is 'h264' or 'av1', for example codec=h264"),
         ("slides", "max_disk_gb=0", "max_disk_gb=0: it is a number of GiB above 0"),
     ],
 )  # fmt: skip
@@ -44,7 +48,7 @@ def test_a_value_that_no_step_can_take_is_refused_with_an_example(name, given, s
         pipeline.load_pipeline(name, values)
 
 
-@pytest.mark.parametrize("name", ["products", "gallery", "slides"])
+@pytest.mark.parametrize("name", ["products", "gallery", "slides", "films"])
 def test_every_default_keeps_its_rule(name):
     for cell in spec.outline(name).cells.values():
         for parameter in cell.values():
