@@ -6,7 +6,7 @@ from typing import Any
 from imgprep.dataset import Dataset
 from imgprep.engine.progress import Progress
 from imgprep.picture import similar
-from imgprep.words import say
+from imgprep.words import counted, say
 
 HASHED_AT_ONCE = 64  # pictures that are read together
 
@@ -55,8 +55,12 @@ def say_groups(groups: list[list[Place]]) -> None:
         say("  ".join(f"{place.split}/{place.image_id}" for place in group))
     extra = sum(len(group) - 1 for group in groups)
     crossing = sum(len({place.split for place in group}) > 1 for group in groups)
-    leaks = f"; {crossing:,} groups are in more than one split" if crossing else ""
-    say(f"{extra:,} rows look like an earlier one, in {len(groups):,} groups{leaks}")
+    leaks = f"; {counted(crossing, 'group')} in more than one split" if crossing else ""
+    look = "looks" if extra == 1 else "look"
+    say(
+        f"{counted(extra, 'row')} {look} like an earlier one, "
+        f"in {counted(len(groups), 'group')}{leaks}"
+    )
 
 
 def _picture_places(ds: Dataset, split: str) -> list[Place]:

@@ -18,6 +18,7 @@ import imgprep
 from imgprep.app.pipeline import Pipeline, Step
 from imgprep.app.spec import homes
 from imgprep.project import resolve, resolve_input
+from imgprep.words import counted
 
 RECORD = "finished.json"  # in a run's folder
 ASKS_AGAIN = ("retry_failed", "refresh")  # parameters that want work, whatever stands there
@@ -176,12 +177,19 @@ def _named_inputs(plan: Pipeline) -> list[str]:
     made = outputs(plan)
     found = set()
     for step in plan.steps:
-        wanted = {resolve(step.value(name)) for name in step.inputs if step.value(name)}
+        wanted = {_file_of(step.value(name)) for name in step.inputs if step.value(name)}
         there = {
-            resolve(text) for text in _texts_of(step) if text and os.path.exists(resolve(text))
+            _file_of(text) for text in _texts_of(step) if text and os.path.exists(_file_of(text))
         }
         found |= wanted | there
     return sorted(path for path in found if not _is_made(path, made))
+
+
+def _file_of(text: str) -> str:
+    """Where a file or a folder lies that a parameter names; "photos/*" is a folder."""
+    from imgprep.rows.beside import folder_of
+
+    return resolve(folder_of(text) or text)
 
 
 def _is_made(path: str, made: Iterable[str]) -> bool:
@@ -241,7 +249,7 @@ def _sentences(plan: Pipeline) -> list[str]:
         now = ", as things are now" if number else ""
         for ds in made:
             stays = stay_sentence(staying(ds, every))
-            what = f"{ds.counts()['rows']:,} rows, nothing to compute"
+            what = f"{counted(ds.counts()['rows'], 'row')}, nothing to compute"
             sentences.append(f"{step.name}{now}: {what}{'; ' if stays else ''}{stays}")
     return sentences
 

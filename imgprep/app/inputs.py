@@ -6,6 +6,7 @@ from imgprep import words
 from imgprep.app.pipeline import Pipeline, Step
 from imgprep.project import resolve, resolve_input, short
 from imgprep.rows import tables
+from imgprep.rows.beside import folder_of
 
 
 def check_inputs(plan: Pipeline) -> None:
@@ -30,7 +31,8 @@ def is_missing(path: str | None) -> bool:
     """
     if path is None or "://" in path:
         return False
-    found = Path(resolve_input(path))  # stays relative where it is a name on the Hub
+    # Stays relative where it is a name on the Hub; "photos/*" is there where the folder is.
+    found = Path(resolve_input(folder_of(path) or path))
     return found.is_absolute() and not found.exists()
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from imgprep.words import counted
+
 STATUSES = ("ok", "placeholder", "failed")
 SAID = 160  # characters of an error in a summary
 
@@ -25,10 +27,10 @@ def count(files: list[dict[str, Any]], split: str | None = None) -> dict[str, An
 
 def summary(counts: dict[str, Any]) -> str:
     """One sentence: '1,180 of 1,200 pictures ready; 20 placeholders: http_404 9, timeout 5'."""
-    text = f"{counts['ok']:,} of {counts['rows']:,} pictures ready"
+    text = f"{counts['ok']:,} of {counted(counts['rows'], 'picture')} ready"
     bad = []
     if n := counts["placeholder"]:
-        bad.append(f"{n:,} placeholder" if n == 1 else f"{n:,} placeholders")
+        bad.append(counted(n, "placeholder"))
     if n := counts["failed"]:
         bad.append(f"{n:,} failed")
     return f"{text}; {' and '.join(bad)}: {words(counts['reasons'])}" if bad else text

@@ -17,6 +17,7 @@ from imgprep.dataset.counts import commonest_error
 from imgprep.display import charts
 from imgprep.display.funnel import funnels
 from imgprep.display.pictures import caption, every_row, meaning
+from imgprep.words import counted
 
 ROW_COLUMNS = [
     "image_id",
@@ -181,10 +182,10 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not masks:
         return []
     frame = pd.DataFrame(masks)
-    pictures = f"{len(masks):,} picture" + "s" * (len(masks) > 1)
+    pictures = counted(len(masks), "picture")
     found = [f"{frame.foreground.mean():.1%} foreground in {pictures}"]
     if frame["count"].notna().any():
-        found.insert(0, f"{int(frame['count'].sum()):,} objects")
+        found.insert(0, counted(int(frame["count"].sum()), "object"))
     notes = [{"text": ", ".join(found), "is_bad": False}]
     measures = [
         f"{name} {frame[key].median():.3f}"
@@ -195,8 +196,8 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         text = f"Against the truth, the median of the pictures: {', '.join(measures)}"
         notes.append({"text": text, "is_bad": False})
     if failed := int(frame.failed_tiles.sum()):
-        tiles = int(frame.tiles.sum())
-        text = f"{failed:,} of {tiles:,} tiles failed: their part of the mask is empty"
+        tiles = counted(int(frame.tiles.sum()), "tile")
+        text = f"{failed:,} of {tiles} failed: their part of the mask is empty"
         notes.append({"text": text, "is_bad": True})
     return notes
 

@@ -15,6 +15,7 @@ from imgprep.resume.load import Stored, Urls
 from imgprep.resume.shape import TAKEN
 from imgprep.resume.work import Loader
 from imgprep.rows import sources
+from imgprep.rows.beside import folder_of
 
 TEXT = ("string", "large_string", "string_view", "null")
 
@@ -81,7 +82,8 @@ def check_apart(source: Any, out: str) -> None:
         source = source.folder
     if not isinstance(source, str | os.PathLike):
         return
-    home, target = Folder(source), Folder(out)
+    source = os.fspath(source)
+    home, target = Folder(folder_of(source) or source), Folder(out)
     if home.remote != target.remote:
         return
     place, within = home.path, target.path

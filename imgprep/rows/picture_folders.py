@@ -130,5 +130,6 @@ def _tell_left_out(where: str, names: list[str]) -> None:
     if not endings:
         return
     listed = ", ".join(f"{ending} {n:,}" for ending, n in endings.most_common(5))
-    what = "1 file is" if endings.total() == 1 else f"{endings.total():,} files are"
-    words.say(f"{where}: {what} no pictures by name and left out: {uris.printable(listed)}")
+    n = endings.total()
+    what = "1 file is no picture" if n == 1 else f"{n:,} files are no pictures"
+    words.say(f"{where}: {what} by name and left out: {uris.printable(listed)}")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from imgprep import dataset, project, words
 from imgprep.io import uris
-from imgprep.rows import column_types, frames, huggingface, picture_folders, tables
+from imgprep.rows import beside, column_types, frames, huggingface, picture_folders, tables
 from imgprep.rows.classes import align_classes
 from imgprep.rows.csv_text import Hints
 from imgprep.rows.huggingface import RESERVED
@@ -47,7 +47,8 @@ def read(
     sources: split name -> a table (ENDINGS, also .gz, also an fsspec URI), a folder of pictures
         (columns `file_name` and, where there are subfolders, `label`), a Hugging Face dataset
         (folder or "owner/name"), or a table in memory (pandas, Polars, Arrow, `datasets.Dataset`).
-        One of these alone is the split "train".
+        One of these alone is the split "train". "photos/*" is the pictures of a folder, also where
+        it is a dataset folder as well.
     url_column: the table's column of URLs, s3:// az:// gs:// URIs, or paths. A path counts from
         `root` (default: the table's folder) and must stay inside it. An empty cell keeps its row,
         with source "".
@@ -104,7 +105,10 @@ def given(source: Any) -> dataset.Dataset | dict[str, pa.Table]:
     """
     if isinstance(source, str | os.PathLike):
         where = os.fspath(source)
-        return dataset.Dataset(where) if dataset.exists(where) else read({"train": where})
+        if not dataset.exists(where):
+            return read({"train": where})
+        _tell_read_as_dataset(where)
+        return dataset.Dataset(where)
     if isinstance(source, dataset.Dataset):
         return source
     if frames.is_frame(source):
@@ -122,6 +126,12 @@ def given(source: Any) -> dataset.Dataset | dict[str, pa.Table]:
         "give a path, a Dataset, or give what sources.read gives, {split: table}, "
         f"not {str(source)[:100]!r}"
     )
+
+
+def _tell_read_as_dataset(where: str) -> None:
+    told = beside.told_dataset(where)
+    if told:
+        words.say(told)
 
 
 def _by_split(sources: Any) -> dict[str, Any]:
@@ -151,10 +161,11 @@ def _open(source: Any, split: str, url_column: str | None, text: Hints) -> Opene
 
 def _open_path(where: str, split: str, url_column: str | None, text: Hints) -> Opened:
     where = os.path.expanduser(where)
+    pictures = beside.folder_of(where)
     if tables.is_table(where) and not os.path.isdir(where):
         return _open_table(where, split, url_column, text)
     try:
-        fs, path = fsspec.core.url_to_fs(where)
+        fs, path = fsspec.core.url_to_fs(pictures or where)
         exists, is_folder = fs.exists(path), fs.isdir(path)
     except Exception as e:  # every store has errors of its own
         raise ValueError(f"{where} cannot be opened: {type(e).__name__}: {words.line(e)}") from e
@@ -166,8 +177,12 @@ def _open_path(where: str, split: str, url_column: str | None, text: Hints) -> O
         raise ValueError(words.missing(where))
     if not is_folder:
         raise ValueError(tables.unknown(where))
+    if pictures:
+        return picture_folders.open_pictures(pictures, split, beside.pictures_beside(pictures))
     names = picture_folders.file_names(where)
     if any(map(HF_FILE.search, names)):
+        if dataset.exists(where):
+            _tell_read_as_dataset(where)
         return huggingface.open_hf_dataset(where, split, url_column)
     return picture_folders.open_pictures(where, split, names)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from imgprep.words import say
+from imgprep.words import counted, say
 
 
 def add_serve(commands: Any) -> None:
@@ -136,7 +136,9 @@ def run_backup(options: argparse.Namespace) -> None:
     records = open_records(options.records or f"{options.out}/media.db")
     counts = back_up(Store(options.store or f"{options.out}/store"), records, options.folder)
     gone = f", {counts['gone']} deleted meanwhile" if counts["gone"] else ""
-    say(f"{counts['records']:,} records, {counts['objects']:,} objects ({counts['copied']:,} new{gone})")
+    records_kept = counted(counts["records"], "record")
+    objects_kept = counted(counts["objects"], "object")
+    say(f"{records_kept}, {objects_kept} ({counts['copied']:,} new{gone})")
 
 
 def run_restore(options: argparse.Namespace) -> None:
@@ -146,4 +148,5 @@ def run_restore(options: argparse.Namespace) -> None:
 
     records = open_records(options.records or f"{options.out}/media.db")
     counts = restore(options.folder, Store(options.store or f"{options.out}/store"), records)
-    say(f"{counts['records']:,} records and {counts['objects']:,} objects are back")
+    records_kept = counted(counts["records"], "record")
+    say(f"restored {records_kept} and {counted(counts['objects'], 'object')}")

@@ -210,7 +210,7 @@ def test_one_dataset_alone_has_no_before_and_after(products, tmp_path):
 
 def test_a_dataset_without_one_good_picture_still_has_a_report(tmp_path):
     page = written(tmp_path / "r.html", pipeline(tmp_path, {"train": [("gone.png", None)]}))
-    assert "0 of 1 pictures ready; 1 placeholder: missing_file 1" == page.facts["verdict"]
+    assert "0 of 1 picture ready; 1 placeholder: missing_file 1" == page.facts["verdict"]
 
 
 def test_the_sizes_of_a_picture_are_shown_beside_one_another_and_are_no_duplicates_of_it(tmp_path):

@@ -77,7 +77,7 @@ def test_a_table_is_shown_without_secrets():
     cell = show.table(pa.table(cells))
     text = html(cell)
     assert "me:secret" not in text and "abc" not in text and HOSTILE not in text
-    assert repr(cell) == "1 rows: image_id, link, note"
+    assert repr(cell) == "1 row: image_id, link, note"
 
 
 def test_rows_are_a_table_of_what_is_there_without_secrets(ds):

@@ -54,6 +54,14 @@ def test_what_is_no_picture_is_counted_in_a_sentence(put, capsys):
     assert sorted(capsys.readouterr().out) == sorted(said)  # equal counts come in any order
 
 
+def test_one_file_that_is_no_picture_is_told_as_one(put, capsys):
+    where = put("1.png")
+    (where / "a.txt").write_text("x")
+    columns(where)
+    said = f"{where}: 1 file is no picture by name and left out: .txt 1\n"
+    assert capsys.readouterr().out == said
+
+
 def test_links_to_folders_are_followed_and_a_loop_ends(put, tmp_path, capsys):
     where = put("dog/2.png")
     (tmp_path / "real/deep").mkdir(parents=True)

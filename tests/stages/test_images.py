@@ -267,7 +267,7 @@ def test_fitting_a_download_says_which_columns_of_places_stay_behind(tmp_path, c
     images.download({"train": rows}, str(tmp_path / "fit"), size_wh=(8, 8))
     said = [r.message for r in caplog.records]
     (told,) = [n for n, text in enumerate(said) if text.startswith("download: boxes is a column of places in the pict")]
-    assert said[told + 1].startswith("download: 1 of 1 rows to compute"), "before it starts"
+    assert said[told + 1].startswith("download: 1 of 1 row to compute"), "before it starts"
 
 
 @pytest.mark.parametrize(

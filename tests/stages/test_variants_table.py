@@ -228,4 +228,4 @@ def test_columns_of_places_that_no_annotation_names_are_told_before_the_sizes_ar
         variants.build({"train": rows}, str(tmp_path / "b"))
     said = [r.message for r in caplog.records]
     told = "variants: boxes is a column of places in the original: name them in annotations, and they are scaled"
-    assert said[said.index(told) + 1].startswith("variants: 1 of 1 rows to compute")
+    assert said[said.index(told) + 1].startswith("variants: 1 of 1 row to compute")

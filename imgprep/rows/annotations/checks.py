@@ -9,6 +9,7 @@ from imgprep.io import uris
 from imgprep.picture import header
 from imgprep.picture.boxes import Object, clip_box, moved, turn_move
 from imgprep.rows.annotations.objects import Annotated, ToldObject
+from imgprep.words import counted
 
 HEAD_BYTES = 1 << 20  # of a picture: enough for its header, but for a TIFF with that at its end
 EXIF_SIDES = ("shown", "stored")
@@ -78,13 +79,19 @@ def turned_upright(
             move = turn_move(found.stored_wh, found.orientation)
             # Nothing is clipped: what is wrong is told later.
             picture.objects = moved(picture.objects, move, clip=False)
-            notes.count("pictures are turned by EXIF, and their annotations were turned with them")
+            notes.count(
+                "picture is turned by EXIF, and its annotations were turned with it",
+                "pictures are turned by EXIF, and their annotations were turned with them",
+            )
         else:
-            notes.count("pictures are turned by EXIF; their annotations are of the upright side")
+            notes.count(
+                "picture is turned by EXIF; its annotations are of the upright side",
+                "pictures are turned by EXIF; their annotations are of the upright side",
+            )
     if unclear:
         raise ValueError(
-            f"{len(unclear):,} annotated pictures are turned by EXIF ({unclear[0]} …), and their sizes "
-            "do not tell which side the annotations are of: give side='shown' (as people see them) "
+            f"turned by EXIF: {counted(len(unclear), 'annotated picture')} ({unclear[0]} …), whose size "
+            "does not tell which side the annotations are of: give side='shown' (as people see them) "
             "or side='stored' (as OpenCV reads them)"
         )
 
@@ -108,7 +115,7 @@ def check_sizes(pictures: Sequence[Annotated], sides: dict[str, Side | None]) ->
             )
     if wrong:
         raise ValueError(
-            f"{len(wrong):,} pictures have another size than their annotations say: {wrong[0]} …; "
+            f"{counted(len(wrong), 'picture')} of another size than the annotations say: {wrong[0]} …; "
             "name the folder of the pictures that were annotated, or give bad='keep'"
         )
 
@@ -157,7 +164,10 @@ def _clipped(one: Object, size_wh: tuple[int, int], notes: ToldObject) -> Object
     over = max(-x, -y, x + width - size_wh[0], y + height - size_wh[1])
     if over <= OVER_PX:
         return one
-    notes.count("boxes stand over the edge of their picture and are clipped there")
+    notes.count(
+        "box stands over the edge of its picture and is clipped there",
+        "boxes stand over the edge of their picture and are clipped there",
+    )
     return {**one, "box_xywh": clip_box(one["box_xywh"], size_wh)}
 
 

@@ -23,7 +23,10 @@ def load_labelme(where: str, notes: ToldObject) -> list[Annotated]:
     for file in sorted(Path(where).glob("*.json")):
         data = json.loads(file.read_text("utf-8-sig"))
         if not isinstance(data, dict) or "shapes" not in data:
-            notes.count("JSON files have no shapes, so they are not LabelMe's")
+            notes.count(
+                "JSON file has no shapes, so it is not LabelMe's",
+                "JSON files have no shapes, so they are not LabelMe's",
+            )
             continue
         # A path as the annotator's machine wrote it, also of Windows.
         name = PureWindowsPath(str(data.get("imagePath") or f"{file.stem}.jpg")).name
@@ -61,7 +64,11 @@ def _add(
         one.setdefault("polygons", []).append([n for point in points for n in point])
     elif kind == "circle" and len(points) == 2:
         one.setdefault("polygons", []).append(_circle(*points))
-        notes.count(f"circles are kept as outlines of {CIRCLE_CORNERS} corners")
+        corners = f"{CIRCLE_CORNERS} corners"
+        notes.count(
+            f"circle is kept as an outline of {corners}",
+            f"circles are kept as outlines of {corners}",
+        )
     elif kind in ("point", "points", "line", "linestrip"):
         visible = float(shape.get("visible", VISIBLE))
         one.setdefault("points_xyv", []).extend([*point, visible] for point in points)
@@ -120,7 +127,8 @@ def dump_labelme(
             shapes += pieces
             for flag in ("is_crowd", "is_difficult"):
                 if one.get(flag):
-                    notes.count(f"objects have {flag}, which LabelMe's files do not hold")
+                    lacks = f"{flag}, which LabelMe's files do not hold"
+                    notes.count(f"object has {lacks}", f"objects have {lacks}")
         width, height = picture.size_wh or (None, None)
         path = Path(where, picture.file_name).with_suffix(".json")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ are pixels of the upright picture; its left upper corner is (0, 0), and the firs
 0 to 1.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points, points_bounds
+from imgprep.words import counted
 
 COLUMN = "objects"
 FLOAT_LIST = pa.list_(pa.float64())
@@ -46,15 +48,16 @@ class ToldObject:
     """Sentences that a reader or a writer has to say."""
 
     said: list[str] = field(default_factory=list)
-    counted: dict[str, int] = field(default_factory=dict)
+    numbers: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def count(self, what: str) -> None:
-        """Once more of this: it becomes one sentence with a number."""
-        self.counted[what] = self.counted.get(what, 0) + 1
+    def count(self, one: str, many: str) -> None:
+        """Once more of this: it becomes a sentence with a number, of one or of many."""
+        self.numbers[one, many] += 1
 
     def sentences(self) -> list[str]:
         """All of them; what was counted begins with its number."""
-        return [*self.said, *(f"{n:,} {what}" for what, n in self.counted.items())]
+        numbers = [counted(n, *spelled) for spelled, n in self.numbers.items()]
+        return [*self.said, *numbers]
 
 
 def box_of(one: Object) -> list[float] | None:

@@ -115,7 +115,8 @@ def dump_voc(
             _write_object(root, one, one_based)
             for field in ("polygons", "mask", "points_xyv", "score"):
                 if one.get(field) is not None:
-                    notes.count(f"objects have {field}, which VOC's files do not hold")
+                    lacks = f"{field}, which VOC's files do not hold"
+                    notes.count(f"object has {lacks}", f"objects have {lacks}")
         ET.indent(root)
         path = Path(where, picture.file_name).with_suffix(".xml")
         path.parent.mkdir(parents=True, exist_ok=True)

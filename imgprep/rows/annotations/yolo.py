@@ -196,7 +196,8 @@ def _count_lost(one: Object, kind: str, notes: ToldObject) -> None:
     held = {"points": {"points_xyv", "score"}, "outlines": {"polygons"}, "boxes": {"score"}}[kind]
     for field in ("polygons", "mask", "points_xyv", "score", "is_crowd", "is_difficult"):
         if one.get(field) not in (None, False) and field not in held:
-            notes.count(f"objects have {field}, which these files do not hold")
+            lacks = f"{field}, which these files do not hold"
+            notes.count(f"object has {lacks}", f"objects have {lacks}")
 
 
 def _line_numbers(one: Object, kind: str, size_wh: tuple[int, int]) -> list[tuple[Decimal, int]]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import ceil
 
+from imgprep.words import counted
+
 MILLION = 1e6
 
 
@@ -22,9 +24,9 @@ class Requests:
         return (self.tokens * price_in + answers * price_out) / MILLION
 
     def __repr__(self) -> str:
-        files = f"{self.files} file{'s' * (self.files != 1)}"
+        files = counted(self.files, "file")
         size = f"{self.bytes:,} bytes, about {self.tokens:,} tokens"
-        return f"{self.requests:,} requests in {files}, {size}"
+        return f"{counted(self.requests, 'request')} in {files}, {size}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from imgprep.words import counted
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -38,4 +40,4 @@ class Found:
         if not self.hits:
             return self.note
         shown = ", ".join(f"{hit.image_id} {hit.score:.2f}" for hit in self.hits[:5])
-        return f"{len(self.hits)} pictures: {shown}"
+        return f"{counted(len(self.hits), 'picture')}: {shown}"

@@ -13,6 +13,7 @@ from imgprep.io import rasters
 from imgprep.stages.segmentation.block import BLOCK_PX
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.words import counted
 
 # Bytes of a pixel beside its bands: grey, the mask, and what is compared with it.
 OF_MASK = 3
@@ -61,7 +62,8 @@ def check_disk(
         allowed = max_disk_gb * (1 << 30)
         limit = f"max_disk_gb is {max_disk_gb:g}"
     if needed > allowed:
-        told = f"{len(scenes)} pictures need about {needed / (1 << 30):,.3g} GiB of disk"
+        need = "needs" if len(scenes) == 1 else "need"
+        told = f"{counted(len(scenes), 'picture')} {need} about {needed / (1 << 30):,.3g} GiB of disk"
         raise ValueError(f"{told}, {limit}")
 
 

@@ -53,7 +53,7 @@ def test_a_box_that_cannot_be_right(coco, capsys, box, says):
     ):
         annotations.read(where)
     assert boxes(annotations.read(where, bad="drop")) == [[1, 1, 5, 5]]
-    assert "1 boxes that cannot be right are left out" in capsys.readouterr().out
+    assert "1 box that cannot be right is left out" in capsys.readouterr().out
     assert len(boxes(annotations.read(where, bad="keep"))) == 2
 
 
@@ -63,7 +63,7 @@ def test_a_box_over_the_edge_is_clipped_and_counted(coco, capsys):
         [0, 0, 60, 40],
     ]
     assert (
-        "1 boxes stand over the edge of their picture and are clipped there"
+        "1 box stands over the edge of its picture and is clipped there"
         in capsys.readouterr().out
     )
 
@@ -94,7 +94,7 @@ def test_a_picture_named_twice(coco):
 def test_another_size_than_the_picture_has(coco):
     other = [{"id": 1, "file_name": "a.png", "width": 600, "height": 400}]
     with pytest.raises(
-        ValueError, match="1 pictures have another size .*: a.png is 60 x 40, not 600 x 400"
+        ValueError, match="1 picture of another size than the annotations say: a.png is 60 x 40, not 600 x 400"
     ):
         annotations.read(coco([[1, 1, 5, 5]], images=other))
 
@@ -131,7 +131,7 @@ def test_a_picture_turned_by_exif_tells_its_side_by_the_size(
     image = {"id": 1, "file_name": turned(6), "width": width, "height": 100 - width}
     where = coco([[1, 2, 3, 4]], images=[image])
     assert boxes(annotations.read(where)) == [box] == boxes(annotations.read(where, side=side))
-    assert "1 pictures are turned by EXIF" in capsys.readouterr().out
+    assert "1 picture is turned by EXIF" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -142,7 +142,7 @@ def test_a_side_that_sizes_do_not_tell_is_asked_for(coco, turned, orientation):
     where = coco([[1, 2, 3, 4]], images=[image])
     with pytest.raises(
         ValueError,
-        match=r"1 annotated pictures are turned by EXIF \(a.jpg …\), .* give side='shown'",
+        match=r"turned by EXIF: 1 annotated picture \(a.jpg …\), .* give side='shown'",
     ):
         annotations.read(where)
     assert boxes(annotations.read(where, side="shown")) == [[1, 2, 3, 4]]
@@ -247,7 +247,7 @@ def test_shapes_of_labelme(tmp_path, capsys):
     assert cat["box_xywh"] == [10, 5, 20, 15] and eye["box_xywh"] == [3, 4, 0, 0]
     assert (
         sun["box_xywh"] == pytest.approx([15, 15, 10, 10])
-        and "outlines of 64 corners" in capsys.readouterr().out
+        and "an outline of 64 corners" in capsys.readouterr().out
     )
     assert len(dog["polygons"]) == 2 and dog["box_xywh"] == [0, 0, 12, 12]
     shapes[0]["shape_type"] = "oriented"
@@ -290,7 +290,7 @@ def test_what_a_format_does_not_hold_is_counted(tmp_path, coco, capsys):
     table = annotations.read(coco([[1, 1, 5, 5]], segmentation=[[1, 1, 6, 1, 6, 6]]))["train"]
     sized = table.append_column("width", [[60]]).append_column("height", [[40]])
     annotations.write(sized, tmp_path / "voc", "voc")
-    assert "1 objects have polygons, which VOC's files do not hold" in capsys.readouterr().out
+    assert "1 object has polygons, which VOC's files do not hold" in capsys.readouterr().out
     with pytest.raises(ValueError, match="classes does not name 'cat', which objects have"):
         annotations.write(sized, tmp_path / "x", "yolo", classes=["dog"])
     with pytest.raises(ValueError, match="no column 'width'"):

@@ -458,9 +458,9 @@ def test_wrong_options_are_told_before_any_work(slide, tmp_path):
         ({"operator": ["median 9", "128"], "halo": 2}, "dark looks 4 pixels around, halo=2 would change its"),
         ({"operator": ["128", "watershed 9"]}, "watershed 9 looks without a bound"),
         ({"max_memory_mb": 50}, "need about .* MiB, max_memory_mb is 50"),
-        ({"max_disk_gb": 0.0001}, "need about .* GiB of disk, max_disk_gb is 0.0001"),
+        ({"max_disk_gb": 0.0001}, "1 picture needs about .* GiB of disk, max_disk_gb is 0.0001"),
         ({"source": []}, "no pictures: name at least one path or URI"),
-        ({"truth": ["a.tif", "b.tif"]}, "2 truths for 1 pictures"),
+        ({"truth": ["a.tif", "b.tif"]}, "2 truths for 1 picture:"),
         ({"truth": "none.tif"}, "there is no '.*none.tif'"),
         ({"truth": save(tmp_path / "small.tif", np.zeros((99, 99), np.int32))}, "it is of another one"),
         ({"out": "s3://bucket/out"}, "segment into a local folder"),
@@ -482,7 +482,7 @@ def test_a_wrong_result_is_the_users_mistake(slide, tmp_path):
 
 def test_a_dry_run_tells_and_does_nothing(slide, tmp_path, capsys):
     assert segmentation.segment(slide["slide"], str(tmp_path / "out"), dry_run=True) is None
-    assert "1 of 1 rows to compute: the first run" in capsys.readouterr().out and not (tmp_path / "out").exists()
+    assert "1 of 1 row to compute: the first run" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
 def test_the_overview_does_not_depend_on_blocks(pixels):
