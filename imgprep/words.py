@@ -31,10 +31,10 @@ def missing(where: str) -> str:
     return f"there is no {where}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def counted(n: int, noun: str, plural: str = "") -> str:
+def number_of(n: int, noun: str, plural: str = "") -> str:
     """A number with what it counts.
 
-    >>> counted(1, "file"), counted(1200, "file"), counted(0, "entry", "entries")
+    >>> number_of(1, "file"), number_of(1200, "file"), number_of(0, "entry", "entries")
     ('1 file', '1,200 files', '0 entries')
     """
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -6,7 +6,7 @@ from typing import Any
 from imgprep.dataset import Dataset
 from imgprep.engine.progress import Progress
 from imgprep.picture import similar
-from imgprep.words import counted, say
+from imgprep.words import number_of, say
 
 HASHED_AT_ONCE = 64  # pictures that are read together
 
@@ -55,11 +55,11 @@ def say_groups(groups: list[list[Place]]) -> None:
         say("  ".join(f"{place.split}/{place.image_id}" for place in group))
     extra = sum(len(group) - 1 for group in groups)
     crossing = sum(len({place.split for place in group}) > 1 for group in groups)
-    leaks = f"; {counted(crossing, 'group')} in more than one split" if crossing else ""
+    leaks = f"; {number_of(crossing, 'group')} in more than one split" if crossing else ""
     look = "looks" if extra == 1 else "look"
     say(
-        f"{counted(extra, 'row')} {look} like an earlier one, "
-        f"in {counted(len(groups), 'group')}{leaks}"
+        f"{number_of(extra, 'row')} {look} like an earlier one, "
+        f"in {number_of(len(groups), 'group')}{leaks}"
     )
 
 

@@ -18,7 +18,7 @@ import imgprep
 from imgprep.app.pipeline import Pipeline, Step
 from imgprep.app.spec import homes
 from imgprep.project import resolve, resolve_input
-from imgprep.words import counted
+from imgprep.words import number_of
 
 RECORD = "finished.json"  # in a run's folder
 ASKS_AGAIN = ("retry_failed", "refresh")  # parameters that want work, whatever stands there
@@ -249,7 +249,7 @@ def _sentences(plan: Pipeline) -> list[str]:
         now = ", as things are now" if number else ""
         for ds in made:
             stays = stay_sentence(staying(ds, every))
-            what = f"{counted(ds.counts()['rows'], 'row')}, nothing to compute"
+            what = f"{number_of(ds.counts()['rows'], 'row')}, nothing to compute"
             sentences.append(f"{step.name}{now}: {what}{'; ' if stays else ''}{stays}")
     return sentences
 

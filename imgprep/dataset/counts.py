@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from imgprep.words import counted
+from imgprep.words import number_of
 
 STATUSES = ("ok", "placeholder", "failed")
 SAID = 160  # characters of an error in a summary
@@ -27,10 +27,10 @@ def count(files: list[dict[str, Any]], split: str | None = None) -> dict[str, An
 
 def summary(counts: dict[str, Any]) -> str:
     """One sentence: '1,180 of 1,200 pictures ready; 20 placeholders: http_404 9, timeout 5'."""
-    text = f"{counts['ok']:,} of {counted(counts['rows'], 'picture')} ready"
+    text = f"{counts['ok']:,} of {number_of(counts['rows'], 'picture')} ready"
     bad = []
     if n := counts["placeholder"]:
-        bad.append(counted(n, "placeholder"))
+        bad.append(number_of(n, "placeholder"))
     if n := counts["failed"]:
         bad.append(f"{n:,} failed")
     return f"{text}; {' and '.join(bad)}: {words(counts['reasons'])}" if bad else text

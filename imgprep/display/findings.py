@@ -17,7 +17,7 @@ from imgprep.dataset.counts import commonest_error
 from imgprep.display import charts
 from imgprep.display.funnel import funnels
 from imgprep.display.pictures import caption, every_row, meaning
-from imgprep.words import counted
+from imgprep.words import number_of
 
 ROW_COLUMNS = [
     "image_id",
@@ -182,10 +182,10 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not masks:
         return []
     frame = pd.DataFrame(masks)
-    pictures = counted(len(masks), "picture")
+    pictures = number_of(len(masks), "picture")
     found = [f"{frame.foreground.mean():.1%} foreground in {pictures}"]
     if frame["count"].notna().any():
-        found.insert(0, counted(int(frame["count"].sum()), "object"))
+        found.insert(0, number_of(int(frame["count"].sum()), "object"))
     notes = [{"text": ", ".join(found), "is_bad": False}]
     measures = [
         f"{name} {frame[key].median():.3f}"
@@ -196,7 +196,7 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         text = f"Against the truth, the median of the pictures: {', '.join(measures)}"
         notes.append({"text": text, "is_bad": False})
     if failed := int(frame.failed_tiles.sum()):
-        tiles = counted(int(frame.tiles.sum()), "tile")
+        tiles = number_of(int(frame.tiles.sum()), "tile")
         text = f"{failed:,} of {tiles} failed: their part of the mask is empty"
         notes.append({"text": text, "is_bad": True})
     return notes

@@ -25,7 +25,7 @@ from imgprep.display.pictures import (
     thumbnail,
 )
 from imgprep.display.pictures import public_text as public_text
-from imgprep.words import bytes_text, counted
+from imgprep.words import bytes_text, number_of
 
 HIDDEN_COLUMNS = {"file", "row", "sha256"}
 MOST = 100  # pictures on a sheet
@@ -55,7 +55,7 @@ def sheet(ds: Dataset, n: int = 12, *, split: str | None = None) -> Cell:
     if not texts:
         return Cell("", "no pictures")
     some = "; ".join(texts[:3])
-    return Cell("".join(figures), f"{counted(len(texts), 'picture')}: {some} …")
+    return Cell("".join(figures), f"{number_of(len(texts), 'picture')}: {some} …")
 
 
 def _label_and_size(row: dict[str, Any], label: str | None) -> str:
@@ -96,7 +96,7 @@ def overlay(ds: Dataset, n: int = 2) -> Cell:
             f"{row['source_width']:,} × {row['source_height']:,}",
         ]
         if row["count"] is not None:
-            words.append(counted(row["count"], "object"))
+            words.append(number_of(row["count"], "object"))
         words.append(f"{row['foreground']:.1%} foreground")
         text = " · ".join(words)
         figures.append(figure(thumbnail(picture, 1024), text, "max-width:100%"))
@@ -163,7 +163,7 @@ def rows(
         for name in names:
             line.append("" if row[name] is None else escape(caption(row[name], 70)))
         lines.append(line)
-    text = f"{counted(len(cells), 'row')} of {split}: {', '.join(names)}"
+    text = f"{number_of(len(cells), 'row')} of {split}: {', '.join(names)}"
     return Cell(html_table(["", *names], lines), text)
 
 
@@ -174,7 +174,7 @@ def table(rows: pa.Table, n: int = 5) -> Cell:
     lines = []
     for row in first.to_pylist():
         lines.append([escape(caption(row[name], 70)) for name in names])
-    return Cell(html_table(names, lines), f"{counted(len(lines), 'row')}: {', '.join(names)}")
+    return Cell(html_table(names, lines), f"{number_of(len(lines), 'row')}: {', '.join(names)}")
 
 
 def _shown_columns(cells: list[dict[str, Any]], wanted: Sequence[str] | None) -> list[str]:
@@ -214,7 +214,7 @@ def sizes(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
     for name in names:
         some = frame[frame.variant == name]
         nbytes = bytes_text(some.nbytes.sum())
-        head.append(f"{name}: {counted(len(some), 'picture')}, {nbytes}")
+        head.append(f"{name}: {number_of(len(some), 'picture')}, {nbytes}")
     return Cell(html_table(head, lines), "; ".join(head))
 
 
@@ -227,7 +227,7 @@ def places(ds: Dataset, public: dict[str, bool]) -> Cell:
     objects = table.select(["uri", "nbytes"]).to_pandas().dropna(subset=["uri"])
     for place, is_public in public.items():
         these = objects[objects.uri.str.startswith(f"{place}/")]
-        counts = counted(len(these), "picture")
+        counts = number_of(len(these), "picture")
         nbytes = bytes_text(these.nbytes.sum())
         says = "refused" if "://" in place else "a folder of this machine"
         cell = says

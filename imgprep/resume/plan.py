@@ -14,7 +14,7 @@ from imgprep.dataset.counts import words
 from imgprep.resume.known import Known
 from imgprep.resume.missing import Missing, missing_rows
 from imgprep.resume.shape import carried
-from imgprep.words import counted
+from imgprep.words import number_of
 
 if TYPE_CHECKING:
     from imgprep.resume.stage import Stage
@@ -178,8 +178,8 @@ def _cut(
 
 def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
     if not plan.missing:
-        return f"{counted(plan.total, 'row')}, nothing to compute"
-    text = f"{plan.missing:,} of {counted(plan.total, 'row')} to compute"
+        return f"{number_of(plan.total, 'row')}, nothing to compute"
+    text = f"{plan.missing:,} of {number_of(plan.total, 'row')} to compute"
     if stage.reusable:
         return f"{text}: {stage.reusable}, so nothing is reused"
     if known.before is None:

@@ -18,7 +18,7 @@ from imgprep.resume.commit import Clock, Commit, write_log
 from imgprep.resume.parts import PARTS, Crashed, split_task
 from imgprep.resume.passes import run_passes
 from imgprep.resume.plan import Batch, Plan
-from imgprep.words import counted
+from imgprep.words import number_of
 
 if TYPE_CHECKING:
     from imgprep.resume.stage import Stage
@@ -59,7 +59,7 @@ class Run:
             if changed or self.plan.missing:
                 write_log(self.commit, clock, self.totals)
         except KeyboardInterrupt:
-            done = f"{self.totals.rows:,} of {counted(self.plan.missing, 'row')} done and kept"
+            done = f"{self.totals.rows:,} of {number_of(self.plan.missing, 'row')} done and kept"
             raise Interrupted(f"{done}: run it again to go on") from None
         return Dataset(self.folder)
 
@@ -133,7 +133,7 @@ class Run:
         # Their parts would be taken for results when the cause is mended and the run goes on.
         for name in self.known.parts.files:
             self.folder.delete(name)
-        raise RunStopped(f"stopped after {done:,} of {counted(self.plan.missing, 'row')}: {what}")
+        raise RunStopped(f"stopped after {done:,} of {number_of(self.plan.missing, 'row')}: {what}")
 
     def _said(self, reason: str) -> str:
         """The commonest sentence of a reason among what was done so far, and how often it is."""

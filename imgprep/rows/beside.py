@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.rows import picture_folders
-from imgprep.words import counted
+from imgprep.words import number_of
 
 # "photos/*" is the pictures in it, whatever else the folder is.
 EVERY = "/*"
@@ -46,8 +46,8 @@ def told_dataset(where: str) -> str:
     if not beside:
         return ""
     ds = Dataset(where)
-    made = f"{counted(ds.counts()['rows'], 'row')} that {ds.info['stage']!r} made"
-    pictures = counted(beside, "picture")
+    made = f"{number_of(ds.counts()['rows'], 'row')} that {ds.info['stage']!r} made"
+    pictures = number_of(beside, "picture")
     them = "it" if beside == 1 else "them"
     return (
         f"{where} is a dataset folder and read as one ({made}); {pictures} of yours beside it "

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from imgprep.words import counted, say
+from imgprep.words import number_of, say
 
 
 def add_serve(commands: Any) -> None:
@@ -136,8 +136,8 @@ def run_backup(options: argparse.Namespace) -> None:
     records = open_records(options.records or f"{options.out}/media.db")
     counts = back_up(Store(options.store or f"{options.out}/store"), records, options.folder)
     gone = f", {counts['gone']} deleted meanwhile" if counts["gone"] else ""
-    records_kept = counted(counts["records"], "record")
-    objects_kept = counted(counts["objects"], "object")
+    records_kept = number_of(counts["records"], "record")
+    objects_kept = number_of(counts["objects"], "object")
     say(f"{records_kept}, {objects_kept} ({counts['copied']:,} new{gone})")
 
 
@@ -148,5 +148,5 @@ def run_restore(options: argparse.Namespace) -> None:
 
     records = open_records(options.records or f"{options.out}/media.db")
     counts = restore(options.folder, Store(options.store or f"{options.out}/store"), records)
-    records_kept = counted(counts["records"], "record")
-    say(f"restored {records_kept} and {counted(counts['objects'], 'object')}")
+    records_kept = number_of(counts["records"], "record")
+    say(f"restored {records_kept} and {number_of(counts['objects'], 'object')}")

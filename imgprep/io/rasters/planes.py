@@ -17,7 +17,7 @@ from imgprep.io.rasters.remote import download_scene
 from imgprep.io.rasters.settings import gdal
 from imgprep.io.rasters.tiled import TIFF, TILE
 from imgprep.io.uris import SourceError
-from imgprep.words import counted
+from imgprep.words import number_of
 
 # Channels whose names are told.
 PLANES_NAMED = 8
@@ -76,7 +76,7 @@ def told_planes(raster: Raster, count: int) -> str:
         return told
     order = re.search(r'DimensionOrder="(\w+)"', said)
     names = re.findall(r'<Channel [^>]*Name="([^"]*)"', said)[:PLANES_NAMED]
-    channels = counted(int(sizes["C"]), "channel")
+    channels = number_of(int(sizes["C"]), "channel")
     about = f"{channels}, {sizes['Z']} z, {sizes['T']} t"
     if order:
         about += f", in the order {order[1]}"

@@ -22,7 +22,7 @@ from imgprep.io.rasters.formats import (
 from imgprep.io.rasters.marks import scene_identity
 from imgprep.io.rasters.remote import RASTER_NAME, Remote
 from imgprep.io.rasters.settings import gdal
-from imgprep.io.rasters.white import highest_of, turned
+from imgprep.io.rasters.white import from_black, highest_of
 from imgprep.io.uris import SourceError
 from imgprep.redaction import redact_url
 from imgprep.words import line
@@ -206,7 +206,7 @@ class Raster:
         if self._palette is not None:
             return self._palette[planes[0]]
         if self._highest is not None:
-            planes = turned(planes, self._highest)
+            planes = from_black(planes, self._highest)
         if planes.dtype not in MERGED:
             return planes.transpose(1, 2, 0).copy()
         # OpenCV lays pixels together faster than GDAL or numpy do.

@@ -23,7 +23,7 @@ def highest_of(dataset: Any) -> float | None:
     return (1 << int(bits)) - 1
 
 
-def turned(values: np.ndarray, highest: float) -> np.ndarray:
+def from_black(values: np.ndarray, highest: float) -> np.ndarray:
     """The numbers with 0 as black, in their own type."""
     # What is above the highest (a nodata value of 65535 in 12 bits) must not wrap around.
     if values.dtype.kind == "u":

@@ -26,7 +26,7 @@ from imgprep.rows.annotations.objects import (
     used_fields,
 )
 from imgprep.rows.annotations.scores import box_agreement
-from imgprep.words import counted
+from imgprep.words import number_of
 
 __all__ = [
     "ANNOTATION_FORMS",
@@ -228,7 +228,7 @@ def _tell_problems(where: str, problems: list[str], bad: str, notes: ToldObject)
         done = "left out" if bad == "drop" else "kept"
         are = "is" if len(problems) == 1 else "are"
         notes.said.append(
-            f"{counted(len(problems), 'box', 'boxes')} that cannot be right {are} {done}: {problems[0]} …"
+            f"{number_of(len(problems), 'box', 'boxes')} that cannot be right {are} {done}: {problems[0]} …"
         )
     for sentence in notes.sentences():
         words.say(f"{where}: {sentence}")

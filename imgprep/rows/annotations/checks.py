@@ -9,7 +9,7 @@ from imgprep.io import uris
 from imgprep.picture import header
 from imgprep.picture.boxes import Object, clip_box, moved, turn_move
 from imgprep.rows.annotations.objects import Annotated, ToldObject
-from imgprep.words import counted
+from imgprep.words import number_of
 
 HEAD_BYTES = 1 << 20  # of a picture: enough for its header, but for a TIFF with that at its end
 EXIF_SIDES = ("shown", "stored")
@@ -90,7 +90,7 @@ def turned_upright(
             )
     if unclear:
         raise ValueError(
-            f"turned by EXIF: {counted(len(unclear), 'annotated picture')} ({unclear[0]} …), whose size "
+            f"turned by EXIF: {number_of(len(unclear), 'annotated picture')} ({unclear[0]} …), whose size "
             "does not tell which side the annotations are of: give side='shown' (as people see them) "
             "or side='stored' (as OpenCV reads them)"
         )
@@ -115,7 +115,7 @@ def check_sizes(pictures: Sequence[Annotated], sides: dict[str, Side | None]) ->
             )
     if wrong:
         raise ValueError(
-            f"{counted(len(wrong), 'picture')} of another size than the annotations say: {wrong[0]} …; "
+            f"{number_of(len(wrong), 'picture')} of another size than the annotations say: {wrong[0]} …; "
             "name the folder of the pictures that were annotated, or give bad='keep'"
         )
 

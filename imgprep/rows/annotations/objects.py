@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points, points_bounds
-from imgprep.words import counted
+from imgprep.words import number_of
 
 COLUMN = "objects"
 FLOAT_LIST = pa.list_(pa.float64())
@@ -56,7 +56,7 @@ class ToldObject:
 
     def sentences(self) -> list[str]:
         """All of them; what was counted begins with its number."""
-        numbers = [counted(n, *spelled) for spelled, n in self.numbers.items()]
+        numbers = [number_of(n, *spelled) for spelled, n in self.numbers.items()]
         return [*self.said, *numbers]
 
 

@@ -17,7 +17,7 @@ from imgprep.redaction import redact
 from imgprep.stages.batch_requests.asked import TWO_DAYS_S, asked_of
 from imgprep.stages.batch_requests.files import RequestFiles, request_line, requests_in
 from imgprep.stages.batch_requests.tokens import Spent
-from imgprep.words import counted, say
+from imgprep.words import number_of, say
 
 TEXTS = ("split", "image_id", "answer", "finish_reason", "status", "reason", "error")
 COUNTS = ("tokens_in", "tokens_out")
@@ -221,7 +221,7 @@ def _answer_table(rows: dict[str, dict[str, Any]]) -> pa.Table:
 def _tell_answers(answers: pa.Table, requeue: RequestFiles) -> None:
     reasons = Counter(r for r in answers["reason"].to_pylist() if r)
     ok = answers.num_rows - reasons.total()
-    asked = counted(answers.num_rows, "request")
+    asked = number_of(answers.num_rows, "request")
     are = "is" if answers.num_rows == 1 else "are"
     text = f"{ok:,} of {asked} {are} answered, {spent(answers)!r}"
     if reasons:

@@ -20,7 +20,7 @@ from imgprep.stages.batch_requests.files import (
     requests_in,
 )
 from imgprep.stages.batch_requests.state import Sent, State
-from imgprep.words import counted, say
+from imgprep.words import number_of, say
 
 OPENAI = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -46,7 +46,7 @@ def submit(folder: str, *, base_url: str = OPENAI, key_env: str | None = OPENAI_
         waiting = [one for one in known.rounds[-1] if not one.batch]
         for one in waiting:
             _send(api, home, known, one)
-    what = f"{counted(len(waiting), 'file')} of requests"
+    what = f"{number_of(len(waiting), 'file')} of requests"
     say(f"sent {what} to {api.host}" if waiting else f"nothing to send to {api.host}: it is there")
     return len(waiting)
 

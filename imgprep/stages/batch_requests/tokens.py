@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from imgprep.words import counted
+from imgprep.words import number_of
 
 MILLION = 1e6
 
@@ -24,9 +24,9 @@ class Requests:
         return (self.tokens * price_in + answers * price_out) / MILLION
 
     def __repr__(self) -> str:
-        files = counted(self.files, "file")
+        files = number_of(self.files, "file")
         size = f"{self.bytes:,} bytes, about {self.tokens:,} tokens"
-        return f"{counted(self.requests, 'request')} in {files}, {size}"
+        return f"{number_of(self.requests, 'request')} in {files}, {size}"
 
 
 @dataclass(frozen=True)

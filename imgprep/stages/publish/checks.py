@@ -21,7 +21,7 @@ from imgprep.picture import similar
 from imgprep.picture.location import without_gps
 from imgprep.stages.publish.patterns import SCANNED_FOR, suspicious
 from imgprep.stages.publish.shards import LOCAL, PICTURES, data_files, groups, remembered
-from imgprep.words import counted
+from imgprep.words import number_of
 
 COMPARED = 20_000  # pictures whose looks are compared, evenly placed: a minute on two cores
 GROUPS_NAMED = 3  # groups of look-alikes
@@ -116,7 +116,7 @@ def _problem(
 ) -> str:
     leave = f"leave the column out with drop_columns=[{column!r}]"
     fix = f"take them out and run the stage again, or {leave}"
-    return f"{column!r} holds {what} in {counted(hit.rows, 'row')}, the first is {hit.example!r}: {fix}"
+    return f"{column!r} holds {what} in {number_of(hit.rows, 'row')}, the first is {hit.example!r}: {fix}"
 
 
 def _trouble(
@@ -131,7 +131,7 @@ def _trouble(
         return f"{name} is not as it was written: run the stage again, which makes it anew"
     meta = pq.read_metadata(folder.open(name))
     if meta.num_rows != file["rows"]:
-        told = f"{name} has {counted(meta.num_rows, 'row')} and the manifest says {file['rows']:,}"
+        told = f"{name} has {number_of(meta.num_rows, 'row')} and the manifest says {file['rows']:,}"
         return f"{told}: run the stage again"
     schema = meta.schema.to_arrow_schema()
     wanted = schemas.setdefault(file["config"], schema)
@@ -291,5 +291,5 @@ def check_loaded(found: dict[str, Any], files: list[dict]) -> str:
     for (config, split), counts in seen.items():
         wanted = rows[config, split]
         if {counts["streamed"], counts["loaded"]} - {wanted, None}:
-            return f"{config}/{split} has {counted(wanted, 'row')} and `datasets` loads {counts}"
+            return f"{config}/{split} has {number_of(wanted, 'row')} and `datasets` loads {counts}"
     return ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from imgprep.project import short
-from imgprep.words import bytes_text, counted
+from imgprep.words import bytes_text, number_of
 
 NAMES_SHOWN = 50  # names of files
 
@@ -39,7 +39,7 @@ class Publication:
             return ", ".join(filter(None, [where, self.loaded, tagged]))
         lines = [f"not to be published: {problem}" for problem in self.problems]
         lines += [f"note: {note}" for note in self.notes]
-        files = counted(len(self.added), "file")
+        files = number_of(len(self.added), "file")
         change = f"{files} to send ({bytes_text(self.nbytes)}), {len(self.removed):,} to remove"
         lines.append(f"{self.repo}: {change}, {len(self.unchanged)} unchanged")
         return "\n".join(lines)

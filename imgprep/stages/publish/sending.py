@@ -8,7 +8,7 @@ from imgprep.stages.publish import checks, patterns, shards
 from imgprep.stages.publish.loaded import load_back
 from imgprep.stages.publish.plan import PublishPlan, SeenFiles
 from imgprep.stages.publish.publication import Publication
-from imgprep.words import counted
+from imgprep.words import number_of
 
 CARD = f"{shards.PLACE}/card.md"  # as it was published last
 LOADED_BYTES = 1 << 30  # a config that is larger is only streamed when it is loaded back
@@ -105,4 +105,4 @@ def loaded_back(
     rows = sum(n["streamed"] for n in counts)
     is_whole = all(n["loaded"] is not None for n in counts)
     how = "streaming and not" if is_whole else "streaming, small configs also not"
-    return f"{counted(rows, 'row')} loaded back, {how}"
+    return f"{number_of(rows, 'row')} loaded back, {how}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from imgprep.words import counted
+from imgprep.words import number_of
 
 
 @dataclass(frozen=True)
@@ -40,4 +40,4 @@ class Found:
         if not self.hits:
             return self.note
         shown = ", ".join(f"{hit.image_id} {hit.score:.2f}" for hit in self.hits[:5])
-        return f"{counted(len(self.hits), 'picture')}: {shown}"
+        return f"{number_of(len(self.hits), 'picture')}: {shown}"

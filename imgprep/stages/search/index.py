@@ -39,7 +39,7 @@ from imgprep.stages.search.questions import (
     tag_scores,
 )
 from imgprep.stages.search.vectors import Vectors
-from imgprep.words import counted
+from imgprep.words import number_of
 
 INDEX_FILE = "index.sqlite"
 FUSION = 60  # k of reciprocal rank fusion (Cormack 2009)
@@ -141,7 +141,7 @@ class Index:
     def __repr__(self) -> str:
         kinds = self._db.execute("select count(*) from tag").fetchone()[0]
         made = f", vectors of {self.model}" if self.vectors else ", no vectors"
-        return f"{counted(len(self), 'picture')}, {counted(kinds, 'tag')}{made}"
+        return f"{number_of(len(self), 'picture')}, {number_of(kinds, 'tag')}{made}"
 
     def _open_vectors(self) -> None:
         dim = int(read_fact(self._db, "dim"))

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from imgprep import project
 from imgprep.rows import sources
-from imgprep.words import counted
+from imgprep.words import number_of
 
 
 def tables_of(source: Any, truth: Any = None) -> dict[str, pa.Table]:
@@ -23,7 +23,7 @@ def tables_of(source: Any, truth: Any = None) -> dict[str, pa.Table]:
     if not paths:
         raise ValueError("no pictures: name at least one path or URI")
     if truths and len(truths) != len(paths):
-        told = f"{counted(len(truths), 'truth')} for {counted(len(paths), 'picture')}"
+        told = f"{number_of(len(truths), 'truth')} for {number_of(len(paths), 'picture')}"
         raise ValueError(f"{told}: give one for each")
     columns = {"image_id": _path_ids(paths), "source": [project.absolute(p) for p in paths]}
     if truths:

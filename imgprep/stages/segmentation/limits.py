@@ -13,7 +13,7 @@ from imgprep.io import rasters
 from imgprep.stages.segmentation.block import BLOCK_PX
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.recipe import Recipe
-from imgprep.words import counted
+from imgprep.words import number_of
 
 # Bytes of a pixel beside its bands: grey, the mask, and what is compared with it.
 OF_MASK = 3
@@ -63,7 +63,7 @@ def check_disk(
         limit = f"max_disk_gb is {max_disk_gb:g}"
     if needed > allowed:
         need = "needs" if len(scenes) == 1 else "need"
-        told = f"{counted(len(scenes), 'picture')} {need} about {needed / (1 << 30):,.3g} GiB of disk"
+        told = f"{number_of(len(scenes), 'picture')} {need} about {needed / (1 << 30):,.3g} GiB of disk"
         raise ValueError(f"{told}, {limit}")
 
 

@@ -13,7 +13,7 @@ from imgprep.io.vision import Prompt, Said, Vision
 from imgprep.picture import codec, geometry
 from imgprep.stages import images
 from imgprep.stages.tags.entries import TagEntry, entry, merged_entries, tags_of_table, with_tags
-from imgprep.words import counted
+from imgprep.words import number_of
 
 SIDE_ASKED = 512  # pixels: the least that services look at, without metadata
 ASKED_TOGETHER = 256  # pictures held at once
@@ -44,7 +44,7 @@ def ask(ds: Dataset | str, out: str, vision: Vision, prompt: Prompt | None = Non
         reasons.update(answer.reason for answer in answers.values() if answer.reason)
         tables[split] = _with_answers(table, answers, vision.model, vision.version(prompt))
     failed = ", ".join(f"{word} {count:,}" for word, count in reasons.most_common())
-    told = f"{counted(vision.sent, 'request')}, {vision.tokens_in:,} tokens in, {vision.tokens_out:,} out"
+    told = f"{number_of(vision.sent, 'request')}, {vision.tokens_in:,} tokens in, {vision.tokens_out:,} out"
     print(f"{told}; {failed or 'all answered'}")
     return images.copy(ds, tables, out)
 

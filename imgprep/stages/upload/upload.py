@@ -21,7 +21,7 @@ from imgprep.stages.upload.naming import PICTURE, check_picture_names, picture_n
 from imgprep.stages.upload.places import place_and_name, put_indexes
 from imgprep.stages.upload.targets import stores_of, whole_target
 from imgprep.stages.upload.unit import UploadUnit
-from imgprep.words import counted, say
+from imgprep.words import number_of, say
 
 OF_OBJECT = pa.schema([("uri", pa.string()), ("etag", pa.string())])
 
@@ -149,5 +149,5 @@ def _where_they_are(ds: Dataset) -> str:
             places[place_and_name(uri)[0]] += 1
     parts = []
     for place, n in places.items():
-        parts.append(f"{counted(n, 'picture')} in {shown(place)}")
+        parts.append(f"{number_of(n, 'picture')} in {shown(place)}")
     return ", ".join(parts) or "no picture"
