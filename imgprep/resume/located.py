@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from imgprep.dataset import INDEX, expand, sizes
 from imgprep.dataset.files import Folder
 from imgprep.resume.again import told_reasons
+from imgprep.resume.lookup import Lookup
 
 # `reason`: of a result that is no picture; "" where it is one.
 LOCATED = INDEX.append(pa.field("reason", pa.string()))
@@ -23,6 +24,7 @@ class Located:
     def __init__(self) -> None:
         self._tables: dict[str, pa.Table] = {}
         self._merged: pa.Table | None = None
+        self._lookup: Lookup | None = None
         self.files: list[str] = []
 
     def __bool__(self) -> bool:
@@ -32,11 +34,15 @@ class Located:
         """lines: of LOCATED, or of INDEX, where the reasons do not matter."""
         if "reason" not in lines.column_names:
             lines = lines.append_column("reason", pa.array([""] * lines.num_rows, pa.string()))
-        self._tables[name], self._merged = lines, None
+        self._tables[name] = lines
+        self._changed()
 
     def forget(self, name: str) -> None:
         self._tables.pop(name, None)
-        self._merged = None
+        self._changed()
+
+    def _changed(self) -> None:
+        self._merged = self._lookup = None
 
     def add_part(self, folder: Folder, name: str, *, verify: bool = False) -> None:
         """verify: read all of it first; OSError where it is damaged, as after a loss of power."""
@@ -52,7 +58,7 @@ class Located:
     def forget_failures(self) -> None:
         done = pc.field("done")
         self._tables = {name: table.filter(done) for name, table in self._tables.items()}
-        self._merged = None
+        self._changed()
 
     @property
     def table(self) -> pa.Table:
@@ -65,9 +71,9 @@ class Located:
 
     def find(self, keys: pa.Array) -> np.ndarray:
         """For each key its row in `table`, or -1. Null keys are not found."""
-        known = self.table["key"].combine_chunks()
-        hit = pc.index_in(keys, known, skip_nulls=True).fill_null(-1)
-        return np.asarray(hit.to_numpy(zero_copy_only=False), np.int64)
+        if self._lookup is None:
+            self._lookup = Lookup(self.table["key"])
+        return self._lookup.find(keys)
 
 
 def _lines_of_part(name: str, table: pa.Table) -> pa.Table:
@@ -128,8 +134,17 @@ def usable(lines: pa.Table, gone: Iterable[str], *, retry: bool) -> pa.Table:
 def lines_of(keys: pa.Array, newer: Located, older: Located) -> pa.Table:
     """The lines of INDEX for each key; one with file "" and count 1 where it has no result."""
     fresh, old = newer.find(keys), older.find(keys)
-    nowhere = pa.Table.from_pylist([NOWHERE], LOCATED)
-    whole = pa.concat_tables([nowhere, older.table, newer.table])
-    at = np.where(fresh >= 0, 1 + older.table.num_rows + fresh, 1 + old)
-    lines = whole["lines"].take(pa.array(at)).to_numpy()
-    return whole.take(pa.array(expand(at, lines))).select(INDEX.names)
+    old[fresh >= 0] = -1
+    pieces = [pa.Table.from_pylist([NOWHERE], LOCATED)]
+    at = np.zeros(len(keys), np.int64)  # in the pieces; at first nowhere
+    counts = np.ones(len(keys), np.int64)
+    begin = 1
+    for located, found in ((older, old), (newer, fresh)):
+        hit = np.flatnonzero(found >= 0)
+        lines = located.table["lines"].take(pa.array(found[hit])).to_numpy()
+        pieces.append(located.table.take(pa.array(expand(found[hit], lines))))
+        at[hit] = begin + np.cumsum(lines) - lines
+        counts[hit] = lines
+        begin += pieces[-1].num_rows
+    whole = pa.concat_tables(pieces).combine_chunks()
+    return whole.take(pa.array(expand(at, counts))).select(INDEX.names)
