@@ -134,6 +134,12 @@ class Dataset:
                 found.append(self._reader.picture(names[file_of[row]], places[row]))
         return found
 
+    def torch_rows(self, split: str = "train", **options: Any) -> Any:
+        """The ok rows of a split as a torch IterableDataset, for a DataLoader: see `torch_rows.TorchRows`."""
+        from imgprep.dataset.torch_rows import TorchRows  # torch is only somebody's who trains
+
+        return TorchRows(self, split, **options)
+
     def example(self) -> bytes:
         """The encoded bytes of the first picture that is ok, to try a function on."""
         files = [f["file"] for f in self.files if f["config"] == self.configs[0] and f["rows"]]
