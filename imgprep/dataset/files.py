@@ -97,6 +97,15 @@ class Folder:
             fs, root = self.filesystem()
             fs.rm_file(f"{root}/{name}")
 
+    def move(self, name: str, target: str) -> None:
+        """Give a file another name. A store copies it: the old one stays there until it is deleted."""
+        if not self.remote:
+            os.makedirs(os.path.dirname(self.full(target)), exist_ok=True)
+            os.replace(self.full(name), self.full(target))
+            return
+        fs, root = self.filesystem()
+        fs.cp_file(f"{root}/{name}", f"{root}/{target}")
+
     def put(self, name: str, data: bytes) -> None:
         """Write a small file in one step. An unchanged file is left alone."""
         if self.get(name) != data:

@@ -1,7 +1,6 @@
 """Pictures that cannot be read by windows cheaply are copied once, into tiles, for the run."""
 
 import errno
-import os
 import shutil
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from imgprep.io.uris import SourceError
 from imgprep.stages.segmentation.canvas import put_json
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.pieces import TILES
+from imgprep.stages.segmentation.scratch import disk_of, made_file
 from imgprep.words import line
 
 
@@ -35,20 +35,23 @@ def name_of_copy(scene: Scene) -> str:
 def copy_scene(folder: Folder, task: engine.Task) -> engine.Summary:
     """NAME.tif; or NAME.json, which says why not."""
     given: Copied = task.payload
-    target = folder.full(f"{given.name}.tif")
-    os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
-        if given.choice.is_made:
-            hosts = given.allow_hosts
-            rasters.copy_chosen(given.source, given.choice, target, allow_hosts=hosts)
-        else:
-            rasters.copy_tiled(given.source, target, allow_hosts=given.allow_hosts)
+        with made_file(folder, f"{given.name}.tif") as target:
+            _copy(given, target)
     except Exception as e:
         # GDAL's, or the store's.
         raise_if_full(folder)
         reason = e.reason if isinstance(e, SourceError) else "error"
         put_json(folder, f"{given.name}.json", {"reason": reason, "error": line(e)})
     return engine.Summary()
+
+
+def _copy(given: Copied, target: str) -> None:
+    hosts = given.allow_hosts
+    if given.choice.is_made:
+        rasters.copy_chosen(given.source, given.choice, target, allow_hosts=hosts)
+    else:
+        rasters.copy_tiled(given.source, target, allow_hosts=hosts)
 
 
 def lost_copy(folder: Folder, task: engine.Task) -> engine.Summary:
@@ -59,5 +62,5 @@ def lost_copy(folder: Folder, task: engine.Task) -> engine.Summary:
 
 def raise_if_full(folder: Folder) -> None:
     """GDAL does not say that the disk was full."""
-    if shutil.disk_usage(folder.path).free < 1 << 20:
+    if shutil.disk_usage(disk_of(folder)).free < 1 << 20:
         raise OSError(errno.ENOSPC, "no space left on the disk")

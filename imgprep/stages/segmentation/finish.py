@@ -4,7 +4,6 @@ its figures, the row that names them.
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from imgprep.stages.segmentation.copies import raise_if_full
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.pieces import NODATA, TILES
 from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.stages.segmentation.scratch import local_file, local_files, made_file
 from imgprep.tiles import grid
 from imgprep.tiles.windows import Box
 
@@ -127,21 +127,20 @@ def _stitch(folder: Folder, canvas: Canvas, column: str, dtype: str) -> None:
     scene = canvas.scene
     name = canvas.masks if column == "mask" else "labels"
     ending = ".tif" if column == "mask" else ".labels.tif"
-    parts = []
-    for block in canvas.blocks:
-        part = f"{canvas.piece(name, block)}{ending}"
-        if folder.size(part):
-            parts.append((folder.full(part), *block))
+    files = {f"{canvas.piece(name, block)}{ending}": block for block in canvas.blocks}
+    there = {file: block for file, block in files.items() if folder.size(file)}
+    made = made_file(folder, f"{canvas.home}/{column}.tif")
     try:
-        mosaic.stitch(
-            parts,
-            folder.full(f"{canvas.home}/{column}.tif"),
-            size_wh=scene.size_wh,
-            dtype=dtype,
-            nodata=NODATA[dtype] if column == "mask" else None,
-            crs=scene.crs,
-            transform=scene.transform,
-        )
+        with local_files(folder, list(there)) as paths, made as target:
+            mosaic.stitch(
+                [(path, *block) for path, block in zip(paths, there.values(), strict=True)],
+                target,
+                size_wh=scene.size_wh,
+                dtype=dtype,
+                nodata=NODATA[dtype] if column == "mask" else None,
+                crs=scene.crs,
+                transform=scene.transform,
+            )
     except Exception:
         raise_if_full(folder)
         raise
@@ -151,8 +150,8 @@ def _stitch(folder: Folder, canvas: Canvas, column: str, dtype: str) -> None:
 
 
 def _outline_objects(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
-    labels = folder.full(f"{canvas.home}/labels.tif")
-    polygons.write_objects(labels, folder.full(f"{canvas.home}/objects"))
+    with local_file(folder, f"{canvas.home}/labels.tif") as labels:
+        polygons.write_objects(labels, folder.full(f"{canvas.home}/objects"))
 
 
 def _truth(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
@@ -161,18 +160,18 @@ def _truth(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
         put_json(folder, f"{canvas.home}/truth.json", _of_classes_true(folder, canvas))
         return
     ours = "labels" if recipe.objects else "mask"
-    path = folder.full(f"{canvas.home}/{ours}.tif")
     scene = canvas.scene
-    found = measures.evaluate(path, scene.truth, objects=True, allow_hosts=scene.allow_hosts)
+    with local_file(folder, f"{canvas.home}/{ours}.tif") as path:
+        found = measures.evaluate(path, scene.truth, objects=True, allow_hosts=scene.allow_hosts)
     names = MEASURES if recipe.objects else OF_MASKS
     put_json(folder, f"{canvas.home}/truth.json", {name: found[name] for name in names})
 
 
 def _of_classes_true(folder: Folder, canvas: Canvas) -> dict[str, Any]:
     """The columns of CLASS_MEASURES: of every class that is in the mask or in the truth."""
-    mask = folder.full(f"{canvas.home}/mask.tif")
     scene = canvas.scene
-    found = measures.evaluate(mask, scene.truth, allow_hosts=scene.allow_hosts)
+    with local_file(folder, f"{canvas.home}/mask.tif") as mask:
+        found = measures.evaluate(mask, scene.truth, allow_hosts=scene.allow_hosts)
     classes = [{"class": number, **figures} for number, figures in found["classes"].items()]
     return {
         "accuracy": found["accuracy"],
@@ -184,7 +183,8 @@ def _of_classes_true(folder: Folder, canvas: Canvas) -> dict[str, Any]:
 def _overlay(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
     scene = canvas.scene
     small = overlay.overview(scene.size_wh, scene.factor, _overviews(folder, canvas))
-    drawn = overlay.of_mask(small, folder.full(f"{canvas.home}/mask.tif"))
+    with local_file(folder, f"{canvas.home}/mask.tif") as mask:
+        drawn = overlay.of_mask(small, mask)
     folder.put(f"{canvas.home}/overlay.jpg", drawn)
 
 
@@ -226,7 +226,7 @@ def _files_and_figures(recipe: Recipe, folder: Folder, canvas: Canvas) -> dict[s
     scene = canvas.scene
     row: dict[str, Any] = {"mask": _moved(folder, canvas, "mask.tif", OUTPUTS["mask"])}
     if recipe.objects:
-        table = pq.read_metadata(folder.full(f"{canvas.home}/objects.parquet"))
+        table = pq.read_metadata(folder.open(f"{canvas.home}/objects.parquet"))
         row["count"] = table.num_rows
         row["labels"] = _moved(folder, canvas, "labels.tif", OUTPUTS["labels"])
         row["objects"] = _moved(folder, canvas, "objects.parquet", OUTPUTS["objects"])
@@ -247,13 +247,13 @@ def _files_and_figures(recipe: Recipe, folder: Folder, canvas: Canvas) -> dict[s
 
 def _moved(folder: Folder, canvas: Canvas, made: str, place: str) -> str:
     """The file in its place, named by its content: readers of an earlier version keep theirs."""
-    path = folder.full(f"{canvas.home}/{made}")
-    with open(path, "rb") as file:
+    before = f"{canvas.home}/{made}"
+    opened: Any = folder.open(before)
+    with open(opened, "rb") if isinstance(opened, str) else opened as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
     ending = made.partition(".")[2]
     name = f"{place}/{canvas.scene.name}-{sha[:12]}.{ending}"
-    os.makedirs(folder.full(place), exist_ok=True)
-    os.replace(path, folder.full(name))
+    folder.move(before, name)
     return name
 
 

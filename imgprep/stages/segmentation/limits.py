@@ -13,6 +13,7 @@ from imgprep.io import rasters
 from imgprep.stages.segmentation.block import BLOCK_PX
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.stages.segmentation.scratch import disk_of
 from imgprep.words import number_of
 
 # Bytes of a pixel beside its bands: grey, the mask, and what is compared with it.
@@ -53,9 +54,13 @@ def check_disk(
     recipe: Recipe, folder: Folder, scenes: Sequence[Scene], max_disk_gb: float | None
 ) -> None:
     """ValueError, with the numbers, where masks, labels and copies need more."""
-    needed = sum(_file_bytes(recipe, scene) for scene in scenes)
-    os.makedirs(folder.path, exist_ok=True)
-    free = shutil.disk_usage(folder.path).free
+    sizes = sorted((_file_bytes(recipe, scene) for scene in scenes), reverse=True)
+    if folder.remote:  # what a worker has in hand is here, no more
+        sizes = sizes[: max(1, engine.workers())]
+    else:
+        os.makedirs(folder.path, exist_ok=True)
+    needed = sum(sizes)
+    free = shutil.disk_usage(disk_of(folder)).free
     limit = f"{free / (1 << 30):,.3g} GiB are free"
     allowed: float = free
     if max_disk_gb is not None and max_disk_gb * (1 << 30) < free:

@@ -14,6 +14,7 @@ import numpy as np
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import rasters
 from imgprep.io.rasters import mosaic
+from imgprep.stages.segmentation.scratch import local_file
 from imgprep.tiles import components
 from imgprep.tiles.windows import Box
 
@@ -49,7 +50,7 @@ def write_piece(
 
 def read_piece(folder: Folder, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, about) of an .npz."""
-    with np.load(folder.full(f"{name}.npz"), allow_pickle=False) as file:
+    with np.load(_whole(folder, f"{name}.npz"), allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     text = arrays.pop("meta")
     return arrays, json.loads(text.tobytes())
@@ -57,7 +58,7 @@ def read_piece(folder: Folder, name: str) -> tuple[dict[str, np.ndarray], dict[s
 
 def about_piece(folder: Folder, name: str) -> dict[str, Any]:
     """What an .npz says, without its arrays."""
-    with np.load(folder.full(f"{name}.npz"), allow_pickle=False) as file:
+    with np.load(_whole(folder, f"{name}.npz"), allow_pickle=False) as file:
         return json.loads(file["meta"].tobytes())
 
 
@@ -65,8 +66,18 @@ def mask_of(folder: Folder, name: str) -> np.ndarray | None:
     """The pixels of a TIFF; None where there is none: nothing of the block could be read."""
     if folder.size(name) is None:
         return None
-    with rasters.Raster(folder.full(name)) as part:
+    with local_file(folder, name) as path, rasters.Raster(path) as part:
         return part.read()[..., 0]
+
+
+def _whole(folder: Folder, name: str) -> Any:
+    """What numpy reads; of a store in one request."""
+    if not folder.remote:
+        return folder.full(name)
+    data = folder.get(name)
+    if data is None:
+        raise FileNotFoundError(folder.full(name))
+    return io.BytesIO(data)
 
 
 def put_ids(folder: Folder, name: str, ids: np.ndarray) -> None:
@@ -76,8 +87,14 @@ def put_ids(folder: Folder, name: str, ids: np.ndarray) -> None:
 
 def ids_of(folder: Folder, name: str, rows: tuple[int, int]) -> np.ndarray:
     """What a block's labels are called in the whole picture; 0 for those that are left out."""
-    ids = np.load(folder.full(name), mmap_mode="r", allow_pickle=False)
-    return np.concatenate([np.zeros(1, np.int32), ids[slice(*rows)]])
+    start, stop = rows
+    opened = folder.open(name)
+    with open(opened, "rb") if isinstance(opened, str) else opened as file:
+        np.lib.format.read_magic(file)
+        _, _, dtype = np.lib.format.read_array_header_1_0(file)
+        file.seek(start * dtype.itemsize, io.SEEK_CUR)
+        ids = np.frombuffer(file.read((stop - start) * dtype.itemsize), dtype)
+    return np.concatenate([np.zeros(1, np.int32), ids])
 
 
 def no_regions(block: Box, *, both: bool) -> dict[str, np.ndarray]:

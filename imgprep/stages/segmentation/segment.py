@@ -1,7 +1,6 @@
 """`segment`: masks, objects and overlays of pictures of any size, tile by tile, as of the whole."""
 
 import re
-import shutil
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.passes import passes_of
 from imgprep.stages.segmentation.pieces import TILES
 from imgprep.stages.segmentation.recipe import Recipe
+from imgprep.stages.segmentation.scratch import remove_tree
 from imgprep.words import say
 
 SEGMENT_COLUMNS = pa.schema(
@@ -205,10 +205,7 @@ def _operation(steps: Recipe, choice: Choice) -> tuple[dict[str, Any], str]:
 def _checked_folder(out: str, num_gpus: Any) -> Folder:
     if isinstance(num_gpus, bool) or not isinstance(num_gpus, int | float) or num_gpus < 0:
         raise ValueError(f"num_gpus is how many GPUs each worker has, not {num_gpus!r}")
-    folder = Folder(out)
-    if folder.remote:
-        raise ValueError(f"{out} is a URI: segment into a local folder, then publish that")
-    return folder
+    return Folder(out)
 
 
 def _tell_before(steps: Recipe, scenes: dict[str, list[Scene]]) -> None:
@@ -235,7 +232,7 @@ def _tell_small(good: list[Scene], tile_wh: tuple[int, int]) -> None:
 
 def _tidy(folder: Folder, found: Dataset) -> None:
     """Remove the pieces, and files of earlier versions that no row names."""
-    shutil.rmtree(folder.full(TILES), ignore_errors=True)
+    remove_tree(folder, TILES)
     rows = pa.concat_tables([found.table(split, list(OUTPUTS)) for split in found.splits])
     named = named_by_kept(folder, list(OUTPUTS))
     for column in OUTPUTS:
