@@ -6,11 +6,12 @@ A task writes its own artifact and returns a small summary, so pixels never trav
 import atexit
 
 from imgprep.engine.cluster import RayMissing, foresee_ray, start_ray
+from imgprep.engine.hosts import check_hosts
 from imgprep.engine.run import foresee, run, start
 from imgprep.engine.session import Session, close, current, name, session, workers
 from imgprep.engine.task import Job, Summary, Task
 from imgprep.engine.watch import Limits
-from imgprep.engine.worker import beat
+from imgprep.engine.worker import beat, share
 from imgprep.words import sentence
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Summary",
     "Task",
     "beat",
+    "check_hosts",
     "close",
     "current",
     "foresee",
@@ -29,6 +31,7 @@ __all__ = [
     "run",
     "sentence",
     "session",
+    "share",
     "start",
     "start_ray",
     "workers",

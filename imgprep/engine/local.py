@@ -9,7 +9,7 @@ from typing import Any
 
 from imgprep.engine import worker
 from imgprep.engine.modules import dumps
-from imgprep.engine.session import at_close, workers
+from imgprep.engine.session import at_close, at_once
 from imgprep.engine.task import Job, Summary, Task
 
 Done = tuple[Task, Summary | Exception]
@@ -28,7 +28,7 @@ def run_threads(tasks: list[Task], job: Job) -> Generator[Done]:
 
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one task per core already
-    pool = ThreadPoolExecutor(min(workers(), len(tasks)))
+    pool = ThreadPoolExecutor(min(at_once(job.most), len(tasks)))
     try:
         futures = {pool.submit(worker.attempt, task, job.fn): task for task in tasks}
         for future in as_completed(futures):
@@ -45,11 +45,12 @@ def run_pool(tasks: list[Task], job: Job) -> Generator[Done]:
     left = {task.key: task for task in tasks}
     orders = dumps(worker.Orders.of(job))
     fn = dumps(job.fn)
+    size = min(at_once(job.most), len(tasks))
     barren = 0  # how often in a row the pool broke and nothing was done
     while left:
         before = len(left)
         try:
-            todo = _submitted(list(left.values()), orders, fn, min(workers(), len(tasks)))
+            todo = _submitted(list(left.values()), orders, fn, size)
             with contextlib.closing(todo) as results:
                 for task, done in results:
                     del left[task.key]

@@ -1,25 +1,23 @@
 """Tasks on Ray Data. Pixels never go through it."""
 
 import pickle
-import socket
 from collections.abc import Generator
 from typing import Any
 
 from imgprep.engine import worker
 from imgprep.engine.cluster import named_cluster, start_ray
+from imgprep.engine.hosts import check_hosts
 from imgprep.engine.modules import dumps
-from imgprep.engine.session import workers
+from imgprep.engine.session import at_once, workers
 from imgprep.engine.task import Job, Summary, Task
 
 
 def run_ray(tasks: list[Task], job: Job) -> Generator[tuple[Task, Summary | Exception]]:
     """One row = one task = one block: more rows in a block would wait for one another."""
     start_ray()
+    check_hosts(job.folder)
     import ray
 
-    if not job.folder.remote and not _all_here(ray.nodes()):
-        told = f"{job.folder.path} is a path of this machine, but the Ray cluster has others"
-        raise ValueError(f"{told}: use a URI")
     by_key = {task.key: task for task in tasks}
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(tasks))
@@ -32,23 +30,35 @@ def _on_actors(dataset: Any, job: Job, tasks: int) -> Any:
     """Each actor keeps a loaded model from task to task."""
     import ray
 
-    size = workers()
+    size = at_once(job.most)
     if job.num_gpus:
         size = max(1, int(ray.cluster_resources().get("GPU", 0) / job.num_gpus))
     return dataset.map(
         _Actor,
         fn_constructor_args=(dumps(worker.Orders.of(job)), dumps(job.fn)),
-        compute=ray.data.ActorPoolStrategy(size=min(size, tasks)),
+        compute=_pool_of(min(size, tasks)),
         num_cpus=0 if job.num_gpus else 1,
         num_gpus=job.num_gpus,
     )
+
+
+def _pool_of(size: int) -> Any:
+    """Actors for all cores. In a cluster fewer will do: a host may go, and its actors find no other
+    place before some of the others, which have nothing more to do, are let go."""
+    import ray
+
+    if not named_cluster():
+        return ray.data.ActorPoolStrategy(size=size)
+    return ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
 
 
 def _on_tasks(dataset: Any, job: Job, tasks: int) -> Any:
     import ray
 
     compute = None
-    if not named_cluster():
+    if at_once(job.most) < workers() or (named_cluster() and job.most is not None):
+        compute = ray.data.TaskPoolStrategy(size=min(at_once(job.most), tasks))
+    elif not named_cluster():
         # How many workers there are is known here. Ray Data finds out after a second, in which
         # only one has work, and lets each wait for its next task, where a task may as well wait.
         dataset.context.op_resource_reservation_enabled = False
@@ -69,7 +79,3 @@ def _work_row(row: dict[str, bytes], orders: bytes, fn: bytes) -> dict[str, Any]
     done = worker.work(row["task"], orders, fn)
     return {"key": pickle.loads(row["task"]).key, "done": pickle.dumps(done)}
 
-
-def _all_here(nodes: list[dict[str, Any]]) -> bool:
-    hosts = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
-    return hosts <= {socket.gethostname()}

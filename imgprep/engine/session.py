@@ -106,6 +106,11 @@ def workers() -> int:
     return cores()
 
 
+def at_once(most: int | None) -> int:
+    """How many tasks run at once of a job that may have so many at most; None: any number."""
+    return workers() if most is None else min(workers(), most)
+
+
 def cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

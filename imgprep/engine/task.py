@@ -60,6 +60,7 @@ class Job:
     pool). threads: fn spends its time in libraries that release the GIL, so that without Ray threads
     of this process serve better than other processes. limits: of one picture; the process that breaks
     one is ended, and `failed` gets the reason beside the piece. They hold in processes of their own.
+    most: so many tasks may run at once, wherever: what they ask somebody for together has a limit.
     """
 
     fn: Callable[[Task], Summary]
@@ -71,3 +72,4 @@ class Job:
     num_gpus: float = 0
     threads: bool = False
     limits: Limits = Limits()
+    most: int | None = None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imgprep.dataset.files import STARTED, Folder
+from imgprep.engine.session import at_once
 from imgprep.engine.task import Job, Summary, Task
 from imgprep.engine.watch import Limits, Watch, noted
 from imgprep.failures import Told
@@ -34,15 +35,28 @@ class Orders:
     folder: Folder
     run_id: str
     limits: Limits
+    at_once: int  # tasks of this job, on all hosts
 
     @staticmethod
     def of(job: Job) -> "Orders":
-        return Orders(job.split, job.failed, job.folder, job.run_id, job.limits)
+        most = at_once(job.most)
+        return Orders(job.split, job.failed, job.folder, job.run_id, job.limits, most)
 
 
 def work(task: bytes, orders: bytes, fn: bytes) -> Summary | Exception:
     """Do one pickled task in this process, guarded. A fault comes back as what `run` raises."""
-    return _guarded(pickle.loads(task), pickle.loads(orders), fn)
+    global _at_once
+    known: Orders = pickle.loads(orders)
+    _at_once = known.at_once
+    return _guarded(pickle.loads(task), known, fn)
+
+
+_at_once = 1
+
+
+def share() -> float:
+    """This worker's part of what all workers of a job may do together."""
+    return 1 / max(1, _at_once)
 
 
 def attempt(task: Task, fn: Callable[[Task], Summary]) -> Summary | Exception:

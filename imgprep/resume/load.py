@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,6 @@ class Urls:
 
     options: tuple[tuple[str, Any], ...]
     checked: Options
-    share: float  # this worker's part of what one host is asked at once
     # A client is kept for one run: a host that was given up is asked again by the next.
     _unique: str = field(default_factory=lambda: os.urandom(8).hex())
 
@@ -40,8 +39,12 @@ class Urls:
             options = {"connect_to": dict(STAND_INS), **options}
         checked = fetch.Fetcher(**options)  # a wrong option is told now, not by a worker
         checked.close()
-        share = 1 / max(1, engine.workers())
-        return Urls(tuple(sorted(options.items())), checked.options, share)
+        return Urls(tuple(sorted(options.items())), checked.options)
+
+    def most_at_once(self, payload: Iterable[Wanted]) -> int | None:
+        """Of more workers each would still ask a host once, and all together too often."""
+        is_web = any(uris.scheme(wanted.where or "") not in NOT_WEB for wanted in payload)
+        return self.checked.per_host if is_web else None
 
     @property
     def circumstances(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class Urls:
                 )
 
     def _client(self) -> fetch.Fetcher:
-        return fetch.Fetcher(**dict(self.options), share=self.share)
+        return fetch.Fetcher(**dict(self.options), share=engine.share())
 
     def _read(self, wanted: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
         with ThreadPoolExecutor(READERS) as pool:
@@ -105,6 +108,15 @@ class Urls:
         except uris.SourceError as e:
             one.reason, one.error = e.reason, str(e)
         return one
+
+
+def local_file(where: Any, load: Any = None) -> str:
+    """The file of this machine that a row is made of, by its `Wanted.where`; "" where it is none."""
+    if isinstance(where, str):
+        return uris.path_of(where) if uris.scheme(where) == "path" else ""
+    if isinstance(load, Stored):
+        return "" if load.folder.remote else load.folder.full(where[0])
+    return local_file(getattr(where, "source", ""))  # of a raster
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ from imgprep.dataset.counts import commonest_error
 from imgprep.engine.progress import Progress
 from imgprep.failures import Interrupted, RunStopped
 from imgprep.resume.commit import Clock, Commit, write_log
+from imgprep.resume.inputs import Wanted
+from imgprep.resume.load import Urls, local_file
 from imgprep.resume.parts import PARTS, Crashed, split_task
 from imgprep.resume.passes import run_passes
 from imgprep.resume.plan import Batch, Plan
@@ -28,6 +31,7 @@ NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavail
 ALIKE = 0.95  # of the rows fail with one reason: something is wrong with all of them
 FIRST_SHOWN_S, SHOWN_S = 1, 30  # until what is done of a first run can be read; until more of it can
 SHOWN_MORE = 4  # times as many rows
+LISTED_AGAIN = 20  # batches are listed one by one, later a twentieth more at a time
 FIRST_ROWS = 50  # are done before a run is stopped for that
 
 
@@ -42,8 +46,14 @@ class Run:
         self._show_at = (time.monotonic() + FIRST_SHOWN_S, 1)
         self._waiting = batches_waiting(self.plan)
         self._left: Counter[Batch] = Counter()  # units that a batch waits for
-        for batches in self._waiting.values():
+        self._units_of: dict[Batch, list[str]] = {batch: [] for batch in self.plan.batches}
+        self._open = Counter({unit: len(batches) for unit, batches in self._waiting.items()})
+        self._gathered: list[str] = []  # units whose parts are needed until the next list
+        self._list_at = 1  # when so many batches are gathered they are listed
+        for unit, batches in self._waiting.items():
             self._left.update(batches)
+            for batch in batches:
+                self._units_of[batch].append(unit)
 
     def execute(self, clock: Clock) -> Dataset:
         """Compute, gather, publish, remove what is no longer needed, write the run's log."""
@@ -68,11 +78,12 @@ class Run:
         if not self.plan.units:
             return
         self.stage.ready()
-        given = [wanted.where for task in self.plan.units for wanted in task.payload]
-        run_id = self.commit.options.run_id
-        run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
         job = self._job()
         engine.start(self.plan.units, job)
+        engine.check_hosts(self.folder, self._local_files)
+        given = [wanted.where for wanted in self._wanted()]
+        run_id = self.commit.options.run_id
+        run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
         progress = Progress(self.stage.name, self.plan.missing)
         try:
             self._commit([b for b in self.plan.batches if not self._left[b]])
@@ -96,7 +107,17 @@ class Run:
             self.commit.show_begun()
             self._show_at = (time.monotonic() + SHOWN_S, SHOWN_MORE * self.totals.rows)
 
+    def _wanted(self) -> Iterator[Wanted]:
+        for task in self.plan.units:
+            yield from task.payload
+
+    def _local_files(self) -> Iterator[str]:
+        load = getattr(self.stage.work, "load", None)
+        return filter(None, (local_file(wanted.where, load) for wanted in self._wanted()))
+
     def _job(self) -> engine.Job:
+        load = getattr(self.stage.work, "load", None)
+        most = load.most_at_once(self._wanted()) if isinstance(load, Urls) else None
         return engine.Job(
             fn=self.stage.work,
             split=split_task,
@@ -107,6 +128,7 @@ class Run:
             num_gpus=self.stage.num_gpus,
             threads=self.stage.threads,
             limits=self.stage.limits,
+            most=most,
         )
 
     def _take(self, task: engine.Task, summary: engine.Summary, progress: Progress) -> None:
@@ -148,20 +170,29 @@ class Run:
         """Gather the batches that are complete; list them if that takes nothing from a reader."""
         for batch in ready:
             self.commit.gather(batch)
-        if not ready or self.commit.is_whole:
+            self._gathered += [unit for unit in self._units_of[batch] if self._is_gathered(unit)]
+        gathered = len(self.commit.gathered)
+        if gathered < self._list_at or self.commit.is_whole:
             return
-        gathered = self.commit.gathered.keys()
-        units = [u for u in self._parts_of if gathered >= set(self._waiting[u])]
-        for unit in units:
-            for name in self._parts_of[unit]:
-                # Looking up the others takes no longer at the end than at the start.
-                self.known.parts.forget(f"{PARTS}/{name}")
         if not self.known.listed <= self.commit.names:
             return
         self.commit.publish(complete=False)
-        for unit in units:  # its rows stand in listed files now
+        # All of the list is written each time: a thousand times would cost more than the batches.
+        self._list_at = gathered + 1 + gathered // LISTED_AGAIN
+        for unit in self._gathered:  # its rows stand in listed files now
             for name in self._parts_of.pop(unit):
                 self.folder.delete(f"{PARTS}/{name}")
+        self._gathered = []
+
+    def _is_gathered(self, unit: str) -> bool:
+        """Was this the last batch that waited for a unit? Then nobody looks into its parts again."""
+        self._open[unit] -= 1
+        if self._open[unit]:
+            return False
+        for name in self._parts_of[unit]:
+            # Looking up the others takes no longer at the end than at the start.
+            self.known.parts.forget(f"{PARTS}/{name}")
+        return True
 
 
 def batches_waiting(plan: Plan) -> dict[str, list[Batch]]:
