@@ -38,6 +38,7 @@ def add_serve(commands: Any) -> None:
     serve.add_argument("--grpc-port", type=int, metavar="PORT", help="listen for gRPC too")
     serve.add_argument("--upload-bytes", type=int, default=2_000_000_000, help="of an upload in pieces (2e9)")
     serve.add_argument("--keep-metadata", action="store_true", help="keep EXIF and GPS of what is uploaded")
+    serve.add_argument("--ray", action="store_true", help="on Ray Serve: --workers replicas at most")
     serve.add_argument("--open", dest="is_open", action="store_true", help="listen publicly without keys")
     serve.set_defaults(command=run_serve)
 
@@ -50,10 +51,15 @@ def run_serve(options: argparse.Namespace) -> None:
     except ModuleNotFoundError as e:
         packages = "fastapi uvicorn python-multipart prometheus-client"
         raise ValueError(f"`imgprep serve` needs {e.name}: python -m pip install {packages}") from None
-    given = {k: v for k, v in vars(options).items() if k not in ("command", "functions")}
+    given = {k: v for k, v in vars(options).items() if k not in ("command", "functions", "ray")}
     settings = Settings(**given)
     functions = [function_at(place) for place in options.functions]
     say(f"http://{settings.host}:{settings.port}/docs says how to call it; Ctrl-C ends it")
+    if options.ray:
+        from imgprep.serve.ray_serve import serve_on_ray
+
+        serve_on_ray(settings, functions)
+        return
     serve_forever(settings, functions)
 
 
