@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib
+import json
 import os
 import signal
 import sys
@@ -38,6 +39,9 @@ def add_serve(commands: Any) -> None:
     serve.add_argument("--grpc-port", type=int, metavar="PORT", help="listen for gRPC too")
     serve.add_argument("--upload-bytes", type=int, default=2_000_000_000, help="of an upload in pieces (2e9)")
     serve.add_argument("--keep-metadata", action="store_true", help="keep EXIF and GPS of what is uploaded")
+    serve.add_argument("--steps", type=json.loads, default=(), metavar="JSON",
+                       help='done with every upload: \'["denoise", {"fit": {"max_side": 800}}]\'')  # fmt: skip
+    serve.add_argument("--detect", metavar="MODEL", help="a detector (an ONNX file, a name): operation detect")
     serve.add_argument("--ray", action="store_true", help="on Ray Serve: --workers replicas at most")
     serve.add_argument("--open", dest="is_open", action="store_true", help="listen publicly without keys")
     serve.set_defaults(command=run_serve)

@@ -208,7 +208,7 @@ class Worker:
             raise Refusal("wrong_option", f"format: one of {', '.join(MEDIA_TYPES)}")
         data = await self._data(asked)
         result: Result = await self.service.run(operation.name, data, options, format, None)
-        place = result_place(job_id(operation.name, options, job))
+        place = result_place(job_id(operation.key, options, job))
         await asyncio.to_thread(
             self.service.store.put, place, result.body, content_type=result.media_type
         )

@@ -34,7 +34,7 @@ def build_app(service: Service) -> FastAPI:
             from imgprep.serve.remote import serve_grpc  # grpcio is not everybody's
 
             place = service.settings.host, service.settings.grpc_port
-            door, service.grpc_port = await serve_grpc(service, *place)
+            door, service.grpc_port = await serve_grpc(service, jobs, *place)
         yield
         if door is not None:
             await door.stop(GRPC_STOP_S)
@@ -44,9 +44,9 @@ def build_app(service: Service) -> FastAPI:
     _add_jobs(app, service, jobs)
     settings = service.settings
     add_page(app, service)
-    add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes))
+    add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes), jobs)
     add_refusals(app)
-    _add_objects(app, service)
+    _add_objects(app, service, jobs)
     _add_health(app, service)
     for operation in service.operations.values():
         _add_operation(app, service, operation)
@@ -144,7 +144,7 @@ def documented(operation: Operation) -> dict[str, Any]:
     return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
 
 
-def _add_objects(app: FastAPI, service: Service) -> None:
+def _add_objects(app: FastAPI, service: Service, jobs: Jobs) -> None:
     objects = service.objects
 
     @app.put("/v1/objects", tags=["objects"])
@@ -153,11 +153,15 @@ def _add_objects(app: FastAPI, service: Service) -> None:
         """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already.
 
         name: what people call it, to be found by; it names no file.
+        steps: what is done with it in the background, instead of what the service does with every upload:
+        a JSON list, or names with commas; nothing for none. `job` is where its outcome is.
         """
         service.access.allow(request.headers.get("authorization"), "write")
+        steps = jobs.steps_of(request.query_params.get("steps"))
         called = request.query_params.get("name", "")
         name, record, is_new = await objects.put(await body_of(request), called=called)
-        return JSONResponse({"id": name, **record}, 201 if is_new else 200, STRICT)
+        begun = await jobs.begin(name, steps)
+        return JSONResponse({"id": name, **record, **begun}, 201 if is_new else 200, STRICT)
 
     @app.get("/v1/objects", tags=["objects"])
     async def list_objects(request: Request, after: str = "", limit: int = 100) -> JSONResponse:
@@ -195,7 +199,7 @@ def _add_objects(app: FastAPI, service: Service) -> None:
         operation = service.operation(op)
         options = checked(operation, options_of(request, "expires", "signature"))
         format, quality = encoding_of(request)
-        job = job_id(op, options | {"format": format, "quality": quality}, name)
+        job = job_id(operation.key, options | {"format": format, "quality": quality}, name)
         headers = {"ETag": f'"{job}"', "Cache-Control": CACHED, "Vary": "Accept"}
         if request.headers.get("if-none-match") == headers["ETag"]:
             await objects.record(name)

@@ -5,6 +5,7 @@ taken up again when it starts.
 """
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,13 +37,46 @@ def read_steps(service: Service, given: Any) -> list[JobStep]:
     return found
 
 
+def usual_steps(service: Service) -> list[JobStep]:
+    """What is done with every upload. ValueError where the service's settings name no such step."""
+    given = service.settings.steps
+    try:
+        return read_steps(service, list(given)) if given else []
+    except Refusal as refusal:
+        raise ValueError(f"steps: {refusal.sentence}") from None
+
+
 class Jobs:
     """The jobs of a service, done one after another per object, several objects at once."""
 
     def __init__(self, service: Service, *, at_once: int = 8):
         self.service = service
+        self.usual = usual_steps(service)
         self._turns = asyncio.Semaphore(at_once)
         self._tasks: set[asyncio.Task] = set()
+
+    def steps_of(self, asked: str | None) -> list[JobStep]:
+        """The steps of an upload: those of the service where it asks for none by itself.
+
+        asked: a JSON list, or names with commas between them; "" is none.
+        """
+        if asked is None:
+            return self.usual
+        if not asked.strip():
+            return []
+        if not asked.startswith("["):
+            return read_steps(self.service, [name.strip() for name in asked.split(",")])
+        try:
+            return read_steps(self.service, json.loads(asked))
+        except ValueError:
+            raise Refusal("wrong_option", "steps: no JSON list, and no names with commas") from None
+
+    async def begin(self, name: str, steps: list[JobStep]) -> dict[str, str]:
+        """Begin the steps of an upload: where its job is, or nothing where there are none."""
+        if not steps:
+            return {}
+        job, _ = await self.add(name, steps)
+        return {"job": f"/v1/jobs/{job}"}
 
     async def resume(self) -> None:
         """Take up what was queued when the last server ended."""
@@ -118,7 +152,8 @@ class Jobs:
 
     async def _made(self, name: str, op: str, options: dict[str, Any]) -> dict[str, Any]:
         """A picture operation: kept under the same id as by its address."""
-        result_id = job_id(op, options | {"format": "PNG", "quality": None}, name)
+        key = self.service.operation(op).key
+        result_id = job_id(key, options | {"format": "PNG", "quality": None}, name)
 
         async def make(data: bytes) -> Result:
             return await self.service.run(op, data, options, "PNG", None)

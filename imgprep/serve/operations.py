@@ -32,9 +32,15 @@ class Operation:
     function: Callable
     options: type[pydantic.BaseModel]
     help: str
+    mark: str = ""  # what a result depends on beside the name: a model's
+
+    @property
+    def key(self) -> str:
+        """What names it in the ids of results."""
+        return f"{self.name} {self.mark}" if self.mark else self.name
 
 
-def operation(function: Callable, name: str = "") -> Operation:
+def operation(function: Callable, name: str = "", *, mark: str = "") -> Operation:
     """The operation that a function is: named as it, its options those that have a default or a type.
 
     Raises ValueError for a function without a name of letters, or with an option that doors mean.
@@ -58,7 +64,7 @@ def operation(function: Callable, name: str = "") -> Operation:
             fields[parameter.name] = _field(parameter, hints.get(parameter.name))
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     options = pydantic.create_model(f"{name}_options", __config__=config, **fields)
-    return Operation(name, function, options, inspect.getdoc(function) or name)
+    return Operation(name, function, options, inspect.getdoc(function) or name, mark)
 
 
 def _field(parameter: inspect.Parameter, hint: Any) -> tuple[Any, Any]:

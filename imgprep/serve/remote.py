@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection
 
 from imgprep.serve import messages
 from imgprep.serve.answers import Refusal
+from imgprep.serve.jobs import Jobs
 from imgprep.serve.operations import MEDIA_TYPES, checked
 from imgprep.serve.service import Service
 
@@ -46,8 +47,9 @@ def refusing(answer: Answer) -> Answer:
 class Media:
     """The two calls, over the same service as every other door."""
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Service, jobs: Jobs):
         self.service = service
+        self.jobs = jobs
 
     def _allow(self, context: Any, role: str) -> None:
         given = dict(context.invocation_metadata())
@@ -79,18 +81,19 @@ class Media:
             data += piece.data
             if len(data) > most:
                 raise Refusal("too_large", f"at most {most:,} bytes")
-        name, record, is_new = await self.service.objects.put(bytes(data))
+        name, record, is_new = await self.service.objects.put(data)
+        await self.jobs.begin(name, self.jobs.usual)
         return messages.PutReply(id=name, is_new=is_new, record_json=json.dumps(record))
 
 
-async def serve_grpc(service: Service, host: str, port: int) -> tuple[Any, int]:
+async def serve_grpc(service: Service, jobs: Jobs, host: str, port: int) -> tuple[Any, int]:
     """Listen; the server and its port. Stop it by `await server.stop(seconds)`."""
     options = [
         ("grpc.max_receive_message_length", service.settings.max_bytes + (64 << 10)),
         ("grpc.max_concurrent_streams", 256),
     ]
     server = grpc.aio.server(options=options)
-    media = Media(service)
+    media = Media(service, jobs)
     calls = {
         "Run": grpc.unary_unary_rpc_method_handler(
             refusing(media.run),

@@ -59,7 +59,6 @@ class Listening:
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
-                self.service.close()
                 told = f"port {self.service.settings.port} cannot be listened on"
                 raise RuntimeError(f"{told}: name another")
             time.sleep(0.02)
@@ -88,13 +87,32 @@ def start(*functions: Callable, port: int = 0, **settings: Any) -> Listening:
     """
     service = Service(Settings(port=port, **settings), functions)
     service.start()
-    return Listening(service).listen()
+    try:
+        return Listening(service).listen()
+    except BaseException:
+        service.close()
+        raise
 
 
 def serve_forever(settings: Settings, functions: list[Callable]) -> None:
     """Serve until SIGTERM or Ctrl-C; what is in work is finished."""
     service = Service(settings, functions)
     service.start()
+    # uvicorn raises its signal again when all is answered; by default that would end us before the workers end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *given: None)
+    try:
+        _listen_for_ever(service)
+    except SystemExit:
+        told = f"{settings.host}:{settings.port} cannot be listened on"
+        raise ValueError(f"{told}: name another port") from None
+    finally:
+        service.is_stopping = True
+        service.close()
+
+
+def _listen_for_ever(service: Service) -> None:
+    settings = service.settings
     config = uvicorn.Config(
         asgi(service),
         host=settings.host,
@@ -104,15 +122,4 @@ def serve_forever(settings: Settings, functions: list[Callable]) -> None:
         timeout_graceful_shutdown=STOP_S,
         server_header=False,
     )
-    server = uvicorn.Server(config)
-    # uvicorn raises its signal again when all is answered; by default that would end us before the workers end.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *given: None)
-    try:
-        server.run()
-    except SystemExit:
-        told = f"{settings.host}:{settings.port} cannot be listened on"
-        raise ValueError(f"{told}: name another port") from None
-    finally:
-        service.is_stopping = True
-        service.close()
+    uvicorn.Server(config).run()

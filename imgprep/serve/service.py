@@ -30,6 +30,8 @@ class Settings:
     upload_bytes: of an upload in pieces. source_roots: folders and URIs below which events may name sources.
     allow_hosts: hosts whose pictures `?url=` may name.
     secrets_env: the variable with the secrets that sign addresses, newest first, separated by spaces.
+    steps: done with every upload that does not name others: ["denoise", {"fit": {"max_side": 800}}].
+    detect: a detector of `models.Boxes`, as the operation `detect`.
     is_open: listen on a public address without keys.
     """
 
@@ -52,6 +54,8 @@ class Settings:
     allow_hosts: Sequence[str] = ()
     grpc_port: int | None = None
     keep_metadata: bool = False
+    steps: Sequence[Any] = ()
+    detect: str | None = None
     is_open: bool = False
 
     def check(self) -> None:
@@ -88,6 +92,10 @@ class Service:
         settings.check()
         self.settings = settings
         own = [operations.operation(f) for f in functions]
+        if settings.detect:
+            from imgprep.serve.detecting import detect_operation  # models are not everybody's
+
+            own.append(detect_operation(settings.detect))
         self.operations = operations.builtin() | {one.name: one for one in own}
         # Without secrets of its own, what is signed holds until the process ends.
         signing = os.environ.get(settings.secrets_env or "", "").split() or [secrets.token_hex(32)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 
 from imgprep.serve.answers import Refusal
+from imgprep.serve.jobs import Jobs
 from imgprep.serve.service import Service
 
 TUS_VERSION = "1.0.0"
@@ -80,7 +81,7 @@ class Spool:
                     self.drop(path.stem)
 
 
-def add_uploads(app: FastAPI, service: Service, spool: Spool) -> None:
+def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
     """The routes of tus below /v1/uploads. A whole upload becomes an object, told by the header `Object-Id`."""
     own = {"Tus-Resumable": TUS_VERSION}
 
@@ -125,7 +126,9 @@ def add_uploads(app: FastAPI, service: Service, spool: Spool) -> None:
         headers = own | {"Upload-Offset": str(reached)}
         if reached == upload.length:
             try:
-                headers["Object-Id"], _, _ = await service.objects.put_file(upload.path)
+                found, _, _ = await service.objects.put_file(upload.path)
+                headers["Object-Id"] = found
+                await jobs.begin(found, jobs.usual)
             finally:
                 spool.drop(name)
         return Response(status_code=204, headers=headers)
