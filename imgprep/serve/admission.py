@@ -13,7 +13,7 @@ Send = Callable[[Message], Awaitable[None]]
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 # A refused body is read on for so long, so silent, so much: a phone in a tunnel shall see the answer too.
 LINGER_S = 30
-SILENT_S = 15
+MUTE_S = 15
 LINGER_BYTES = 32 << 20
 PIECE_BYTES = 1 << 20
 
@@ -126,7 +126,7 @@ async def _linger(receive: Receive) -> None:
     try:
         async with asyncio.timeout(LINGER_S):
             while left > 0:
-                async with asyncio.timeout(SILENT_S):
+                async with asyncio.timeout(MUTE_S):
                     message = await receive()
                 if not message.get("more_body"):
                     return

@@ -11,7 +11,6 @@ from imgprep.project import absolute
 from imgprep.serve.operations import Operation, operation
 
 LOWEST_SCORE = 0.05
-NAME = "detect"
 
 
 class Detect:
@@ -42,5 +41,5 @@ def detect_operation(model: str) -> Operation:
     if os.path.isfile(path):
         with open(path, "rb") as file:
             mark = hashlib.file_digest(file, "sha256").hexdigest()
-        return operation(Detect(path), NAME, mark=mark)
-    return operation(Detect(model), NAME, mark=model)
+        return operation(Detect(path), "detect", mark=mark)
+    return operation(Detect(model), "detect", mark=model)

@@ -46,7 +46,8 @@ def build_app(service: Service) -> FastAPI:
     add_page(app, service)
     add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes), jobs)
     add_refusals(app)
-    _add_objects(app, service, jobs)
+    _add_puts(app, service, jobs)
+    _add_objects(app, service)
     _add_health(app, service)
     for operation in service.operations.values():
         _add_operation(app, service, operation)
@@ -144,9 +145,7 @@ def documented(operation: Operation) -> dict[str, Any]:
     return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
 
 
-def _add_objects(app: FastAPI, service: Service, jobs: Jobs) -> None:
-    objects = service.objects
-
+def _add_puts(app: FastAPI, service: Service, jobs: Jobs) -> None:
     @app.put("/v1/objects", tags=["objects"])
     @app.post("/v1/objects", tags=["objects"])
     async def put_object(request: Request) -> JSONResponse:
@@ -159,9 +158,13 @@ def _add_objects(app: FastAPI, service: Service, jobs: Jobs) -> None:
         service.access.allow(request.headers.get("authorization"), "write")
         steps = jobs.steps_of(request.query_params.get("steps"))
         called = request.query_params.get("name", "")
-        name, record, is_new = await objects.put(await body_of(request), called=called)
+        name, record, is_new = await service.objects.put(await body_of(request), called=called)
         begun = await jobs.begin(name, steps)
         return JSONResponse({"id": name, **record, **begun}, 201 if is_new else 200, STRICT)
+
+
+def _add_objects(app: FastAPI, service: Service) -> None:
+    objects = service.objects
 
     @app.get("/v1/objects", tags=["objects"])
     async def list_objects(request: Request, after: str = "", limit: int = 100) -> JSONResponse:

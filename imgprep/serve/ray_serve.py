@@ -18,12 +18,11 @@ from imgprep.engine import cluster
 from imgprep.engine.session import session
 from imgprep.project import absolute
 from imgprep.serve.commands import function_at
-from imgprep.serve.server import asgi
+from imgprep.serve.server import STOP_S, asgi
 from imgprep.serve.service import Service, Settings
 from imgprep.words import say
 
 SECRETS_NAME = "IMGPREP_REPLICA_SECRETS"
-STOP_S = 30
 # A replica holds one worker: one picture in work, one that waits for it, and two that are read.
 DEPLOYED: dict[str, Any] = {
     "max_ongoing_requests": 8,
