@@ -5,13 +5,14 @@ QUICK := not slow and not store and not ray and not browser and not notebooks an
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check docs lab setup clean
+.PHONY: help demo test test-quick check docs bench lab setup clean
 
 help:
 	@echo "make demo    make a sample of product pictures, run the main job on it, show where the results are"
 	@echo "make test    run the tests; make test-quick those of the ground floors, in seconds"
 	@echo "make check   hold the code to its rules: ruff, imports, density, types"
 	@echo "make docs    build docs/_build, the pages with the notebooks' outputs"
+	@echo "make bench   run the benchmarks with small rounds, and put their figures into docs/benchmarks.md"
 	@echo "make lab     open JupyterLab on notebooks/"
 	@echo "make setup   only set up $(VENV) (the others do it themselves)"
 	@echo "make clean   remove $(VENV) and caches; data/ and reports/ stay"
@@ -40,6 +41,10 @@ docs: $(READY)
 	done
 	@$(VENV)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# Minutes; wants nginx and a quiet machine, and says how busy it was.
+bench: $(READY)
+	@$(VENV)/bin/python tests/benchmarks/bench.py --page
 
 lab: $(READY)
 	@$(VENV)/bin/imgprep lab

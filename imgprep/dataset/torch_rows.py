@@ -4,16 +4,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from imgprep.dataset.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.picture import codec
-
-PIECES_EACH = 4  # for each reader at least, so that all have work to the end
 
 Row = dict[str, Any]
 
@@ -25,6 +23,26 @@ class Piece(NamedTuple):
     group: int
     start: int
     stop: int
+
+
+def dealt(groups: list[Piece], mine: int, readers: int) -> list[Piece]:
+    """One reader's part: as many rows as the others', and few groups that two of them read.
+
+    >>> dealt([Piece("a", 0, 0, 6), Piece("a", 1, 0, 4)], 1, 2)
+    [Piece(file='a', group=0, start=5, stop=6), Piece(file='a', group=1, start=0, stop=4)]
+    """
+    total = sum(group.stop for group in groups)
+    first = total * mine // readers
+    last = total * (mine + 1) // readers
+    found = []
+    begin = 0
+    for group in groups:
+        start = max(first - begin, 0)
+        stop = min(last - begin, group.stop)
+        if start < stop:
+            found.append(group._replace(start=start, stop=stop))
+        begin += group.stop
+    return found
 
 
 class TorchRows(IterableDataset[Row]):
@@ -58,7 +76,10 @@ class TorchRows(IterableDataset[Row]):
         self._files = [f for f in ds.files if (f["config"], f["split"]) == (wanted, split)]
         self._columns = list(columns) if columns is not None else None
         self._decode, self._shuffle_rows, self._seed = decode, shuffle_rows, seed
-        self._rank, self._world, self._epoch = rank, world, 0
+        self._rank, self._world = rank, world
+        self._known_groups: list[Piece] = []
+        self._epoch = torch.zeros(1, dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that stay see it, too
         if self._columns and self._files:
             known = pq.read_schema(self._folder.open(self._files[0]["file"])).names
             for name in self._columns:
@@ -71,7 +92,7 @@ class TorchRows(IterableDataset[Row]):
 
     def set_epoch(self, epoch: int) -> None:
         """Another order for another epoch."""
-        self._epoch = epoch
+        self._epoch[0] = epoch
 
     def __iter__(self) -> Iterator[Row]:
         worker = get_worker_info()
@@ -79,28 +100,27 @@ class TorchRows(IterableDataset[Row]):
         if worker is not None:
             mine = self._rank * worker.num_workers + worker.id
             readers = self._world * worker.num_workers
-        order = random.Random(f"{self._seed}/{self._epoch}")
-        pieces = self._pieces(readers)
+        named = f"{self._seed}/{int(self._epoch)}"
+        groups = self._groups()
         if self._shuffle_rows:
-            order.shuffle(pieces)
-        rows = self._rows(pieces[mine::readers])
+            random.Random(named).shuffle(groups)
+        rows = self._rows(dealt(groups, mine, readers))
         if not self._shuffle_rows:
             return map(self._finished, rows)
-        mixed = shuffled(rows, self._shuffle_rows, random.Random(f"{self._seed}/{self._epoch}/{mine}"))
+        mixed = shuffled(rows, self._shuffle_rows, random.Random(f"{named}/{mine}"))
         return map(self._finished, mixed)
 
-    def _pieces(self, readers: int) -> list[Piece]:
-        """All row groups; in parts, where there are few."""
-        groups = []
+    def _groups(self) -> list[Piece]:
+        """All row groups of the split."""
+        if self._known_groups:
+            return list(self._known_groups)
+        found: list[Piece] = []
         for file in self._files:
             meta = pq.read_metadata(self._folder.open(file["file"]))
-            groups += [(file["file"], g, meta.row_group(g).num_rows) for g in range(meta.num_row_groups)]
-        parts = 1 if readers == 1 else -(-PIECES_EACH * readers // max(1, len(groups)))
-        pieces = []
-        for name, group, rows in groups:
-            ends = np.linspace(0, rows, parts + 1).astype(int).tolist()
-            pieces += [Piece(name, group, lo, hi) for lo, hi in zip(ends, ends[1:], strict=False) if hi > lo]
-        return pieces
+            rows = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
+            found += [Piece(file["file"], number, 0, count) for number, count in enumerate(rows)]
+        self._known_groups = found
+        return list(found)
 
     def _rows(self, pieces: list[Piece]) -> Iterator[Row]:
         opened: tuple[str, pq.ParquetFile] | None = None
@@ -134,11 +154,22 @@ def _dicts(table: pa.Table) -> Iterator[Row]:
 
 
 def shuffled(rows: Iterator[Row], size: int, order: random.Random) -> Iterator[Row]:
-    """Rows in another order: each changes places with one of the `size` that wait."""
+    """Rows in another order: each changes places with one of the `size` that wait.
+
+    They begin to come when an eighth waits, every other one until all do: nobody waits long.
+    """
     waiting: list[Row] = []
+    is_even = False
     for row in rows:
+        is_even = not is_even
+        if len(waiting) < size and (is_even or len(waiting) <= size // 8):
+            waiting.append(row)
+            continue
         if len(waiting) < size:
             waiting.append(row)
+            at = order.randrange(len(waiting))
+            waiting[at], waiting[-1] = waiting[-1], waiting[at]
+            yield waiting.pop()
             continue
         at = order.randrange(size)
         row, waiting[at] = waiting[at], row

@@ -43,7 +43,7 @@ class Urls:
 
     def most_at_once(self, payload: Iterable[Wanted]) -> int | None:
         """Of more workers each would still ask a host once, and all together too often."""
-        is_web = any(uris.scheme(wanted.where or "") not in NOT_WEB for wanted in payload)
+        is_web = any(uris.scheme(wanted.where or "") == "http" for wanted in payload)
         return self.checked.per_host if is_web else None
 
     @property

@@ -188,7 +188,7 @@ def test_progress_moves_the_stop_button_leaves_one_line_and_the_next_run_goes_on
     assert done[0] == 0 and done == sorted(set(done)), "the bar moves"
     assert "<progress" not in kernel.drawn[-1]["text/html"] and "left" not in kernel.drawn[-1]["text/plain"]
     (line,) = error["traceback"]
-    kept = int(re.fullmatch(r"Interrupted: (\d+) of 200 rows are done and kept: run it again to go on", line)[1])
+    kept = int(re.fullmatch(r"Interrupted: (\d+) of 200 rows done and kept: run it again to go on", line)[1])
     assert kept >= done[-1]
 
     said, result = kernel.run(SLOW)

@@ -93,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only-plan", action="store_true")
     parser.add_argument("--step", nargs=3)
     given = parser.parse_args()
     if given.step:
@@ -104,6 +105,8 @@ def main() -> None:
         make_csv(Path(more), given.rows, extra=1)
         for _ in range(given.rounds):
             line(f"{given.rows:,} rows", child(sys.executable, __file__, "--step", "plan", first, out))
+        if given.only_plan:
+            return
         told("stand-ins gathered", child(sys.executable, __file__, "--step", "finish", first, out))
         for _ in range(given.rounds):
             line("one row more", child(sys.executable, __file__, "--step", "plan", more, out))

@@ -1,13 +1,17 @@
 """Sizes of 12-megapixel JPEGs beside Pillow and pyvips, and what a byte budget costs. See README.md here."""
 
 import argparse
+import functools
+import importlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 os.environ["VIPS_CONCURRENCY"] = "1"  # before anything loads it
 
@@ -15,7 +19,7 @@ import cv2
 import numpy as np
 from measure import Peak, child, measured
 from PIL import Image, ImageOps
-from site_of_jpegs import _photographs, jpegs
+from site_of_jpegs import CACHE, _photographs, jpegs
 from skimage.metrics import structural_similarity
 
 from imgprep.picture import budget, codec, geometry
@@ -46,10 +50,19 @@ def plain(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def vips(data: bytes) -> bytes:
-    import pyvips
+@functools.cache
+def pyvips() -> Any:
+    """From a folder of its own: nothing else of ours needs it."""
+    home = CACHE / "pyvips"
+    if not home.exists():
+        words = ["-m", "pip", "install", "--quiet", "--target", home, "pyvips", "pyvips-binary"]
+        subprocess.run([sys.executable, *words], check=True)
+    sys.path.append(str(home))
+    return importlib.import_module("pyvips")
 
-    return pyvips.Image.thumbnail_buffer(data, SIDE, height=SIDE).jpegsave_buffer(Q=85)
+
+def vips(data: bytes) -> bytes:
+    return pyvips().Image.thumbnail_buffer(data, SIDE, height=SIDE).jpegsave_buffer(Q=85)
 
 
 def ours(data: bytes, *names: str) -> dict[str, bytes]:

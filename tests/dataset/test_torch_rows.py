@@ -59,6 +59,15 @@ def test_an_epoch_is_mixed_as_its_seed_says(made):
     assert numbers(made.torch_rows("train", shuffle_rows=30, seed=2)) != first
 
 
+def test_workers_that_stay_take_the_new_epoch(made):
+    rows = made.torch_rows("train", columns=["n"], shuffle_rows=30)
+    loader = torch_data.DataLoader(rows, batch_size=None, num_workers=1, persistent_workers=True)
+    first = [row["n"] for row in loader]
+    rows.set_epoch(1)
+    second = [row["n"] for row in loader]
+    assert first != second and sorted(first) == sorted(second) == WHOLE
+
+
 def test_pictures_are_decoded_or_bytes(made):
     one = next(iter(made.torch_rows("train", columns=["image", "n"])))
     raw = next(iter(made.torch_rows("train", columns=["image"], decode=None)))

@@ -180,7 +180,7 @@ def test_the_stop_button_ends_the_work_within_three_seconds(raw, tmp_path, name)
     said = job.communicate()[1].decode()
     wait_for(lambda: not alive(workers), 30)
     done = len(Folder(str(tmp_path / "out")).list(".imgprep/parts"))
-    assert said.strip().splitlines()[-1].endswith("rows are done and kept: run it again to go on") and done
+    assert said.strip().splitlines()[-1].endswith("rows done and kept: run it again to go on") and done
     assert time.monotonic() - began < (3 if name == "local" else 6)  # Ray's own farewell takes 2 s more
 
 

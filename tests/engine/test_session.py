@@ -7,9 +7,11 @@ import pytest
 import imgprep
 from imgprep import engine
 from imgprep.dataset.files import Folder
-from imgprep.engine import Job, Session, Summary, Task
+from imgprep.engine import Job, Session, Summary, Task, worker
 from imgprep.engine.progress import Progress
 from imgprep.failures import RunStopped
+from imgprep.resume.inputs import Wanted
+from imgprep.resume.load import Urls
 from imgprep.words import LOG
 
 
@@ -84,3 +86,20 @@ def test_who_silences_the_logger_sees_no_progress_either(monkeypatch, capsys):
     monkeypatch.undo()
     LOG.manager._clear_cache()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("workers", "most", "at_once"), [(2, None, 2), (2, 8, 2), (24, 8, 8)])
+def test_more_workers_than_a_host_bears_do_not_ask_it(tmp_path, workers, most, at_once):
+    """Each worker asks a host once at least: so no more work than may ask at once."""
+    imgprep.session("local", workers)
+    job = Job(len, len, len, Folder(str(tmp_path)), "r", most=most)
+    assert worker.Orders.of(job).at_once == at_once
+
+
+@pytest.mark.parametrize(
+    ("sources", "most"),
+    [(["/a.jpg", "s3://b/a.jpg"], None), (["/a.jpg", "https://example.org/a.jpg"], 5), ([None], None)],
+)
+def test_only_what_is_asked_of_web_hosts_has_a_limit(sources, most):
+    wanted = [Wanted(b"k", source, {}) for source in sources]
+    assert Urls.of({"per_host": 5}).most_at_once(wanted) == most
