@@ -55,6 +55,22 @@ def by_run_all(root: Path, name: str, given: dict) -> None:
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(root / "notebooks")}}).execute()
 
 
+@pytest.mark.store
+def test_tables_and_results_may_be_on_a_store(shop, s3):
+    """As deploy/rayjob.yaml runs it."""
+    bucket = f"products-{os.urandom(4).hex()}"
+    s3.mkdir(bucket)
+    tables = {}
+    for split in ("train", "test"):
+        s3.put(str(shop.root / f"{split}.csv"), f"{bucket}/{split}.csv")
+        tables[f"{split}_csv"] = f"s3://{bucket}/{split}.csv"
+    given = {**GIVEN, **tables, "out": f"s3://{bucket}/made", "root": str(shop.root), "size_wh": [64, 48]}
+    result = runner.run_notebooks("products", given)
+    assert (result.folder / "report.html").stat().st_size > 10_000
+    counts = dataset.open(f"s3://{bucket}/made/ocr").counts()
+    assert (counts["ok"], counts["reasons"]) == (6, {"missing_file": 1})
+
+
 def test_the_runner_gives_the_bytes_of_run_all(shop, capfd):
     result = runner.run_notebooks("products", {**GIVEN, "size_wh": [64, 48]})
     assert (result.folder / "report.html").stat().st_size > 10_000

@@ -147,8 +147,8 @@ def main() -> None:
         print("\n".join(made), flush=True)
         if any("did not run" in row for row in made):
             print(said[-1500:], file=sys.stderr)
-    if given.page:
-        put_page(rows)
+        if given.page:  # each time: it takes long, and somebody may stop it
+            put_page(rows)
 
 
 if __name__ == "__main__":
