@@ -995,8 +995,10 @@ function imgprepGallery(place, host) {
 
   // Begin -------------------------------------------------------------------------------------------
 
-  order.append(el("option", { value: "best", textContent: "A spread of all" }),
-    el("option", { value: "rows", textContent: "As in the dataset" }),
+  // A server's album has no order of rows: its newest come first.
+  const isAlbum = host.kind === "server";
+  order.append(el("option", { value: "best", textContent: isAlbum ? "Newest first" : "A spread of all" }),
+    ...(isAlbum ? [] : [el("option", { value: "rows", textContent: "As in the dataset" })]),
     ...Object.keys(data.numbers).map(name => el("option", { value: name, textContent: name })));
   mapButton.hidden = views.hidden = !data.x;
   if (!data.x) views.style.display = "none";
