@@ -9,7 +9,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 
@@ -29,9 +31,8 @@ def export(
     *,
     config: str | None = None,
 ) -> str:
-    """Write a config of a dataset folder (None: the default one) into a local folder, in one of
-    four forms.
-    Returns the folder.
+    """Write a config of a dataset folder (None: the default one) into another folder, in one of
+    four forms. Returns the folder. On a store it is made here first, and its readers see it come.
 
     "disk": what `save_to_disk` writes, for `load_from_disk`; nothing is lost. Takes twice its size
         for a moment.
@@ -49,16 +50,18 @@ def export(
         raise ValueError(f"form is one of {', '.join(FORMS)}, not {form!r}")
     ds = dataset.open(source)
     target = Folder(folder)
-    if target.remote:
-        raise ValueError(f"{folder} is on a store: export into a local folder, then copy that")
     config = config or ds.configs[0]
     content = Content.of(ds, config)
     mark = _mark(ds, form, config)
     before = target.get(MARK)
     if before == mark:
         return folder
-    if before is None and _is_taken(target.path):
+    is_taken = bool(target.entries()) if target.remote else _is_taken(target.path)
+    if before is None and is_taken:
         raise ValueError(f"{target.path} holds files that no export wrote: name another folder")
+    if target.remote:
+        _send_export(FORMS[form], content, target, mark)
+        return folder
     with _beside(target.path) as holder:
         FORMS[form](content, f"{holder}/new")
         Folder(f"{holder}/new").put(MARK, mark)
@@ -66,6 +69,25 @@ def export(
             os.rename(target.path, f"{holder}/old")
         os.rename(f"{holder}/new", target.path)
     return folder
+
+
+def _send_export(
+    write: Callable[[Content, str], None], content: Content, target: Folder, mark: bytes
+) -> None:
+    """Made here, then sent. The mark says so first and last: what is killed is replaced by the next."""
+    with tempfile.TemporaryDirectory(prefix="imgprep-export-") as home:
+        write(content, home)
+        made = [path for path in sorted(Path(home).rglob("*")) if path.is_file()]
+        target.put(MARK, b"unfinished")
+        fs, root = target.filesystem()
+        sent = {f"{root}/{MARK}"}
+        for path in made:
+            name = f"{root}/{path.relative_to(home).as_posix()}"
+            fs.put_file(str(path), name)
+            sent.add(name)
+        for old in set(fs.find(root)) - sent:
+            fs.rm_file(old)
+        target.put(MARK, mark)
 
 
 def _mark(

@@ -208,13 +208,31 @@ def test_what_a_machine_that_went_down_left_is_settled_by_the_next_export(ds, tm
     assert len(opened(str(out), "disk", tmp_path)["train"][1]) == 7 and os.listdir(tmp_path) == ["out"]
 
 
+@pytest.mark.store
+@pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
+def test_an_export_may_be_on_a_store(ds, s3, tmp_path, form):
+    bucket = f"exports-{os.urandom(4).hex()}"
+    s3.mkdir(bucket)
+    place = f"{bucket}/out"
+    exports.export(ds, str(tmp_path / "here"), form)
+    s3.pipe_file(f"{place}/.imgprep-export", b"unfinished")  # what was killed is replaced
+    s3.pipe_file(f"{place}/left.tar", b"of another version")
+    for _ in range(2):
+        assert exports.export(ds, f"s3://{place}", form) == f"s3://{place}"
+        s3.invalidate_cache()
+    s3.get(place, str(tmp_path / "copy"), recursive=True)
+    assert tree(tmp_path / "copy") == tree(tmp_path / "here")
+    s3.pipe_file(f"{bucket}/mine/a.txt", b"stays")
+    with pytest.raises(ValueError, match="mine holds files that no export wrote"):
+        exports.export(ds, f"s3://{bucket}/mine", form)
+
+
 @pytest.mark.parametrize(
     ("where", "form", "says"),
     [
         ("out", "zip", "form is one of disk, imagefolder, lance, webdataset, not 'zip'"),
         ("mine", "disk", "mine holds files that no export wrote: name another folder"),
         ("mine/a.txt", "disk", "a.txt holds files that no export wrote"),
-        ("s3://bucket/x", "disk", "is on a store: export into a local folder"),
     ],
 )
 def test_mistakes_are_one_sentence(ds, tmp_path, where, form, says):

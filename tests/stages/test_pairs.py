@@ -184,3 +184,16 @@ def test_where_a_picture_lies_does_not_decide_its_split(tmp_path):
         pairs.write(given, f"{home}/out", tile=50, block=2, margin=20)
         dealt.append(sorted(tiles(dataset.open(f"{home}/out"))))
     assert dealt[0] == dealt[1]
+
+
+@pytest.mark.store
+def test_pairs_of_a_picture_without_tiles_may_go_to_a_store(s3, tmp_path):
+    bucket = f"pairs-{tmp_path.parent.name[-4:]}-{tmp_path.name[-4:]}".lower().replace("_", "")
+    s3.mkdir(bucket)
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    files = {str(tmp_path / "a.png"): save(tmp_path / "a_mask.tif", MASK, nodata=255)}
+    here = pairs.write(files, str(tmp_path / "out"), tile=50, block=2)
+    there = pairs.write(files, f"s3://{bucket}/out", tile=50, block=2)
+    for split in here.splits:
+        assert there.table(split).equals(here.table(split))
+    assert not s3.exists(f"{bucket}/out/.imgprep/tiles")

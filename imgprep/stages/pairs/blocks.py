@@ -121,9 +121,6 @@ def pair_blocks_of(
         if rasters.needs_copy(picture):
             copied = hashing.digest(picture.identity, *choice) if choice.is_made else ""
             path = target.full(f"{COPIES}/{copied or picture.identity}.tif")
-            if target.remote:
-                told = f"{redact_url(source)} is not tiled, so a copy is needed"
-                raise ValueError(f"{told}: let out be a local folder")
     width, height = size_wh
     step = block * tile + margin
     for y in range(0, height - tile + 1, step):

@@ -7,6 +7,7 @@ from imgprep import engine
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
 from imgprep.stages.pairs.blocks import COPIES, PairBlock
+from imgprep.stages.segmentation.scratch import made_file
 
 
 def wanted_copies(given: list[PairBlock]) -> dict[str, Any]:
@@ -21,12 +22,11 @@ def wanted_copies(given: list[PairBlock]) -> dict[str, Any]:
 
 def copy_picture(target: Folder, task: engine.Task) -> engine.Summary:
     source, name, choice, hosts = task.payload
-    path = target.full(name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if choice.is_made:
-        rasters.copy_chosen(source, choice, path, allow_hosts=hosts)
-    else:
-        rasters.copy_tiled(source, path, allow_hosts=hosts)
+    with made_file(target, name) as path:
+        if choice.is_made:
+            rasters.copy_chosen(source, choice, path, allow_hosts=hosts)
+        else:
+            rasters.copy_tiled(source, path, allow_hosts=hosts)
     return engine.Summary()
 
 

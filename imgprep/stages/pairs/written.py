@@ -1,7 +1,6 @@
 """`write`: pairs for training as a dataset folder."""
 
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from imgprep.rows import splits
 from imgprep.stages.pairs import blocks, copies
 from imgprep.stages.pairs.blocks import PairBlock
 from imgprep.stages.pairs.pairs import Cut, given_blocks
+from imgprep.stages.segmentation.scratch import remove_tree
 
 PAIR_SHARES = {"train": 0.8, "test": 0.2}
 
@@ -104,7 +104,7 @@ def write(
         run: dict[str, Any] = {"retry_failed": retry_failed, "max_failed": 1.0, "dry_run": dry_run}
         return stage.build(plan, out, **run)
     finally:
-        shutil.rmtree(target.full(blocks.COPIES), ignore_errors=True)
+        remove_tree(target, blocks.COPIES)
 
 
 def _check_pairs(tile: Any, block: Any, margin: Any, min_foreground: Any) -> None:
