@@ -57,6 +57,7 @@ def run_serve(options: argparse.Namespace) -> None:
         raise ValueError(f"`imgprep serve` needs {e.name}: python -m pip install {packages}") from None
     given = {k: v for k, v in vars(options).items() if k not in ("command", "functions", "ray")}
     settings = Settings(**given)
+    settings.check()
     functions = [function_at(place) for place in options.functions]
     say(f"http://{settings.host}:{settings.port}/docs says how to call it; Ctrl-C ends it")
     if options.ray:

@@ -80,10 +80,16 @@ def fit_side(image: np.ndarray, *, max_side: int = 800) -> np.ndarray:
     return geometry.shrink(image, max_side)
 
 
+def least_wh(max_side: int = 800) -> tuple[int, int]:
+    """How large a picture `fit_side` wants: twice what it makes, to average over."""
+    side = 2 * max(1, max_side)
+    return side, side
+
+
 def builtin() -> dict[str, Operation]:
     """The operations that come with the package."""
     functions: list[Callable] = [geometry.fit_pad, enhance.denoise, enhance.contrast, enhance.grey]
-    named = [operation(fit_side, "fit"), operation(ocr.prepare, "ocr")]
+    named = [operation(fit_side, "fit", mark="2"), operation(ocr.prepare, "ocr")]
     ours = [operation(f) for f in functions] + named
     return {one.name: one for one in ours}
 
@@ -127,7 +133,10 @@ def compute(
     A picture comes back as one of `format`; a dict or a list of them as JSON, pictures in it as base64.
     Raises DecodeError for the picture's faults; what the function raises is its own.
     """
-    answer = function(codec.decode(data, max_pixels=PICTURE_PIXELS), **options)
+    # A JPEG of 12 Mpx that becomes 800 px is decoded at a half, for much less time.
+    least = least_wh(**options) if function is fit_side else None
+    image = codec.decode(data, min_wh=least, max_pixels=PICTURE_PIXELS)
+    answer = function(image, **options)
     if isinstance(answer, np.ndarray):
         return Result(encoded(answer, format, quality), MEDIA_TYPES[format])
     return Result(json.dumps(_plain_answer(answer, format, quality)).encode(), "application/json")

@@ -73,3 +73,14 @@ def test_columns_come_as_json_with_their_pictures():
 def test_a_job_is_named_by_what_it_does():
     first = operations.job_id("fit", {"max_side": 8}, "a")
     assert first == operations.job_id("fit", {"max_side": 8}, "a") != operations.job_id("fit", {"max_side": 9}, "a")
+
+
+def test_a_large_photograph_is_fitted_without_decoding_all_of_it():
+    coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    large = cv2.resize(coarse, (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    data = codec.encode(large, "JPEG", quality=95)
+    made = operations.compute(operations.fit_side, data, {"max_side": 200}, "PNG", None)
+    found = codec.decode(made.body)
+    whole = operations.fit_side(codec.decode(data), max_side=200)
+    assert found.shape == whole.shape == (150, 200, 3)
+    assert cv2.PSNR(found, whole) > 40
