@@ -128,6 +128,20 @@ def _add_operation(app: FastAPI, service: Service, operation: Operation) -> None
     )
 
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+PICTURE_BODY = {
+    "required": True,
+    "content": {"application/octet-stream": BINARY, "image/*": BINARY},
+}
+STEPS_SCHEMA = {
+    "type": "object",
+    "required": ["steps"],
+    "properties": {"steps": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}},
+    "example": {"steps": ["denoise", {"fit": {"max_side": 800}}]},
+}
+STEPS_BODY = {"required": True, "content": {"application/json": {"schema": STEPS_SCHEMA}}}
+
+
 def documented(operation: Operation) -> dict[str, Any]:
     """Parameters and body of an operation as OpenAPI has them."""
     schema = operation.options.model_json_schema()
@@ -140,14 +154,15 @@ def documented(operation: Operation) -> dict[str, Any]:
     parameters.append({"name": "format", "in": "query", "required": False, "schema": formats})
     quality = {"type": "integer", "minimum": 1, "maximum": 100}
     parameters.append({"name": "quality", "in": "query", "required": False, "schema": quality})
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    content = {"application/octet-stream": binary, "image/*": binary}
-    return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
+    return {"parameters": parameters, "requestBody": PICTURE_BODY}
 
 
 def _add_puts(app: FastAPI, service: Service, jobs: Jobs) -> None:
-    @app.put("/v1/objects", tags=["objects"])
-    @app.post("/v1/objects", tags=["objects"])
+    words = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("name", "steps")]
+    described = {"requestBody": PICTURE_BODY, "parameters": words}
+
+    @app.put("/v1/objects", tags=["objects"], openapi_extra=described)
+    @app.post("/v1/objects", tags=["objects"], openapi_extra=described)
     async def put_object(request: Request) -> JSONResponse:
         """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already.
 
@@ -232,7 +247,9 @@ def ranged(result: Result, asked: str, name: str) -> Response:
 
 
 def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
-    @app.post("/v1/objects/{name}/steps", tags=["jobs"], status_code=202)
+    described = {"requestBody": STEPS_BODY}
+
+    @app.post("/v1/objects/{name}/steps", tags=["jobs"], status_code=202, openapi_extra=described)
     async def add_steps(request: Request, name: str) -> JSONResponse:
         """Do steps in the background: `{"steps": ["denoise", {"fit": {"max_side": 800}}]}`. 202 and the job."""
         service.access.allow(request.headers.get("authorization"), "write")

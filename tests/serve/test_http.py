@@ -76,6 +76,9 @@ def test_the_documentation_is_the_signature(client):
     options = {p["name"]: p["schema"] for p in described["parameters"]}
     assert described["summary"] == "Warmer by so many levels." and "Clips" in described["description"]
     assert (options["by"]["type"], options["by"]["default"]) == ("integer", 10)
+    put = paths["/v1/objects"]["put"]
+    assert "application/octet-stream" in put["requestBody"]["content"]
+    assert [one["name"] for one in put["parameters"]] == ["name", "steps"]
 
 
 @pytest.mark.parametrize(
