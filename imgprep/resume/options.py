@@ -101,6 +101,12 @@ def check_flags(**flags: Any) -> None:
             raise ValueError(f"{name} is true or false, not {value!r}")
 
 
+def run_options(**run: Any) -> dict[str, Any]:
+    """What `stage.build` is told of a run, checked before anything is read."""
+    check_run_options(**run)
+    return run
+
+
 def check_run_options(
     *,
     batch_size: Any = 10_000,

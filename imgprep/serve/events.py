@@ -89,6 +89,23 @@ def is_below(source: str, root: str) -> bool:
     return not uris.inside_folder(source, absolute(root)).startswith(uris.OUTSIDE)
 
 
+def consumer_settings(broker: str, group: str) -> dict[str, Any]:
+    """Of librdkafka, for a worker that loses no message and does none twice."""
+    return {
+        "bootstrap.servers": broker,
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        # Offsets are stored by us, after the result; librdkafka commits them in the background.
+        "enable.auto.offset.store": False,
+        "enable.auto.commit": True,
+        "auto.commit.interval.ms": 500,
+        "enable.partition.eof": True,
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 1500,
+        "max.poll.interval.ms": 300_000,
+    }
+
+
 class Worker:
     """One member of a group that works on a topic."""
 
@@ -98,21 +115,7 @@ class Worker:
         self.counts = Counts()
         self.is_stopping = False
         self._ends: set[int] = set()
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": broker,
-                "group.id": group,
-                "auto.offset.reset": "earliest",
-                # Offsets are stored by us, after the result; librdkafka commits them in the background.
-                "enable.auto.offset.store": False,
-                "enable.auto.commit": True,
-                "auto.commit.interval.ms": 500,
-                "enable.partition.eof": True,
-                "session.timeout.ms": 6000,
-                "heartbeat.interval.ms": 1500,
-                "max.poll.interval.ms": 300_000,
-            }
-        )
+        self._consumer = Consumer(consumer_settings(broker, group))
         self._producer = Producer(
             {"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 5}
         )

@@ -48,6 +48,7 @@ def build_app(service: Service) -> FastAPI:
     add_refusals(app)
     _add_puts(app, service, jobs)
     _add_objects(app, service)
+    _add_contents(app, service)
     _add_health(app, service)
     for operation in service.operations.values():
         _add_operation(app, service, operation)
@@ -200,6 +201,10 @@ def _add_objects(app: FastAPI, service: Service) -> None:
         service.access.allow(request.headers.get("authorization"), "write")
         await objects.delete(name)
         return Response(status_code=204, headers=STRICT)
+
+
+def _add_contents(app: FastAPI, service: Service) -> None:
+    objects = service.objects
 
     @app.get("/v1/objects/{name}/content", tags=["objects"])
     async def get_content(request: Request, name: str) -> Response:

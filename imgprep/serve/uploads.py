@@ -17,6 +17,7 @@ from imgprep.serve.jobs import Jobs
 from imgprep.serve.service import Service
 
 TUS_VERSION = "1.0.0"
+TUS_HEADERS = {"Tus-Resumable": TUS_VERSION}  # of every answer
 EXPIRES_S = 86_400
 
 
@@ -83,39 +84,42 @@ class Spool:
 
 def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
     """The routes of tus below /v1/uploads. A whole upload becomes an object, told by the header `Object-Id`."""
-    own = {"Tus-Resumable": TUS_VERSION}
+    _add_beginning(app, service, spool)
+    _add_going_on(app, service, spool)
 
-    def allow(request: Request) -> None:
-        service.access.allow(request.headers.get("authorization"), "write")
 
+def _add_beginning(app: FastAPI, service: Service, spool: Spool) -> None:
     @app.options("/v1/uploads", tags=["uploads"])
     async def tus_options() -> Response:
         """What is supported."""
         extensions = {"Tus-Version": TUS_VERSION, "Tus-Extension": "creation,termination,expiration"}
-        return Response(status_code=204, headers=own | extensions | {"Tus-Max-Size": str(spool.max_bytes)})
+        limit = {"Tus-Max-Size": str(spool.max_bytes)}
+        return Response(status_code=204, headers=TUS_HEADERS | extensions | limit)
 
     @app.post("/v1/uploads", tags=["uploads"])
     async def begin_upload(request: Request) -> Response:
         """Begin an upload of `Upload-Length` bytes; its address is in Location."""
-        allow(request)
+        service.access.allow(request.headers.get("authorization"), "write")
         length = request.headers.get("upload-length", "")
         if not length.isdigit():
             raise Refusal("wrong_option", "Upload-Length: the number of bytes that will come")
         name = spool.begin(int(length))
-        return Response(status_code=201, headers=own | {"Location": f"/v1/uploads/{name}"})
+        return Response(status_code=201, headers=TUS_HEADERS | {"Location": f"/v1/uploads/{name}"})
 
     @app.head("/v1/uploads/{name}", tags=["uploads"])
     async def upload_offset(request: Request, name: str) -> Response:
         """How much has come."""
-        allow(request)
+        service.access.allow(request.headers.get("authorization"), "write")
         upload = spool.find(name)
         known = {"Upload-Offset": str(upload.offset), "Upload-Length": str(upload.length)}
-        return Response(headers=own | known | {"Cache-Control": "no-store"})
+        return Response(headers=TUS_HEADERS | known | {"Cache-Control": "no-store"})
 
+
+def _add_going_on(app: FastAPI, service: Service, spool: Spool) -> None:
     @app.patch("/v1/uploads/{name}", tags=["uploads"])
     async def go_on(request: Request, name: str) -> Response:
         """More bytes, from `Upload-Offset` on."""
-        allow(request)
+        service.access.allow(request.headers.get("authorization"), "write")
         upload = spool.find(name)
         offset = request.headers.get("upload-offset", "")
         if request.headers.get("content-type") != "application/offset+octet-stream":
@@ -123,7 +127,7 @@ def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> Non
         if not offset.isdigit():
             raise Refusal("wrong_option", "Upload-Offset: where these bytes begin")
         reached = await spool.append(upload, int(offset), request.stream())
-        headers = own | {"Upload-Offset": str(reached)}
+        headers = TUS_HEADERS | {"Upload-Offset": str(reached)}
         if reached == upload.length:
             try:
                 found, _, _ = await service.objects.put_file(upload.path)
@@ -136,7 +140,7 @@ def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> Non
     @app.delete("/v1/uploads/{name}", tags=["uploads"])
     async def give_up(request: Request, name: str) -> Response:
         """Forget an upload."""
-        allow(request)
+        service.access.allow(request.headers.get("authorization"), "write")
         spool.find(name)
         spool.drop(name)
-        return Response(status_code=204, headers=own)
+        return Response(status_code=204, headers=TUS_HEADERS)

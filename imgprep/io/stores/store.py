@@ -152,7 +152,7 @@ class Store:
             self.refuse_public(self._name(first[0]["path"]) if first else "-")
         except exceptions.BaseError as e:
             if re.search(MISSING, str(e)):
-                self._create()
+                create_missing(self.kind, self.container, self._secret, self._client)
             elif not re.search(DENIED, str(e)):
                 raise
 
@@ -188,20 +188,6 @@ class Store:
         if self.is_public(name):
             fix = "take its public access away, or name another container"
             raise StoreError(f"anyone can read {self.uri}: {fix}")
-
-    def _create(self) -> None:
-        why = "make it, without public access"
-        try:
-            kinds.create_container(self.kind, self.container, self._secret)
-        except ImportError:
-            why = f"it needs `{extra(kinds.KINDS[self.kind].extra)}`"
-        except Exception:  # every service has errors of its own, and adlfs only warns
-            pass  # another run may just have made it, so we look again
-        try:
-            next(iter(obstore.list(self._client)), None)
-        except exceptions.BaseError:
-            missing = f"there is no {self.kind}://{self.container}"
-            raise StoreError(f"{missing}, and it cannot be created from here: {why}") from None
 
     @functools.cached_property
     def _client(self) -> Any:
@@ -255,6 +241,22 @@ def sweep_halves(folder: str) -> None:
             is_half = HALF.search(path.name) and path.is_file() and not path.is_symlink()
             if is_half and path.stat().st_mtime < long_ago:
                 path.unlink()
+
+
+def create_missing(kind: str, container: str, secret: str, client: Any) -> None:
+    """Make a container, private. StoreError where that cannot be done from here."""
+    why = "make it, without public access"
+    try:
+        kinds.create_container(kind, container, secret)
+    except ImportError:
+        why = f"it needs `{extra(kinds.KINDS[kind].extra)}`"
+    except Exception:  # every service has errors of its own, and adlfs only warns
+        pass  # another run may just have made it, so we look again
+    try:
+        next(iter(obstore.list(client)), None)
+    except exceptions.BaseError:
+        missing = f"there is no {kind}://{container}"
+        raise StoreError(f"{missing}, and it cannot be created from here: {why}") from None
 
 
 def _is_name(container: str, pattern: str) -> bool:

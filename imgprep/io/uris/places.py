@@ -16,6 +16,7 @@ from imgprep.redaction import SIGNED
 # What fsspec opens; never file:// (a table must not name it).
 STORES = ("s3", "s3a", "az", "abfs", "abfss", "gs", "gcs", "memory", "hf")
 SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"  # two letters at least
+SCHEME_AT_START = re.compile(SCHEME)  # asked for every row: `re` would look it up each time
 OUTSIDE = "outside-root:"  # what a source begins with where a path leaves its root
 # What a source begins with where a path is no UTF-8: its bytes follow, percent-encoded.
 RAW_PATH = "raw-path:"
@@ -44,7 +45,7 @@ def scheme(source: str) -> str:
     """
     if source.startswith("//"):  # a URL without its scheme, as pages have them
         return "other"
-    match = re.match(SCHEME, source)
+    match = SCHEME_AT_START.match(source)
     if not match or source.startswith((OUTSIDE, RAW_PATH)):
         return "path" if source else ""
     name = match[0][:-1].lower()
@@ -158,6 +159,8 @@ def identity(source: str) -> str:
     The same for a file that is not there.
     """
     kind = scheme(source)
+    if kind == "http":  # first: a table of a million rows is of these
+        return addresses.url_identity(source)
     if kind == "path":
         with contextlib.suppress(OSError, ValueError):
             info = os.stat(path_of(source))

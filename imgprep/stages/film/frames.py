@@ -12,7 +12,7 @@ from imgprep.io.film import check_library
 from imgprep.io.film.places import Films
 from imgprep.picture import codec
 from imgprep.resume import pins, stage
-from imgprep.resume.options import check_max_pixels, check_run_options
+from imgprep.resume.options import check_max_pixels, run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.stages.film.film import FrameRows, Wish
@@ -71,13 +71,12 @@ def extract_frames(
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
     """
     check_library()
-    run: dict[str, Any] = {
-        "batch_size": batch_size,
-        "retry_failed": retry_failed,
-        "max_failed": max_failed,
-        "dry_run": dry_run,
-    }
-    check_run_options(**run)
+    run = run_options(
+        batch_size=batch_size,
+        retry_failed=retry_failed,
+        max_failed=max_failed,
+        dry_run=dry_run,
+    )
     check_max_pixels(max_pixels)
     _check_frame_options(max_side, format, max_frames)
     wanted = Wish.of(every_s, scenes, keyframes)

@@ -12,7 +12,7 @@ from imgprep.dataset.files import Folder
 from imgprep.io.web.options import Options
 from imgprep.picture import codec, geometry
 from imgprep.resume import load, make, pins, stage
-from imgprep.resume.options import check_flags, check_known, check_max_pixels, check_run_options
+from imgprep.resume.options import check_flags, check_known, check_max_pixels, run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import of_tables
@@ -57,14 +57,13 @@ def download(
     Raises ValueError for a wrong option, RunStopped when nearly everything fails alike or over
     max_failed fails.
     """
-    run: dict[str, Any] = {
-        "batch_size": batch_size,
-        "retry_failed": retry_failed,
-        "refresh": refresh,
-        "max_failed": max_failed,
-        "dry_run": dry_run,
-    }
-    check_run_options(**run)
+    run = run_options(
+        batch_size=batch_size,
+        retry_failed=retry_failed,
+        refresh=refresh,
+        max_failed=max_failed,
+        dry_run=dry_run,
+    )
     check_flags(keep_truncated=keep_truncated)
     check_max_pixels(max_pixels)
     box_wh = None if size_wh is None else _pair("size_wh", size_wh)

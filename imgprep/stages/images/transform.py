@@ -21,6 +21,7 @@ from imgprep.resume.options import (
     check_max_pixels,
     check_options,
     check_run_options,
+    run_options,
 )
 from imgprep.resume.parts import RESULT, PartWriter, part_schema
 from imgprep.resume.shape import Shape
@@ -78,13 +79,13 @@ def transform(
     """
     if not callable(fn):
         raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
-    run: dict[str, Any] = {
-        "batch_size": batch_size,
-        "retry_failed": retry_failed,
-        "max_failed": max_failed,
-        "dry_run": dry_run,
-    }
-    check_run_options(**run, num_gpus=num_gpus)
+    run = run_options(
+        batch_size=batch_size,
+        retry_failed=retry_failed,
+        max_failed=max_failed,
+        dry_run=dry_run,
+    )
+    check_run_options(num_gpus=num_gpus)
     check_flags(children=children)
     check_max_pixels(max_pixels)
     limits, own = _limits(fn, timeout_s, max_memory_mb)
@@ -95,8 +96,7 @@ def transform(
     extra = new.schema(given)
     call = _Call.of(fn, options).checked(given.columns)
     call = replace(call, told=as_spelled_before(fn, call.told, out))
-    if left := left_behind(next(iter(given.inputs.values())).rows.schema, fn, extra.names):
-        say(f"{call.name}: {left}")
+    _tell_boxes_behind(given, call.name, fn, extra.names)
     given = given.with_columns(call.columns).without(new.moved)
     key, reusable = call.key()
     picture = make.Picture(
@@ -130,6 +130,14 @@ def transform(
         reusable=reusable,
     )
     return stage.build(plan, out, **run)
+
+
+def _tell_boxes_behind(given: Source, name: str, fn: Callable, new: list[str]) -> None:
+    """Say which columns hold places in the picture that fn does not move with it."""
+    first = next(iter(given.inputs.values()))
+    left = left_behind(first.rows.schema, fn, new)
+    if left:
+        say(f"{name}: {left}")
 
 
 def _limits(

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,7 +12,7 @@ from imgprep.dataset.files import Folder
 from imgprep.display.pictures import public_text as shown
 from imgprep.resume import stage
 from imgprep.resume.inputs import Inputs
-from imgprep.resume.options import check_max_bytes, check_run_options
+from imgprep.resume.options import check_max_bytes, run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import open_source
@@ -60,14 +59,13 @@ def upload(
     Raises ValueError for a wrong name, StoreError for credentials or a public container, RunStopped
     where none answers.
     """
-    run: dict[str, Any] = {
-        "batch_size": batch_size,
-        "retry_failed": retry_failed,
-        "refresh": refresh,
-        "max_failed": max_failed,
-        "dry_run": dry_run,
-    }
-    check_run_options(**run)
+    run = run_options(
+        batch_size=batch_size,
+        retry_failed=retry_failed,
+        refresh=refresh,
+        max_failed=max_failed,
+        dry_run=dry_run,
+    )
     check_max_bytes(max_bytes)
     check_picture_names(names)
     if isinstance(source, str | os.PathLike) and dataset.exists(os.fspath(source)):

@@ -18,7 +18,7 @@ from imgprep.resume.options import (
     check_max_bytes,
     check_max_frames,
     check_max_pixels,
-    check_run_options,
+    run_options,
 )
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
@@ -74,8 +74,8 @@ def build(
         95)}, all optional.
     augment, copies: so many copies by the transforms that `augment.pipeline` takes, within the
         vision size or that of sizes["augmented"]; the column `augmentation` says what was done.
-    annotations: kind (`augment.ANNOTATION_KINDS`) -> column, in pixels of the original; they are scaled and
-        move with the copies.
+    annotations: kind (`augment.ANNOTATION_KINDS`) -> column, in pixels of the original; they are
+        scaled and move with the copies.
     frames: "first", or "all" of an animation; the column `frame` counts them.
     keep_metadata: keep EXIF in JPEGs. Else it is in the original only, as are XMP and comments; ICC
         profiles that are not sRGB are converted.
@@ -87,22 +87,17 @@ def build(
     `over_budget`.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
     """
-    run: dict[str, Any] = {
-        "batch_size": batch_size,
-        "retry_failed": retry_failed,
-        "max_failed": max_failed,
-        "dry_run": dry_run,
-    }
-    check_run_options(**run)
+    run = run_options(
+        batch_size=batch_size,
+        retry_failed=retry_failed,
+        max_failed=max_failed,
+        dry_run=dry_run,
+    )
     check_flags(keep_metadata=keep_metadata)
     check_max_pixels(max_pixels)
     check_max_bytes(max_bytes)
     check_max_frames(max_frames)
-    if frames not in ("first", "all"):
-        raise ValueError(f"frames is 'first' or 'all', not {frames!r}")
-    if type(copies) is not int or copies < 0 or bool(copies) != bool(augment):
-        told = "augment names transforms and copies how many of each picture, 1 or more"
-        raise ValueError(f"{told}, not {copies!r}")
+    _check_children(frames, augment, copies)
     limits = {"max_bytes": vision_max_bytes, "max_side": vision_max_side}
     wanted = sizes_of(vision, limits, thumbnail_side, sizes or {}, with_copies=copies > 0)
     columns = _size_columns(frames, copies)
@@ -139,6 +134,14 @@ def build(
         shape=Shape(extra, children=True, keep_original=True, configs=("original", *wanted)),
     )
     return stage.build(plan, out, **run)
+
+
+def _check_children(frames: Any, augment: Any, copies: Any) -> None:
+    if frames not in ("first", "all"):
+        raise ValueError(f"frames is 'first' or 'all', not {frames!r}")
+    if type(copies) is not int or copies < 0 or bool(copies) != bool(augment):
+        told = "augment names transforms and copies how many of each picture, 1 or more"
+        raise ValueError(f"{told}, not {copies!r}")
 
 
 def _tell_boxes_left(given: Source, annotations: dict[str, str]) -> None:
