@@ -85,7 +85,7 @@ class Spool:
 def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
     """The routes of tus below /v1/uploads. A whole upload becomes an object, told by the header `Object-Id`."""
     _add_beginning(app, service, spool)
-    _add_going_on(app, service, spool)
+    _add_going_on(app, service, spool, jobs)
 
 
 def _add_beginning(app: FastAPI, service: Service, spool: Spool) -> None:
@@ -115,7 +115,7 @@ def _add_beginning(app: FastAPI, service: Service, spool: Spool) -> None:
         return Response(headers=TUS_HEADERS | known | {"Cache-Control": "no-store"})
 
 
-def _add_going_on(app: FastAPI, service: Service, spool: Spool) -> None:
+def _add_going_on(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
     @app.patch("/v1/uploads/{name}", tags=["uploads"])
     async def go_on(request: Request, name: str) -> Response:
         """More bytes, from `Upload-Offset` on."""
