@@ -68,7 +68,7 @@ BENCHES = [
         ],
     ),
     Bench(
-        ["loader.py", "--rounds", "1", "--epochs", "3"],
+        ["loader.py", "--rounds", "2", "--epochs", "3"],
         [
             Line("rows/s into a DataLoader, bytes", "best of three", r"bytes +imgprep .*?x([\d.]+)", "0.9 / 1", "x"),
             Line("the same, decoded", "best of three", r"decoded +imgprep .*?x([\d.]+)", "0.9 / 1", "x"),
@@ -82,7 +82,7 @@ BENCHES = [
         ],
     ),
     Bench(
-        ["variants.py", "--rounds", "2"],
+        ["variants.py", "--rounds", "2", "--only-thumbnails"],
         [
             Line("12 Mpx to 256 px, one core", "Pillow's plain way", r"x([\d.]+) of Pillow", "5 / 6.5", "x"),
             Line("the same", "pyvips", r"x([\d.]+) of pyvips", "0.9 / 1", "x"),

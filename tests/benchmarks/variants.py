@@ -153,6 +153,7 @@ def whole_job(count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only-thumbnails", action="store_true")
     parser.add_argument("--job", type=int)
     given = parser.parse_args()
     if given.job:
@@ -160,6 +161,8 @@ def main() -> None:
     pictures = photographs()
     print(f"{len(pictures)} pictures, {sum(map(len, pictures)) / len(pictures) / 1e6:.1f} MB each")
     thumbnails(pictures, given.rounds)
+    if given.only_thumbnails:
+        return
     together(pictures, given.rounds)
     budgets(pictures)
     for count in (1000, 4000):
