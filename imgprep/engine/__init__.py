@@ -1,6 +1,9 @@
-"""Where work runs: run(tasks, job) on Ray Data, on a pool of processes, or here. Only it imports ray.
+"""Where work runs: run(tasks, job) on Ray Data, on a pool of processes, or here.
 
-A task writes its own artifact and returns a small summary, so pixels never travel between processes.
+Only it imports ray.
+
+A task writes its own artifact and returns a small summary, so pixels never travel between
+processes.
 """
 
 import atexit

@@ -78,4 +78,3 @@ class _Actor:
 def _work_row(row: dict[str, bytes], orders: bytes, fn: bytes) -> dict[str, Any]:
     done = worker.work(row["task"], orders, fn)
     return {"key": pickle.loads(row["task"]).key, "done": pickle.dumps(done)}
-

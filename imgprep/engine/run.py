@@ -9,20 +9,25 @@ from imgprep.engine.session import current, name, workers
 from imgprep.engine.task import Job, Summary, Task
 from imgprep.words import clock, say
 
-# What a row takes, roughly, on one core. Wrong by a factor of three it still tells minutes from hours.
+# What a row takes, roughly, on one core. Wrong by a factor of three it still tells minutes from
+# hours.
 ROW_S = 0.02
 MODEL_ROW_S = 0.3
 WORTH_S = 600  # of work on all cores: beside it the start of Ray is nothing
 
 
 def foresee(rows: int, *, once: bool = False) -> None:
-    """So many rows will be missing: begin to start Ray, if it will be used, while that is planned."""
+    """So many rows will be missing: begin to start Ray,
+    if it will be used, while that is planned.
+    """
     if workers() and rows and _takes_ray(_estimate_s(rows, once=once)):
         foresee_ray()
 
 
 def start(tasks: Sequence[Task] = (), job: Job | None = None) -> None:
-    """Choose the engine, and start what takes long to start: then the time of `run` is the work's."""
+    """Choose the engine, and start what takes long to start:
+    then the time of `run` is the work's.
+    """
     session = current()
     if workers() == 0 or session.chosen == "ray":
         return

@@ -12,9 +12,9 @@ ENGINES = ("auto", "ray", "local")
 class Session:
     """The engine that stages use until it is closed. Starts nothing before a task is missing.
 
-    dry_run: stages only say what they would do, and write that to plan_file too. progress_file: where
-    progress is written for the runner, line by line. ray_socket, ray_key: where the runner tells the
-    address of the Ray that its notebooks share.
+    dry_run: stages only say what they would do, and write that to plan_file too. progress_file:
+    where progress is written for the runner, line by line. ray_socket, ray_key: where the runner
+    tells the address of the Ray that its notebooks share.
     """
 
     def __init__(self, engine: str = "auto", workers: int | None = None):
@@ -50,9 +50,9 @@ _closers: list[Callable[[], None]] = []
 def session(engine: str = "auto", workers: int | None = None) -> Session:
     """Choose what computes from here on.
 
-    engine: "local" is a pool of processes, "ray" is Ray, started when first needed. "auto" takes Ray
-        where RAY_ADDRESS names a cluster or the work is worth Ray's start, else processes. Where Ray
-        does not start on this machine, processes do the work.
+    engine: "local" is a pool of processes, "ray" is Ray, started when first needed. "auto" takes
+        Ray where RAY_ADDRESS names a cluster or the work is worth Ray's start, else processes.
+        Where Ray does not start on this machine, processes do the work.
     workers: processes; None: one per core; 0: no other process, for tests and debuggers.
     RAY_ADDRESS names a cluster to join instead of starting Ray on this machine.
     """

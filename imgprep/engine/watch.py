@@ -13,8 +13,8 @@ WORDS = ("took_too_long", "too_much_memory")  # reasons; also the endings of wha
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one picture, or of one batch. timeout_s: from one result to the next. max_memory_mb: of the
-    whole process, in MiB, with the libraries that it has loaded. None: no limit."""
+    """Of one picture, or of one batch. timeout_s: from one result to the next. max_memory_mb: of
+    the whole process, in MiB, with the libraries that it has loaded. None: no limit."""
 
     timeout_s: float | None = None
     max_memory_mb: int | None = None

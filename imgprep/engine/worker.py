@@ -70,7 +70,9 @@ def attempt(task: Task, fn: Callable[[Task], Summary]) -> Summary | Exception:
 
 
 def portable(error: Exception) -> Exception:
-    """The error as it can be raised in another process: a user's mistake, or a fault in a sentence."""
+    """The error as it can be raised in another process:
+    a user's mistake, or a fault in a sentence.
+    """
     if isinstance(error, Told):
         return error
     if isinstance(error, ValueError):

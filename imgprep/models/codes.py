@@ -1,14 +1,17 @@
-"""Many vectors in little memory: one bit a number to look through all of them, one byte to put the best in order.
+"""Many vectors in little memory: one bit a number to look through all of them,
+one byte to put the best in order.
 
-A random rotation of the centred vectors, then signs: the Hamming distance of two codes follows the angle between them.
-The bits alone find .83 of the ten nearest, rescored by bytes .99 of them.
+A random rotation of the centred vectors, then signs: the Hamming distance of two codes follows the
+angle between them. The bits alone find .83 of the ten nearest, rescored by bytes .99 of them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-ROWS_AT_ONCE = 1 << 16  # rows that are looked at together: their intermediate results stay in the cache
+ROWS_AT_ONCE = (
+    1 << 16
+)  # rows that are looked at together: their intermediate results stay in the cache
 CANDIDATES = 400  # rows that are put in order by their bytes
 EXACT_UP_TO = 20_000  # so few rows are not worth codes
 
@@ -37,14 +40,19 @@ class Rotation:
 
 
 def to_bytes(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, dim) int8 and (n,) float32: their product is the vector again, within 1/254 of its largest number."""
+    """(n, dim) int8 and (n,) float32: their product is the vector again,
+    within 1/254 of its largest number.
+    """
     largest = np.abs(vectors).max(1, initial=0)
     scales = np.where(largest > 0, largest, 1).astype(np.float32) / 127
     return np.round(vectors / scales[:, None]).astype(np.int8), scales
 
 
 def hamming(columns: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """(n,) uint16: the bits by which each code differs. columns: (words, n), so that each word is one run of memory."""
+    """(n,) uint16: the bits by which each code differs.
+
+    Columns: (words, n), so that each word is one run of memory.
+    """
     count = columns.shape[1]
     found = np.empty(count, np.uint16)
     word = np.empty(min(ROWS_AT_ONCE, count), np.uint64)

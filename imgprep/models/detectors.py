@@ -16,7 +16,8 @@ _loading_boxes = threading.RLock()
 
 
 class Boxes:
-    """Called with a picture, or a list of them: {"objects": [{label, score, box_xywh}], width, height}.
+    """Called with a picture, or a list of them: {"objects":
+    [{label, score, box_xywh}], width, height}.
 
     model: a file `*.onnx` with the outputs boxes (x1 y1 x2 y2), labels and scores, or with YOLO's
         single output (1, 4 + classes, n); or a folder or a name on the Hub of a model
@@ -66,7 +67,9 @@ class Boxes:
         from datasets import List, Value
 
         box = List(Value("float32"), length=4)
-        return {"objects": List({"label": Value("string"), "score": Value("float32"), "box_xywh": box})}
+        return {
+            "objects": List({"label": Value("string"), "score": Value("float32"), "box_xywh": box})
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         # What travels, and what a result depends on.
@@ -105,9 +108,7 @@ def spec_of_boxes(model: Any) -> OnnxSpec | HubSpec:
     return onnx_boxes.spec_of_detector(path)
 
 
-def detector_of(
-    spec: OnnxSpec | HubSpec, labels: Sequence[str], model: str
-) -> FindBoxes:
+def detector_of(spec: OnnxSpec | HubSpec, labels: Sequence[str], model: str) -> FindBoxes:
     shown = os.path.basename(project.absolute(model)) if os.path.isabs(model) else model
     if isinstance(spec, HubSpec):
         return hub_boxes.hub_detector(spec, labels, shown)

@@ -1,7 +1,7 @@
 """Embedders: a picture, or words, as a vector; what looks or means alike lies near.
 
-CLIP, SigLIP, SigLIP 2 and DINO by their name on the Hub or their folder; a folder with a pair of ONNX files; or the
-two small models of the extra `offline`, by the name "offline".
+CLIP, SigLIP, SigLIP 2 and DINO by their name on the Hub or their folder; a folder with a pair of
+ONNX files; or the two small models of the extra `offline`, by the name "offline".
 """
 
 import json
@@ -24,10 +24,11 @@ PAIR = ("vision_model.onnx", "text_model.onnx")  # as the exports on the Hub are
 class Embedder:
     """Called with a picture, or a list of them, it gives (dim,) float32 of length 1, or (n, dim).
 
-    model: "offline", a name on the Hub ("google/siglip2-base-patch16-224"), a folder that transformers saved, or one
-        with vision_model.onnx, preprocessor_config.json and, for words, text_model.onnx and tokenizer.json.
-    `name` and `model_version` say what made a vector: vectors of two models are never comparable. Loads when it is
-    first used. Raises ValueError for a missing extra or model, before any work.
+    model: "offline", a name on the Hub ("google/siglip2-base-patch16-224"), a folder that
+        transformers saved, or one with vision_model.onnx, preprocessor_config.json and, for words,
+        text_model.onnx and tokenizer.json.
+    `name` and `model_version` say what made a vector: vectors of two models are never comparable.
+    Loads when it is first used. Raises ValueError for a missing extra or model, before any work.
     """
 
     once, version = True, 1
@@ -49,20 +50,26 @@ class Embedder:
             self.path = path if os.path.isdir(path) else model
             config, self.revision = hub_config(self.path, "config.json")
             self.kind = "transformers"
-            self.digest = self.revision or files_digest(self.path, "*.json", "*.safetensors", "*.bin")
+            self.digest = self.revision or files_digest(
+                self.path, "*.json", "*.safetensors", "*.bin"
+            )
             self.has_words = "text_config" in config
         if self.kind == "onnx":
             self.has_words = os.path.isfile(os.path.join(path, PAIR[1]))
         elif self.kind == "demo":
             self.has_words = True
         if os.path.isabs(model):
-            self.name = os.path.basename(model.rstrip("/"))  # a dataset tells no place of this machine
+            self.name = os.path.basename(
+                model.rstrip("/")
+            )  # a dataset tells no place of this machine
 
     @property
     def model_version(self) -> str:
         return self.digest[:12]
 
-    def __getstate__(self) -> dict[str, Any]:  # what travels to a worker, and what a result depends on
+    def __getstate__(
+        self,
+    ) -> dict[str, Any]:  # what travels to a worker, and what a result depends on
         return {k: v for k, v in vars(self).items() if k != "_towers"}
 
     def __call__(self, image: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
@@ -73,15 +80,22 @@ class Embedder:
         return found if isinstance(image, list | tuple) else found[0]
 
     def text(self, words: str | list[str]) -> np.ndarray:
-        """The vectors of texts, (n, dim); of one text, (dim,). ValueError where the model knows no words."""
+        """The vectors of texts, (n, dim); of one text, (dim,).
+
+        ValueError where the model knows no words.
+        """
         if not self.has_words:
-            raise ValueError(f"{self.name} has no text tower: search by a picture, or name a CLIP or SigLIP model")
+            raise ValueError(
+                f"{self.name} has no text tower: search by a picture, or name a CLIP or SigLIP model"
+            )
         texts = [words] if isinstance(words, str) else list(words)
         found = _of_unit_length(self._loaded().words(texts))
         return found[0] if isinstance(words, str) else found
 
     def feature_map(self, image: np.ndarray) -> np.ndarray | None:
-        """(h, w, channels) of the whole picture, for `composition.scores`; None where the model gives none."""
+        """(h, w, channels) of the whole picture, for `composition.scores`;
+        None where the model gives none.
+        """
         return demo.network().look(image).features if self.kind == "demo" else None
 
     def _loaded(self) -> Any:
@@ -141,8 +155,12 @@ class _Transformers:
         # SigLIP was trained on texts filled up to one length: others give other vectors.
         filled = "max_length" if "siglip" in type(self._model).__name__.lower() else True
         longest = getattr(self._model.config.text_config, "max_position_embeddings", 64)
-        given = tokens(texts, padding=filled, truncation=True, max_length=longest, return_tensors="pt")
-        known = {k: v.to(self._device) for k, v in given.items() if k in ("input_ids", "attention_mask")}
+        given = tokens(
+            texts, padding=filled, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        known = {
+            k: v.to(self._device) for k, v in given.items() if k in ("input_ids", "attention_mask")
+        }
         with self._torch.inference_mode():
             answer = self._model.get_text_features(**known)
         return _pooled(answer)
@@ -166,7 +184,11 @@ class _Pair:
         with open(os.path.join(path, "preprocessor_config.json"), "rb") as file:
             said = json.load(file)
         size = said.get("crop_size") or said.get("size") or {}
-        side = size if isinstance(size, int) else size.get("height") or size.get("shortest_edge") or 224
+        side = (
+            size
+            if isinstance(size, int)
+            else size.get("height") or size.get("shortest_edge") or 224
+        )
         self._side = int(side)
         self._mean = np.asarray(said.get("image_mean", [0.5] * 3), np.float32)
         self._std = np.asarray(said.get("image_std", [0.5] * 3), np.float32)
@@ -207,4 +229,6 @@ def _onnx_session(path: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
+    return onnxruntime.InferenceSession(
+        path, options, providers=onnxruntime.get_available_providers()
+    )

@@ -93,7 +93,9 @@ class Enhancer:
             return self._tiled(net, image)
         # A network of one band knows brightness; the eye forgives colours that are only enlarged.
         luma, red, blue = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
-        colours = [cv2.resize(c, (width, height), interpolation=cv2.INTER_CUBIC) for c in (red, blue)]
+        colours = [
+            cv2.resize(c, (width, height), interpolation=cv2.INTER_CUBIC) for c in (red, blue)
+        ]
         enlarged = self._tiled(net, luma[..., None])[..., 0]
         return cv2.cvtColor(cv2.merge([enlarged, *colours]), cv2.COLOR_YCrCb2RGB)
 

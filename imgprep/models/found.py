@@ -20,7 +20,9 @@ def checked_scores(scores: np.ndarray, boxes: np.ndarray, model: str) -> None:
         raise ValueError(f"{model} gives NaN: its weights, or what it was given, are bad")
 
 
-def names_of(numbers: Sequence[int], names: Sequence[str] | dict[int, str], model: str) -> list[str]:
+def names_of(
+    numbers: Sequence[int], names: Sequence[str] | dict[int, str], model: str
+) -> list[str]:
     """The names of classes; of a model without names their numbers.
 
     ValueError for a class that the names do not reach.
@@ -40,7 +42,8 @@ FindBoxes = Callable[[np.ndarray, float], FoundBoxes]
 
 
 def without_copies(found: FoundBoxes, most_iou: float) -> FoundBoxes:
-    """Of boxes of one label that overlap by more than most_iou the surest (non-maximum suppression).
+    """Of boxes of one label that overlap by more than most_iou
+    the surest (non-maximum suppression).
 
     Boxes of other labels are left alone.
     """

@@ -13,7 +13,6 @@ from imgprep.models.spec import HubSpec
 BY_WORDS = ("GroundingDino", "MMGroundingDino", "OwlViT", "Owlv2", "OmDetTurbo")
 
 
-
 def spec_of_hub_detector(model: str) -> HubSpec:
     """Of a folder, or of a name on the Hub. ValueError where it is none for detection."""
     needs_extra("models", "torch", "transformers")

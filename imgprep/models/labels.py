@@ -18,10 +18,12 @@ _net_lock = threading.RLock()
 
 
 class Labels:
-    """Called with a picture it gives the classes that are probable enough, as entries of the column `tags`.
+    """Called with a picture it gives the classes that are probable enough,
+    as entries of the column `tags`.
 
-    model: "offline", the name on the Hub or the folder of a model *ForImageClassification ("google/vit-base-patch16-
-        224"), or an ONNX file (N, 3, H, W) -> (N, classes) with config.json beside it for the names.
+    model: "offline", the name on the Hub or the folder of a model *ForImageClassification
+        ("google/vit-base-patch16- 224"), or an ONNX file (N, 3, H, W) -> (N, classes) with
+        config.json beside it for the names.
     at_least: probability from which a class is named. most: names per picture. kind: of the tags.
     """
 
@@ -50,7 +52,9 @@ class Labels:
             if not arch.endswith("ForImageClassification"):
                 raise ValueError(f"{model} is for {arch}: name a model for image classification")
             self.runs = "transformers"
-            self.digest = self.revision or files_digest(self.path, "*.json", "*.safetensors", "*.bin")
+            self.digest = self.revision or files_digest(
+                self.path, "*.json", "*.safetensors", "*.bin"
+            )
         if os.path.isabs(model):
             self.name = os.path.basename(model.rstrip("/"))
 
@@ -80,10 +84,13 @@ def tag_of(kind: str, name: str, score: float, source: str, version: str) -> dic
 
 
 class Zeroshot:
-    """Words that fit a picture by an embedder alone: those that stand out over the mean of the list.
+    """Words that fit a picture by an embedder alone:
+    those that stand out over the mean of the list.
 
-    The softmax over a list is no probability, so the margin over the list's mean is kept as the score.
-    words: the closed list. template: a sentence around each. at_least: the margin from which a word is named.
+    The softmax over a list is no probability, so the margin over the list's mean is kept as the
+    score.
+    words: the closed list. template: a sentence around each. at_least: the margin from which a word
+    is named.
     """
 
     once, version = True, 1
@@ -117,7 +124,9 @@ class Zeroshot:
         source = f"zero-shot: {self.embedder.name}"
         version = self.embedder.model_version
         return [
-            tag_of(self.kind, self.words[n], margin[n], source, version) for n in best if margin[n] >= self.at_least
+            tag_of(self.kind, self.words[n], margin[n], source, version)
+            for n in best
+            if margin[n] >= self.at_least
         ]
 
 
@@ -144,7 +153,9 @@ class _HubClasses:
 
 
 class _OnnxClasses:
-    """Pixels are scaled by ImageNet's mean and deviation, unless preprocessor_config.json beside it says otherwise."""
+    """Pixels are scaled by ImageNet's mean and deviation,
+    unless preprocessor_config.json beside it says otherwise.
+    """
 
     def __init__(self, path: str, revision: str | None):
         import onnxruntime

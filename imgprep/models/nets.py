@@ -1,4 +1,6 @@
-"""Which of the two computes: onnxruntime for a file `*.onnx`, transformers for a folder or a name."""
+"""Which of the two computes: onnxruntime for a file `*.onnx`,
+transformers for a folder or a name.
+"""
 
 import os
 from collections.abc import Callable

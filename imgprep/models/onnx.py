@@ -185,7 +185,9 @@ def _activated(answer: np.ndarray, activation: str) -> np.ndarray:
 
 
 def _instances(found: dict[str, np.ndarray], size_wh: tuple[int, ...]) -> list[Instance | None]:
-    """boxes (n, 4) x1 y1 x2 y2; masks (n, 1, h, w) of the picture, or (n, 1, 28, 28) of each box."""
+    """boxes (n, 4) x1 y1 x2 y2; masks (n, 1, h, w) of the picture,
+    or (n, 1, 28, 28) of each box.
+    """
     boxes = found["boxes"]
     masks = found["masks"].reshape(len(boxes), *found["masks"].shape[-2:])
     out = []

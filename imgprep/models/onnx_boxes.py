@@ -23,9 +23,10 @@ YOLO_SIDE = 640
 END_TO_END = 6
 
 
-
 class Fitted(NamedTuple):
-    """A picture as a model gets it; where a point of that stands in the picture: (p - shift) / by."""
+    """A picture as a model gets it; where a point of that stands in the picture:
+    (p - shift) / by.
+    """
 
     image: np.ndarray
     by: np.ndarray
@@ -54,7 +55,10 @@ def _is_single(outputs: Sequence[Any]) -> bool:
 
 
 def onnx_detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> FindBoxes:
-    """(picture, least score) -> what was found in it. labels: names that count instead of its own."""
+    """(picture, least score) -> what was found in it.
+
+    Labels: names that count instead of its own.
+    """
     session = open_session(spec.path)
     names = [output.name.lower() for output in session.get_outputs()]
     said = list(labels) or _own_names(session)
@@ -128,7 +132,9 @@ def _letterboxed(image: np.ndarray, window: tuple[int, int]) -> Fitted:
 def _of_single(
     answer: np.ndarray, names: int, model: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(boxes x1 y1 x2 y2, scores, classes) of YOLO's (4 + classes, n), (n, 5 + classes) or (n, 6)."""
+    """(boxes x1 y1 x2 y2, scores, classes) of YOLO's (4 + classes,
+    n), (n, 5 + classes) or (n, 6).
+    """
     rows, columns = answer.shape
     if columns == END_TO_END and rows > END_TO_END and names != END_TO_END - 4:
         return answer[:, :4], answer[:, 4], answer[:, 5].astype(int)

@@ -63,7 +63,9 @@ class Semantic(Model):
         return super()._asked() | {"activation": self.activation}
 
     def predict(self, tiles: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(h, w, channels) float32 of each tile: probabilities; or the class, where it says no more."""
+        """(h, w, channels) float32 of each tile: probabilities;
+        or the class, where it says no more.
+        """
         found = []
         for answer, tile in zip(self._run(tiles), tiles, strict=True):
             height, width = tile.shape[:2]

@@ -98,7 +98,9 @@ def _is_random(
 
 
 def _blocks(values: ndarray, is_banded: bool) -> ndarray:
-    """Means over blocks of NOISE_BLOCK a side and all channels; they overlap by half, bands do not."""
+    """Means over blocks of NOISE_BLOCK a side and all channels;
+    they overlap by half, bands do not.
+    """
     channels = values.shape[2]
     # numpy's mean over the last axis takes twenty times as long.
     shares = np.full((1, channels), 1 / channels, np.float32)

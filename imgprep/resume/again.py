@@ -1,6 +1,8 @@
-"""Which failures are tried again by the next run: what the network, the machine or an option caused.
+"""Which failures are tried again by the next run: what the network,
+the machine or an option caused.
 
-What the server said about that picture (404, 410, opted out), or what the picture is, stays until `retry_failed`.
+What the server said about that picture (404, 410, opted out), or what the picture is, stays until
+`retry_failed`.
 """
 
 import json
@@ -15,7 +17,8 @@ from imgprep.dataset.counts import words
 from imgprep.dataset.files import PRIVATE, Folder
 
 CIRCUMSTANCES = f"{PRIVATE}/circumstances.json"
-# Nobody said anything about the picture: the host, the way to it, the machine or a key was at fault.
+# Nobody said anything about the picture: the host, the way to it, the machine or a key was at
+# fault.
 PASSING = {
     "dns",
     "refused",
@@ -34,8 +37,8 @@ PASSING = {
     "missing_extra",
     "changed",
 }
-# The host answered and sent this picture too slowly: as far as is known that is the picture's own way, so it stays
-# until the option changes. A host that says nothing is `timeout` alone.
+# The host answered and sent this picture too slowly: as far as is known that is the picture's own
+# way, so it stays until the option changes. A host that says nothing is `timeout` alone.
 SLOW_BODY = "timeout of its body"
 SLOW_BODY_SAYS = "the answer was not complete within"
 # What a server says when it is itself in trouble.
@@ -73,7 +76,10 @@ def told_reasons(reasons: pa.Array, errors: pa.Array) -> pa.Array:
 
 
 def changed_reasons(now: dict[str, Any], before: dict[str, Any]) -> set[str]:
-    """The reasons whose option is another one than before. An option that was not noted has not changed."""
+    """The reasons whose option is another one than before.
+
+    An option that was not noted has not changed.
+    """
     found = set()
     for reason, option in OPTION_OF.items():
         if option in now and option in before and now[option] != before[option]:

@@ -1,4 +1,6 @@
-"""What a result depends on, as a hash: so that an edited function recomputes, and an upgrade does not."""
+"""What a result depends on, as a hash: so that an edited function recomputes,
+and an upgrade does not.
+"""
 
 import contextlib
 import dis
@@ -28,17 +30,21 @@ class Unhashable(ValueError):
 
 
 def function(fn: Callable[..., Any]) -> str:
-    """Hash of a function, method, class or object: its code, closure, defaults, and the globals and helpers it uses.
+    """Hash of a function, method, class or object: its code, closure,
+    defaults, and the globals and helpers it uses.
 
-    Comments, docstrings and line numbers do not count. What comes from an installed distribution counts by name and
-    version; what comes from imgprep by its operator's own `version`, so that an upgrade of the package does not
-    compute everything again. Raises Unhashable, naming the culprit.
+    Comments, docstrings and line numbers do not count. What comes from an installed distribution
+    counts by name and version; what comes from imgprep by its operator's own `version`, so that an
+    upgrade of the package does not compute everything again. Raises Unhashable, naming the culprit.
     """
     return digest(_describe(fn, {}))
 
 
 def _describe(value: Any, seen: Seen, attributes: frozenset[str] = frozenset()) -> Any:
-    """The value as plain lists and text. attributes: what the code that uses a module takes from it."""
+    """The value as plain lists and text.
+
+    Attributes: what the code that uses a module takes from it.
+    """
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if type(value) is tuple:
@@ -87,14 +93,17 @@ def _module(value: types.ModuleType, seen: Seen, attributes: frozenset[str]) -> 
 
 
 def _public(module: str) -> str:
-    """A module of ours by the name that people import, so that a key does not depend on where it stands."""
+    """A module of ours by the name that people import,
+    so that a key does not depend on where it stands.
+    """
     package, _, place = module.partition(".")
     if package != "imgprep":
         return module
     return f"imgprep.{PUBLIC.get(place, place)}"
 
 
-# Places -> the names in keys. What has no public name keeps the one it had before the package had folders.
+# Places -> the names in keys. What has no public name keeps the one it had before the package had
+# folders.
 PUBLIC = {place: name for name, place in CONTENTS.items()} | {
     "models.nets": "nets",
     "picture.augment": "augment",
@@ -154,7 +163,9 @@ def _of_parts(value: Any, seen: Seen) -> Any:
 
 
 def _object(value: Any, seen: Seen) -> Any:
-    """An object by its class and state, where that is how it pickles; else as `datasets` hashes it."""
+    """An object by its class and state, where that is how it pickles;
+    else as `datasets` hashes it.
+    """
     kind: Any = type(value)
     plain: Any = object
     is_plain = (kind.__reduce_ex__, kind.__reduce__) == (plain.__reduce_ex__, plain.__reduce__)
@@ -169,7 +180,9 @@ def _object(value: Any, seen: Seen) -> Any:
 
 
 def _used(fn: types.FunctionType, seen: Seen) -> list[Any]:
-    """Defaults, attributes, closure, and the globals and modules that the code (and the code inside it) uses."""
+    """Defaults, attributes, closure, and the globals and modules that
+    the code (and the code inside it) uses.
+    """
     names = _names(fn.__code__)
     used = [_held(cell) for cell in fn.__closure__ or ()]
     for name in sorted(names.read & fn.__globals__.keys()):
@@ -192,7 +205,9 @@ def _held(cell: types.CellType) -> Any:
 
 @dataclass
 class _Names:
-    """The globals that some code reads, the attributes it takes of anything, the modules it imports."""
+    """The globals that some code reads, the attributes it takes of anything,
+    the modules it imports.
+    """
 
     read: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)

@@ -1,4 +1,6 @@
-"""Results and carried columns become the files of a batch: ok rows in data/, the others in failures/, and an index."""
+"""Results and carried columns become the files of a batch: ok rows in data/,
+the others in failures/, and an index.
+"""
 
 import contextlib
 from collections import Counter
@@ -33,8 +35,9 @@ def gather(
 ) -> list[dict[str, Any]]:
     """Write the files of one batch; returns their manifest entries, the index last.
 
-    name: "train-00003". carried, keys: the batch's rows. places: lines of INDEX, where each row's results stand.
-    Reads results in input order, about CHUNK_BYTES at a time, whatever files they stand in.
+    name: "train-00003". carried, keys: the batch's rows. places: lines of INDEX, where each row's
+    results stand. Reads results in input order, about CHUNK_BYTES at a time, whatever files they
+    stand in.
     """
     reader = Reader(folder)
     with BatchFiles(folder, shape, schemas, name) as files:
@@ -59,7 +62,8 @@ def chunks(nbytes: np.ndarray) -> Iterator[tuple[int, int]]:
         lo = hi
 
 
-# Reading -------------------------------------------------------------------------------------------
+# Reading
+# -------------------------------------------------------------------------------------------
 
 
 def _results(reader: Reader, shape: Shape, places: pa.Table) -> pa.Table:
@@ -111,7 +115,9 @@ def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _with_outcome(results: pa.Table, was_done: pa.Array) -> pa.Table:
-    """A committed row shows the outcome of all stages; what this one's computation gave is in the index."""
+    """A committed row shows the outcome of all stages;
+    what this one's computation gave is in the index.
+    """
     done = pc.coalesce(results["done"], was_done)
     results = _replaced(results, "done", done)
     for column in ("reason", "error"):
@@ -124,12 +130,16 @@ def _replaced(table: pa.Table, column: str, values: Any) -> pa.Table:
     return table.set_column(table.column_names.index(column), column, values)
 
 
-# Writing -------------------------------------------------------------------------------------------
+# Writing
+# -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Open:
-    """A file that is being written. It has its name when it is closed; until then its mark stands for it."""
+    """A file that is being written.
+
+    It has its name when it is closed; until then its mark stands for it.
+    """
 
     mark: str
     stack: contextlib.ExitStack
@@ -138,7 +148,9 @@ class _Open:
 
 
 class BatchFiles:
-    """The files of one batch being written: ok rows to data/, the others to failures/, then the index."""
+    """The files of one batch being written: ok rows to data/,
+    the others to failures/, then the index.
+    """
 
     def __init__(self, folder: Folder, shape: Shape, schemas: dict[str, pa.Schema], name: str):
         self.folder, self.shape, self.schemas, self.name = folder, shape, schemas, name
@@ -174,9 +186,7 @@ class BatchFiles:
         counts["reasons"] = dict(sorted(self._reasons.items()))
         self.entries.append({**_entry("index", index.num_rows, sink), "counts": counts})
 
-    def write(
-        self, carried: pa.Table, results: pa.Table, places: pa.Table, keys: pa.Array
-    ) -> None:
+    def write(self, carried: pa.Table, results: pa.Table, places: pa.Table, keys: pa.Array) -> None:
         """Some rows of the batch: places says how many results each has."""
         heads = np.flatnonzero(places["lines"].to_numpy())
         counts = np.add.reduceat(places["count"].to_numpy(), heads)
@@ -247,7 +257,9 @@ def _entry(config: str, rows: int, sink: Sink) -> dict[str, Any]:
 def _index_lines(
     parents: np.ndarray, files: np.ndarray, starts: np.ndarray, done: np.ndarray, nbytes: np.ndarray
 ) -> dict[str, Any]:
-    """Columns of INDEX, and `owner`: one line for each run of rows of one parent, in one file, with one outcome."""
+    """Columns of INDEX, and `owner`: one line for each run of rows of one parent,
+    in one file, with one outcome.
+    """
     goes_on = np.ones(len(parents), bool)
     goes_on[:1] = False
     for values in (parents, files, done):

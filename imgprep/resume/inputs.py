@@ -1,4 +1,6 @@
-"""What a stage is given of each split: its rows, what names each row's content, and where its picture is."""
+"""What a stage is given of each split: its rows,
+what names each row's content, and where its picture is.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +13,9 @@ import pyarrow as pa
 class Wanted(NamedTuple):
     """One row that is to be computed, as it travels to a worker.
 
-    key: of its result. where: what says where its picture is: a source, (file, row), or what the stage's own work
-    knows to read. columns: the values that the function asked for. etag: of the version that is known, in a refresh.
+    key: of its result. where: what says where its picture is: a source, (file, row), or what the
+    stage's own work knows to read. columns: the values that the function asked for. etag: of the
+    version that is known, in a refresh.
     """
 
     key: bytes
@@ -22,7 +25,9 @@ class Wanted(NamedTuple):
 
 
 class Identities:
-    """One string per row, made when it is asked for and from the beginning each time: a million are not held."""
+    """One string per row, made when it is asked for and from the beginning each time:
+    a million are not held.
+    """
 
     def __init__(self, make: Callable[[], Iterator[str | None]]):
         self._make = make
@@ -35,10 +40,11 @@ class Identities:
 class Inputs:
     """The rows of one split, and what they are computed from.
 
-    rows: the columns that are carried through, in input order, beginning with image_id; may hold `status`, `reason`
-    and `error` of earlier stages. identity: per row what its result depends on beside the operation, or None for a
-    row that has no picture to compute from. where: per row what `Wanted.where` is: a column, a table (then it is a
-    tuple of its columns) or a list. nbytes: the known sizes of the pictures. columns: what the function asked for.
+    rows: the columns that are carried through, in input order, beginning with image_id; may hold
+    `status`, `reason` and `error` of earlier stages. identity: per row what its result depends on
+    beside the operation, or None for a row that has no picture to compute from. where: per row what
+    `Wanted.where` is: a column, a table (then it is a tuple of its columns) or a list. nbytes: the
+    known sizes of the pictures. columns: what the function asked for.
     """
 
     rows: pa.Table

@@ -1,4 +1,6 @@
-"""The pictures of a unit: from URLs, paths, objects and rows of datasets, or out of a dataset folder's files."""
+"""The pictures of a unit: from URLs, paths, objects and rows of datasets,
+or out of a dataset folder's files.
+"""
 
 import contextlib
 import os
@@ -26,7 +28,9 @@ GONE = ("", "http_404", "http_410", "opted_out", "robots")  # answers that hold,
 
 @dataclass(frozen=True)
 class Urls:
-    """Loads what sources name: URLs by the HTTP client, in a thread of its own; all else by `uris.read_bytes`."""
+    """Loads what sources name: URLs by the HTTP client, in a thread of its own;
+    all else by `uris.read_bytes`.
+    """
 
     options: tuple[tuple[str, Any], ...]
     checked: Options
@@ -58,7 +62,9 @@ class Urls:
             "robots_txt": self.checked.robots_txt,
         }
 
-    def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+    def __call__(
+        self, payload: list[Wanted], totals: dict[str, int]
+    ) -> Generator[Loaded, None, None]:
         web: list[Wanted] = []
         others: list[Wanted] = []
         for wanted in payload:
@@ -69,7 +75,9 @@ class Urls:
             yield from self._fetched(web, totals)
         yield from self._read(others, totals)
 
-    def _fetched(self, wanted: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+    def _fetched(
+        self, wanted: list[Wanted], totals: dict[str, int]
+    ) -> Generator[Loaded, None, None]:
         client = work.once(("fetcher", self._unique), self._client)
         answers = client.fetch([w.where for w in wanted], [w.etag for w in wanted])
         ahead = work.ahead(answers, lambda found: len(found[1].body or b""))
@@ -111,7 +119,9 @@ class Urls:
 
 
 def local_file(where: Any, load: Any = None) -> str:
-    """The file of this machine that a row is made of, by its `Wanted.where`; "" where it is none."""
+    """The file of this machine that a row is made of,
+    by its `Wanted.where`; "" where it is none.
+    """
     if isinstance(where, str):
         return uris.path_of(where) if uris.scheme(where) == "path" else ""
     if isinstance(load, Stored):
@@ -126,7 +136,9 @@ class Stored:
     folder: Folder
     max_bytes: int | None = None
 
-    def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+    def __call__(
+        self, payload: list[Wanted], totals: dict[str, int]
+    ) -> Generator[Loaded, None, None]:
         reader = Reader(self.folder, keep=2)
         for wanted in payload:
             file, row = wanted.where

@@ -19,7 +19,9 @@ NOWHERE = {"file": "", "start": 0, "count": 1, "done": False, "lines": 1}
 
 
 class Located:
-    """Results by key, as lines of INDEX: in which file, from which row, how many; and why one failed."""
+    """Results by key, as lines of INDEX: in which file,
+    from which row, how many; and why one failed.
+    """
 
     def __init__(self) -> None:
         self._tables: dict[str, pa.Table] = {}

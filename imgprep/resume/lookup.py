@@ -1,4 +1,6 @@
-"""Finds keys among many, again and again: a batch of a large dataset must not cost a look at all of it."""
+"""Finds keys among many, again and again:
+a batch of a large dataset must not cost a look at all of it.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,10 @@ FEW = 8  # times fewer keys than there are: then the sorted ones are asked
 
 
 class Lookup:
-    """Where keys stand among others. keys: of KEY, none of them null; of equal ones the first counts."""
+    """Where keys stand among others.
+
+    Keys: of KEY, none of them null; of equal ones the first counts.
+    """
 
     def __init__(self, keys: pa.ChunkedArray):
         whole = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys

@@ -1,4 +1,6 @@
-"""The results of pictures: the original as it came, or what a function makes of the decoded picture."""
+"""The results of pictures: the original as it came,
+or what a function makes of the decoded picture.
+"""
 
 import contextlib
 import functools
@@ -32,7 +34,12 @@ def not_loaded(one: Loaded) -> dict[str, Any]:
 
 
 def picture_row(
-    key: bytes, data: bytes, header: tuple[int, int, str], etag: str = "", child: int = -1, **more: Any
+    key: bytes,
+    data: bytes,
+    header: tuple[int, int, str],
+    etag: str = "",
+    child: int = -1,
+    **more: Any,
 ) -> dict[str, Any]:
     """The result of a picture. header: width and height as displayed, and format."""
     width, height, format = header
@@ -197,7 +204,9 @@ class Picture:
             return
         is_many = isinstance(result, list)
         if is_many and not self.children:
-            raise ValueError(f"{self.name} returned a list: say children=True to make a row of each item")
+            raise ValueError(
+                f"{self.name} returned a list: say children=True to make a row of each item"
+            )
         if is_many and not result:
             yield failed(one, "empty", f"{self.name} returned no rows for this picture")
         items = enumerate(result) if is_many else [(-1, result)]

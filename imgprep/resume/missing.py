@@ -16,7 +16,8 @@ from imgprep.resume.known import Known
 class Missing:
     """Numbers of the rows to compute, of each split.
 
-    again: the reasons of those that failed and are tried again; stay: of the failures that are taken as they are.
+    again: the reasons of those that failed and are tried again; stay: of the failures that are
+    taken as they are.
     """
 
     rows: dict[str, np.ndarray] = field(default_factory=dict)

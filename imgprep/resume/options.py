@@ -1,4 +1,6 @@
-"""Which options and columns a function takes; and the checks of options that several stages have."""
+"""Which options and columns a function takes;
+and the checks of options that several stages have.
+"""
 
 import contextlib
 import difflib
@@ -11,7 +13,9 @@ from imgprep.dataset import Dataset, exists
 
 
 def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list[str]) -> list[str]:
-    """Which named columns a function asks for; ValueError when an option is not one of its parameters."""
+    """Which named columns a function asks for;
+    ValueError when an option is not one of its parameters.
+    """
     try:
         call = fn.__call__ if isinstance(fn, type) else fn
         parameters = list(inspect.signature(call).parameters.values())
@@ -39,7 +43,8 @@ def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list
 
 
 def as_spelled_before(fn: Callable[..., Any], options: dict[str, Any], out: str) -> dict[str, Any]:
-    """The options as the dataset folder `out` has them, where they say the same: a default may be spelled out.
+    """The options as the dataset folder `out` has them,
+    where they say the same: a default may be spelled out.
 
     fn: what takes them; a class by its __init__ and its __call__.
     """
@@ -69,13 +74,20 @@ def _defaults(fn: Callable[..., Any]) -> dict[str, Any]:
 
 def _said(options: dict[str, Any], defaults: dict[str, Any]) -> dict[str, str]:
     """What these options say beside the defaults. A list is as good as a tuple."""
-    said = {name: json.dumps(value, sort_keys=True, default=repr) for name, value in options.items()}
-    plain = {name: json.dumps(value, sort_keys=True, default=repr) for name, value in defaults.items()}
+    said = {
+        name: json.dumps(value, sort_keys=True, default=repr) for name, value in options.items()
+    }
+    plain = {
+        name: json.dumps(value, sort_keys=True, default=repr) for name, value in defaults.items()
+    }
     return {name: text for name, text in said.items() if plain.get(name) != text}
 
 
 def _picture_parameter(where: str, parameters: list[inspect.Parameter]) -> str:
-    """The name of the parameter that is the picture; "" where it has none. ValueError where there is no place."""
+    """The name of the parameter that is the picture; "" where it has none.
+
+    ValueError where there is no place.
+    """
     for p in parameters:
         if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             return p.name

@@ -1,4 +1,6 @@
-"""What a row says after a stage: the outcome of earlier stages and of this one's computation, together."""
+"""What a row says after a stage: the outcome of earlier stages
+and of this one's computation, together.
+"""
 
 from typing import Any
 
@@ -16,8 +18,9 @@ Columns = dict[str, Any]  # name -> array; all of one length
 def outcome(before: Columns, computed: Columns) -> Columns:
     """`status`, `reason` and `error` of each row.
 
-    before: those of an earlier stage, "" where there was none. computed: `done`, null where nothing was computed, with
-    `reason` and `error`. The outcome of an earlier stage stays: a placeholder that was computed well is still one.
+    before: those of an earlier stage, "" where there was none. computed: `done`, null where nothing
+    was computed, with `reason` and `error`. The outcome of an earlier stage stays: a placeholder
+    that was computed well is still one.
     """
     status, done = before["status"], computed["done"]
     had_failed = pc.and_(pc.not_equal(status, "ok"), pc.not_equal(status, ""))
@@ -79,7 +82,10 @@ def _picture(results: pa.Table, shape: Shape) -> Columns:
 
 
 def _image(ids: Any, picture: Columns) -> pa.Array:
-    """The column `image` of `datasets`. Null where an uploaded picture, or HEIC's original, is kept elsewhere."""
+    """The column `image` of `datasets`.
+
+    Null where an uploaded picture, or HEIC's original, is kept elsewhere.
+    """
     endings = pc.utf8_lower(pc.fill_null(picture["format"], ""))
     endings = pc.replace_substring(endings, "jpeg", "jpg")
     path = pc.binary_join_element_wise(ids, endings, ".")

@@ -1,8 +1,10 @@
-"""Which code a version of an operator of ours stands for: in a checkout an edited operator computes anew.
+"""Which code a version of an operator of ours stands for:
+in a checkout an edited operator computes anew.
 
-A key holds an operator's public name and version, so that an upgrade of the package computes nothing again. In a
-checkout somebody edits, and forgets the version: there the operator's code is compared with what `pins.json` has for
-that version, and where it differs the code counts too. In an installed wheel nothing is compared.
+A key holds an operator's public name and version, so that an upgrade of the package computes
+nothing again. In a checkout somebody edits, and forgets the version: there the operator's code is
+compared with what `pins.json` has for that version, and where it differs the code counts too. In an
+installed wheel nothing is compared.
 """
 
 import ast
@@ -21,7 +23,8 @@ from imgprep.hashing import digest
 
 Operator = Callable[..., Any]
 PINS = Path(__file__).with_name("pins.json")
-# The folders whose code makes pixels and masks. The others carry them; what they do is tested byte by byte.
+# The folders whose code makes pixels and masks. The others carry them; what they do is tested byte
+# by byte.
 COMPUTING = (
     "imgprep.picture.",
     "imgprep.tiles.",
@@ -45,7 +48,9 @@ def pinned() -> dict[str, dict[str, Any]]:
 
 
 def edits(operator: Operator, name: str, version: Any) -> list[str]:
-    """What a key has to hold besides name and version: the hash of the code where that is not the pinned one."""
+    """What a key has to hold besides name and version:
+    the hash of the code where that is not the pinned one.
+    """
     if not in_checkout() or not (operator.__module__ or "").startswith(COMPUTING):
         return []
     code = code_of(operator)

@@ -26,10 +26,14 @@ from imgprep.words import number_of
 if TYPE_CHECKING:
     from imgprep.resume.stage import Stage
 
-# One cause, whatever it looks like from host to host: there is no network, or no way through a proxy.
+# One cause, whatever it looks like from host to host: there is no network, or no way through a
+# proxy.
 NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
 ALIKE = 0.95  # of the rows fail with one reason: something is wrong with all of them
-FIRST_SHOWN_S, SHOWN_S = 1, 30  # until what is done of a first run can be read; until more of it can
+FIRST_SHOWN_S, SHOWN_S = (
+    1,
+    30,
+)  # until what is done of a first run can be read; until more of it can
 SHOWN_MORE = 4  # times as many rows
 LISTED_AGAIN = 20  # batches are listed one by one, later a twentieth more at a time
 FIRST_ROWS = 50  # are done before a run is stopped for that
@@ -97,7 +101,9 @@ class Run:
             progress.close()
 
     def _show(self) -> None:
-        """Of a first run, what is ok so far: after a second, then seldom, so that it costs little."""
+        """Of a first run, what is ok so far: after a second,
+        then seldom, so that it costs little.
+        """
         time_s, rows = self._show_at
         if self.known.before is not None or self.commit.is_whole:
             return
@@ -140,7 +146,9 @@ class Run:
         progress.update(summary.rows, summary.reasons, summary.task_s)
 
     def _stop_early(self) -> None:
-        """No network, a proxy, a wrong key: nearly all of what was done so far fails with one reason."""
+        """No network, a proxy, a wrong key:
+        nearly all of what was done so far fails with one reason.
+        """
         done, reasons = self.totals.rows, self.totals.reasons
         if not reasons or done < min(FIRST_ROWS, self.plan.missing) or self.max_failed >= 1:
             return
@@ -161,7 +169,9 @@ class Run:
         """The commonest sentence of a reason among what was done so far, and how often it is."""
         errors: list[str] = []
         for name in self.known.parts.files:
-            rows = pq.read_table(self.folder.open(name), columns=["reason", "error"], partitioning=None)
+            rows = pq.read_table(
+                self.folder.open(name), columns=["reason", "error"], partitioning=None
+            )
             errors += rows.filter(pc.field("reason") == reason)["error"].to_pylist()
         error, times = commonest_error(errors)
         return f"{error}, on {times:,} of {self.totals.rows:,}"
@@ -185,7 +195,10 @@ class Run:
         self._gathered = []
 
     def _is_gathered(self, unit: str) -> bool:
-        """Was this the last batch that waited for a unit? Then nobody looks into its parts again."""
+        """Was this the last batch that waited for a unit?
+
+        Then nobody looks into its parts again.
+        """
         self._open[unit] -= 1
         if self._open[unit]:
             return False
@@ -196,7 +209,9 @@ class Run:
 
 
 def batches_waiting(plan: Plan) -> dict[str, list[Batch]]:
-    """Which batches wait for a unit: the one of its rows, and those where equal keys stand again."""
+    """Which batches wait for a unit: the one of its rows,
+    and those where equal keys stand again.
+    """
     waiting: dict[str, list[Batch]] = {task.key: [] for task in plan.units}
     wanted = pa.array([w.key for task in plan.units for w in task.payload], KEY)
     unit_of = np.repeat(np.arange(len(plan.units)), [len(task.payload) for task in plan.units])

@@ -18,9 +18,11 @@ TAKEN = (*OF_PICTURE, "original", "file", "row")  # names that no column of the 
 class Shape:
     """What the rows of a stage look like beside COLUMNS.
 
-    extra: the stage's own columns. children: a picture may become many rows. placeholder: the RESULT columns that
-    stand in for a failed picture. keep_original: `failures` and `original` have bytes that Pillow cannot open.
-    configs: of the ok rows; where there are several, the column `variant` of `extra` says which is a row's.
+    extra: the stage's own columns. children: a picture may become many rows. placeholder: the
+    RESULT columns that stand in for a failed picture. keep_original: `failures` and `original` have
+    bytes that Pillow cannot open.
+    configs: of the ok rows; where there are several, the column `variant` of `extra` says which is
+    a row's.
     """
 
     extra: pa.Schema
@@ -30,7 +32,10 @@ class Shape:
     configs: tuple[str, ...] = ("default",)
 
     def schemas(self, inputs: dict[str, Inputs]) -> dict[str, pa.Schema]:
-        """The schema of each config. Raises ValueError for names and types that no dataset can have."""
+        """The schema of each config.
+
+        Raises ValueError for names and types that no dataset can have.
+        """
         tables = [one.rows for one in inputs.values()]
         _check_names(list(inputs), tables)
         try:
@@ -61,7 +66,8 @@ def _check_names(splits: list[str], tables: list[pa.Table]) -> None:
 
 
 def carried(inputs: dict[str, Inputs], schema: pa.Schema) -> dict[str, pa.Table]:
-    """The rows as they are written: without passwords, null where a split lacks a column of another.
+    """The rows as they are written: without passwords,
+    null where a split lacks a column of another.
 
     schema: of a config, which has the columns' types.
     """

@@ -35,12 +35,17 @@ Results = Iterator[dict[str, Any]]  # rows of `parts.RESULT`
 class Loader(Protocol):
     """Loads the pictures of a unit, in any order, and counts what that took."""
 
-    def __call__(self, payload: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]: ...
+    def __call__(
+        self, payload: list[Wanted], totals: dict[str, int]
+    ) -> Generator[Loaded, None, None]: ...
 
 
 @dataclass(frozen=True)
 class Work:
-    """One unit: load each picture, make its results, write the part. Raw bodies never leave this process."""
+    """One unit: load each picture, make its results, write the part.
+
+    Raw bodies never leave this process.
+    """
 
     parts: PartWriter
     load: Loader
@@ -50,16 +55,17 @@ class Work:
         totals = {"attempts": 0, "unchanged": 0}
         with contextlib.closing(self.load(task.payload, totals)) as loaded:
             summary = self.parts.write(task, self.make(loaded))
-        return summary + engine.Summary(
-            attempts=totals["attempts"], unchanged=totals["unchanged"]
-        )
+        return summary + engine.Summary(attempts=totals["attempts"], unchanged=totals["unchanged"])
 
 
 _kept: dict[str, tuple[Any, Any]] = {}
 
 
 def once(key: tuple[str, ...], make: Callable[[], Any]) -> Any:
-    """One object of a kind per process, kept from unit to unit: connections, a model. A new key replaces the old."""
+    """One object of a kind per process, kept from unit to unit: connections, a model.
+
+    A new key replaces the old.
+    """
     kind = key[0]
     if kind not in _kept or _kept[kind][0] != key:
         _kept[kind] = (key, make())

@@ -20,7 +20,9 @@ def folder_of(where: str) -> str:
 
 
 def pictures_beside(where: str) -> list[str]:
-    """The pictures of a folder, from the folder on, without those of a dataset that imgprep made."""
+    """The pictures of a folder, from the folder on,
+    without those of a dataset that imgprep made.
+    """
     names = [name for name in picture_folders.file_names(where) if picture_folders.is_picture(name)]
     if not names or not dataset.exists(where):
         return names

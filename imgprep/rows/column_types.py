@@ -12,8 +12,8 @@ from imgprep.words import line
 def unified(name: str, columns: list[pa.ChunkedArray], text: list[bool]) -> pa.DataType:
     """The one type for a column that comes from several files.
 
-    text: for each, whether it is the cells of a CSV. Raises ValueError when a list or a struct would
-    have to become text.
+    text: for each, whether it is the cells of a CSV. Raises ValueError when a list or a struct
+    would have to become text.
     """
     cells = []
     types = []

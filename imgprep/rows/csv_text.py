@@ -108,7 +108,10 @@ def _western(data: bytes, error: UnicodeDecodeError) -> str:
 def dialect(
     data: bytes, usual: str, *, sep: str | None = None, encoding: str | None = None
 ) -> Dialect:
-    """How these bytes are written. usual: what parts the columns where nothing speaks against it."""
+    """How these bytes are written.
+
+    Usual: what parts the columns where nothing speaks against it.
+    """
     if sep is not None and (not isinstance(sep, str) or len(sep) != 1):
         raise ValueError(f"sep is one character, for example ';', not {sep!r}")
     text, found = decoded(data, encoding)

@@ -28,7 +28,8 @@ UNITS = {
         "imperial gallon", "litre", "microlitre", "millilitre", "pint", "quart",
     ],
 }  # fmt: skip
-# How people write a unit. Plurals, "meter" and "liter" follow by rule; case and stops do not matter.
+# How people write a unit. Plurals, "meter" and "liter" follow by rule; case and stops do not
+# matter.
 SPELLINGS = {
     "centimetre": "cm",
     "foot": "ft|feet|'",

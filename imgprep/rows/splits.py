@@ -126,7 +126,9 @@ def _one_table(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def _likenesses(table: pa.Table, key: str, group: str | None, near: str | None) -> list[pd.Series]:
-    """Columns of which equal values mean that rows belong together; null and "" belong to nothing."""
+    """Columns of which equal values mean that rows belong together;
+    null and "" belong to nothing.
+    """
     wanted = {"source", key, group, "sha256", "status"} & {*table.column_names}
     frame = table.select([*wanted]).to_pandas()
     # All placeholders are one picture.

@@ -1,9 +1,12 @@
-"""The function you tried in a cell, behind REST, gRPC and events: `serve.start(warm)`, or `imgprep serve`."""
+"""The function you tried in a cell, behind REST, gRPC and events:
+`serve.start(warm)`, or `imgprep serve`.
+"""
 
 from importlib import import_module
 from typing import Any
 
-# Lazy: the names a notebook uses, and where they stand. The web framework is loaded when it is needed.
+# Lazy: the names a notebook uses, and where they stand. The web framework is loaded when it is
+# needed.
 NAMES = {
     "start": "server",
     "Settings": "service",

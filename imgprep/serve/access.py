@@ -1,4 +1,6 @@
-"""Who may do what: bearer keys kept as hashes, signed addresses for `<img>`, and how often a key may ask."""
+"""Who may do what: bearer keys kept as hashes, signed addresses for `<img>`,
+and how often a key may ask.
+"""
 
 import hashlib
 import hmac
@@ -38,7 +40,9 @@ def read_keys(text: str) -> list[Key]:
         name, _, rest = line.partition(":")
         role, _, sha256 = rest.partition(":")
         if not name or role not in ROLES or len(sha256) != 64:
-            raise ValueError(f"line {number} of the keys is not name:role:sha256, role read or write")
+            raise ValueError(
+                f"line {number} of the keys is not name:role:sha256, role read or write"
+            )
         found.append(Key(name, role, sha256.lower()))
     return found
 
@@ -79,7 +83,10 @@ class Bucket:
 
 
 class Access:
-    """Asks for a key and for a signature. Without keys everybody may (the server listens on this machine only)."""
+    """Asks for a key and for a signature.
+
+    Without keys everybody may (the server listens on this machine only).
+    """
 
     def __init__(self, keys: list[Key], *, secrets: Sequence[str] = (), rate: float | None = None):
         self.keys = keys
@@ -88,7 +95,10 @@ class Access:
         self._buckets: dict[str, Bucket] = {}
 
     def allow(self, authorization: str | None, role: str) -> str:
-        """The name of the key that a request's Authorization header holds. Refusal: no_key, not_allowed, rate."""
+        """The name of the key that a request's Authorization header holds.
+
+        Refusal: no_key, not_allowed, rate.
+        """
         if not self.keys:
             return ""
         kind, _, secret = (authorization or "").partition(" ")
@@ -126,7 +136,10 @@ class Access:
         return f"{path}?{urlencode(query)}"
 
     def is_signed(self, path: str, query: dict[str, str]) -> bool:
-        """Does this query carry a signature of ours that has not expired? Any secret will do: they rotate."""
+        """Does this query carry a signature of ours that has not expired?
+
+        Any secret will do: they rotate.
+        """
         given = dict(query)
         signature = given.pop("signature", "")
         expires = given.get("expires", "")

@@ -1,4 +1,6 @@
-"""Who may come in, decided before a body is read: bytes in flight are bounded, bodies capped, slow ones let go."""
+"""Who may come in, decided before a body is read: bytes in flight are bounded,
+bodies capped, slow ones let go.
+"""
 
 import asyncio
 import json
@@ -11,7 +13,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
-# A refused body is read on for so long, so silent, so much: a phone in a tunnel shall see the answer too.
+# A refused body is read on for so long, so silent, so much: a phone in a tunnel shall see the
+# answer too.
 LINGER_S = 30
 MUTE_S = 15
 LINGER_BYTES = 32 << 20
@@ -28,8 +31,10 @@ class _Stop(BaseException):
 class Admission:
     """ASGI: the budget of bytes in flight.
 
-    max_bytes: of one body. in_flight_bytes: of all bodies together; one that declares no length counts as the largest.
-    streamed: (prefix of paths, bytes): bodies that are written away as they come, and their own limit.
+    max_bytes: of one body. in_flight_bytes: of all bodies together; one that declares no length
+    counts as the largest.
+    streamed: (prefix of paths, bytes): bodies that are written away as they come, and their own
+    limit.
     read_s: for a body, and its bytes over slowest_bytes_s more.
     """
 

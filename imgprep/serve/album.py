@@ -8,7 +8,8 @@ from imgprep.serve.records import Records, all_records
 
 
 def table(store: Store, records: Records) -> dict[str, pa.Table]:
-    """What `sources.read` would give for all objects of a service: {"train": image_id, columns, source}.
+    """What `sources.read` would give for all objects of a service:
+    {"train": image_id, columns, source}.
 
     `images.transform(album.table(store, records), "data/uploads", …)` makes a dataset folder of it.
     """
@@ -18,7 +19,9 @@ def table(store: Store, records: Records) -> dict[str, pa.Table]:
         "uploaded_at": [row.get("at") for row in rows],
         "source": [address(store, row["id"]) for row in rows],
     }
-    return {"train": pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})}
+    return {
+        "train": pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    }
 
 
 def address(store: Store, name: str) -> str:

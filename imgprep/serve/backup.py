@@ -1,6 +1,8 @@
-"""Backup and restore of a service: objects by name, records as Parquet, every hash looked at, a manifest last.
+"""Backup and restore of a service: objects by name, records as Parquet,
+every hash looked at, a manifest last.
 
-It reads a service that runs: the records first, then what they name, which is never changed, only deleted.
+It reads a service that runs: the records first, then what they name, which is never changed, only
+deleted.
 """
 
 import hashlib
@@ -65,7 +67,8 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
 def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
     """Put a backup into a store and records, every hash looked at: {"records", "objects"}.
 
-    Raises ValueError for a folder without a manifest (its backup was not finished), and for a damaged file.
+    Raises ValueError for a folder without a manifest (its backup was not finished), and for a
+    damaged file.
     """
     home = Path(folder)
     known = _read_manifest(home)

@@ -1,4 +1,6 @@
-"""`detect` as an operation: boxes of a model that the operator of the service names, never a client."""
+"""`detect` as an operation: boxes of a model that the operator of the service names,
+never a client.
+"""
 
 import hashlib
 import os
@@ -14,7 +16,8 @@ LOWEST_SCORE = 0.05
 
 
 class Detect:
-    """Find objects: {"objects": [{"label", "score", "box_xywh"}], "width", "height"}, the surest first.
+    """Find objects: {"objects": [{"label", "score", "box_xywh"}],
+    "width", "height"}, the surest first.
 
     threshold: objects with a lower score are left out; 0.05 at least. Boxes are in pixels of the
     upright picture.
@@ -33,7 +36,9 @@ class Detect:
 
 
 def detect_operation(model: str) -> Operation:
-    """The operation of a model. Its results are named by what the model is, so another makes others.
+    """The operation of a model.
+
+    Its results are named by what the model is, so another makes others.
 
     Raises ValueError for a missing file, extra or model.
     """

@@ -1,9 +1,10 @@
-"""Operations by event: messages of a Kafka topic are done like requests, their outcome told in another topic.
+"""Operations by event: messages of a Kafka topic are done like requests,
+their outcome told in another topic.
 
-A message is JSON: {"op": "fit", "options": {…}, "source": URI}, or with "data_base64"; of a CloudEvent its `data`. A
-message's offset is stored when its result is stored and told, so a killed worker loses nothing; a job's id is the hash
-of what it does, so a message that comes again is told once. What cannot be read, and what kills its worker, goes to the
-dead-letter topic with the reason.
+A message is JSON: {"op": "fit", "options": {…}, "source": URI}, or with "data_base64"; of a
+CloudEvent its `data`. A message's offset is stored when its result is stored and told, so a killed
+worker loses nothing; a job's id is the hash of what it does, so a message that comes again is told
+once. What cannot be read, and what kills its worker, goes to the dead-letter topic with the reason.
 """
 
 import asyncio
@@ -34,7 +35,9 @@ LOST = ("crashed", "timeout", "too_much_memory")
 
 @dataclass(frozen=True)
 class Topics:
-    """Where messages come from, where outcomes are told, where letters go that nobody could read."""
+    """Where messages come from, where outcomes are told,
+    where letters go that nobody could read.
+    """
 
     source: str = "media.in"
     told: str = "media.done"
@@ -216,7 +219,11 @@ class Worker:
             self.service.store.put, place, result.body, content_type=result.media_type
         )
         record = self._record("ok", job, asked, "", "")
-        return record | {"place": place, "media_type": result.media_type, "nbytes": len(result.body)}
+        return record | {
+            "place": place,
+            "media_type": result.media_type,
+            "nbytes": len(result.body),
+        }
 
     async def _data(self, asked: dict[str, Any]) -> bytes:
         most = self.service.settings.max_bytes
@@ -281,7 +288,8 @@ class Worker:
 def catch_up(
     service: Service | Settings, broker: str, topics: Topics = TOPICS, group: str = "imgprep"
 ) -> Counts:
-    """Work until the end of the topic, in a notebook or a batch job; what was done, with a row per message.
+    """Work until the end of the topic, in a notebook or a batch job;
+    what was done, with a row per message.
 
     service: one that has been started, or settings of one for the time of this call.
     """

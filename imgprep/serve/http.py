@@ -1,4 +1,7 @@
-"""The REST door: an operation on a body, objects, what is made of them, health. FastAPI; the body is read once."""
+"""The REST door: an operation on a body, objects, what is made of them, health.
+
+FastAPI; the body is read once.
+"""
 
 import contextlib
 import json
@@ -44,7 +47,9 @@ def build_app(service: Service) -> FastAPI:
     _add_jobs(app, service, jobs)
     settings = service.settings
     add_page(app, service)
-    add_uploads(app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes), jobs)
+    add_uploads(
+        app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes), jobs
+    )
     add_refusals(app)
     _add_puts(app, service, jobs)
     _add_objects(app, service)
@@ -83,7 +88,10 @@ async def body_of(request: Request) -> bytes | bytearray:
 
 
 def options_of(request: Request, *doors: str) -> dict[str, Any]:
-    """The query as options; a name that comes several times is a list. doors: names that are not options."""
+    """The query as options; a name that comes several times is a list.
+
+    Doors: names that are not options.
+    """
     found: dict[str, Any] = {}
     for name in request.query_params:
         values = request.query_params.getlist(name)
@@ -137,7 +145,9 @@ PICTURE_BODY = {
 STEPS_SCHEMA = {
     "type": "object",
     "required": ["steps"],
-    "properties": {"steps": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}},
+    "properties": {
+        "steps": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}
+    },
     "example": {"steps": ["denoise", {"fit": {"max_side": 800}}]},
 }
 STEPS_BODY = {"required": True, "content": {"application/json": {"schema": STEPS_SCHEMA}}}
@@ -159,7 +169,9 @@ def documented(operation: Operation) -> dict[str, Any]:
 
 
 def _add_puts(app: FastAPI, service: Service, jobs: Jobs) -> None:
-    words = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("name", "steps")]
+    words = [
+        {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("name", "steps")
+    ]
     described = {"requestBody": PICTURE_BODY, "parameters": words}
 
     @app.put("/v1/objects", tags=["objects"], openapi_extra=described)
@@ -168,8 +180,8 @@ def _add_puts(app: FastAPI, service: Service, jobs: Jobs) -> None:
         """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already.
 
         name: what people call it, to be found by; it names no file.
-        steps: what is done with it in the background, instead of what the service does with every upload:
-        a JSON list, or names with commas; nothing for none. `job` is where its outcome is.
+        steps: what is done with it in the background, instead of what the service does with every
+        upload: a JSON list, or names with commas; nothing for none. `job` is where its outcome is.
         """
         service.access.allow(request.headers.get("authorization"), "write")
         steps = jobs.steps_of(request.query_params.get("steps"))
@@ -215,7 +227,10 @@ def _add_contents(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/objects/{name}/{op}", tags=["objects"])
     async def get_result(request: Request, name: str, op: str) -> Response:
-        """What an operation makes of an object: made once, kept, cached. Its address can be signed for `<img>`."""
+        """What an operation makes of an object: made once, kept, cached.
+
+        Its address can be signed for `<img>`.
+        """
         query = dict(request.query_params)
         if not service.access.is_signed(request.url.path, query):
             service.access.allow(request.headers.get("authorization"), "read")
@@ -256,7 +271,10 @@ def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
 
     @app.post("/v1/objects/{name}/steps", tags=["jobs"], status_code=202, openapi_extra=described)
     async def add_steps(request: Request, name: str) -> JSONResponse:
-        """Do steps in the background: `{"steps": ["denoise", {"fit": {"max_side": 800}}]}`. 202 and the job."""
+        """Do steps in the background: `{"steps": ["denoise", {"fit": {"max_side": 800}}]}`.
+
+        202 and the job.
+        """
         service.access.allow(request.headers.get("authorization"), "write")
         try:
             asked = json.loads(await request.body())
@@ -277,7 +295,9 @@ def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
     async def get_step_result(request: Request, job: str) -> Response:
         """What a step made."""
         service.access.allow(request.headers.get("authorization"), "read")
-        return answered(await service.objects.kept(job), ETag=f'"{job}"', **{"Cache-Control": CACHED})
+        return answered(
+            await service.objects.kept(job), ETag=f'"{job}"', **{"Cache-Control": CACHED}
+        )
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -1,7 +1,8 @@
-"""Steps of an object as a job: begun by an answer of 202, done in the background, asked for by its id.
+"""Steps of an object as a job: begun by an answer of 202,
+done in the background, asked for by its id.
 
-A job's id is the hash of its steps and its object: to ask twice is to ask once. What a stopped server left is
-taken up again when it starts.
+A job's id is the hash of its steps and its object: to ask twice is to ask once. What a stopped
+server left is taken up again when it starts.
 """
 
 import asyncio
@@ -20,7 +21,10 @@ JobStep = tuple[str, dict[str, Any]]
 
 
 def read_steps(service: Service, given: Any) -> list[JobStep]:
-    """`["denoise", {"fit": {"max_side": 800}}]` as names and checked options. Refusal where it is none."""
+    """`["denoise", {"fit": {"max_side": 800}}]` as names and checked options.
+
+    Refusal where it is none.
+    """
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise Refusal("wrong_option", 'steps is a list: ["denoise", {"fit": {"max_side": 800}}]')
     found = []
@@ -28,7 +32,9 @@ def read_steps(service: Service, given: Any) -> list[JobStep]:
         if isinstance(one, str):
             one = {one: {}}
         if not isinstance(one, dict) or len(one) != 1:
-            raise Refusal("wrong_option", f"a step is a name, or one name with its options, not {one!r}")
+            raise Refusal(
+                "wrong_option", f"a step is a name, or one name with its options, not {one!r}"
+            )
         ((name, options),) = one.items()
         if name == segmenting.NAME:
             found.append((name, segmenting.checked_options(options or {})))
@@ -135,7 +141,9 @@ class Jobs:
     async def _segmented(
         self, job: str, record: dict[str, Any], step: dict[str, Any]
     ) -> dict[str, Any]:
-        """A segmentation: its progress in the job's record, and where mask, labels and objects are."""
+        """A segmentation: its progress in the job's record,
+        and where mask, labels and objects are.
+        """
 
         async def tell(line: str) -> None:
             step["progress"] = line

@@ -1,4 +1,6 @@
-"""The messages of media.proto, made when they are first needed: no generated file that wants its own protobuf."""
+"""The messages of media.proto, made when they are first needed:
+no generated file that wants its own protobuf.
+"""
 
 from typing import Any
 
@@ -11,7 +13,13 @@ TEXT, BYTES, NUMBER, FLAG = FIELD.TYPE_STRING, FIELD.TYPE_BYTES, FIELD.TYPE_UINT
 
 # As in media.proto, which is for clients; a test holds them against each other.
 MESSAGES = {
-    "RunRequest": {"op": TEXT, "data": BYTES, "options_json": TEXT, "format": TEXT, "quality": NUMBER},
+    "RunRequest": {
+        "op": TEXT,
+        "data": BYTES,
+        "options_json": TEXT,
+        "format": TEXT,
+        "quality": NUMBER,
+    },
     "RunReply": {"data": BYTES, "media_type": TEXT},
     "Piece": {"data": BYTES},
     "PutReply": {"id": TEXT, "is_new": FLAG, "record_json": TEXT},

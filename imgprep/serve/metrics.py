@@ -1,4 +1,6 @@
-"""What Prometheus reads, and a JSON line per request with the names of the Elastic Common Schema."""
+"""What Prometheus reads, and a JSON line per request with
+the names of the Elastic Common Schema.
+"""
 
 import json
 import sys
@@ -18,13 +20,23 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "imgprep_requests_total", "Requests by operation and reason", ["op", "reason"], registry=self.registry
+            "imgprep_requests_total",
+            "Requests by operation and reason",
+            ["op", "reason"],
+            registry=self.registry,
         )
         self.seconds = Histogram(
-            "imgprep_request_seconds", "Seconds of a request", ["op"], buckets=SECONDS_BUCKETS, registry=self.registry
+            "imgprep_request_seconds",
+            "Seconds of a request",
+            ["op"],
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
         )
         self.events = Counter(
-            "imgprep_events_total", "Messages worked on, by reason", ["reason"], registry=self.registry
+            "imgprep_events_total",
+            "Messages worked on, by reason",
+            ["reason"],
+            registry=self.registry,
         )
 
     def watch(self, name: str, help: str, value: Callable[[], float]) -> None:

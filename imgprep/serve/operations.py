@@ -1,4 +1,7 @@
-"""Operations: a picture function by its name, with options typed by its signature. All doors call these."""
+"""Operations: a picture function by its name, with options typed by its signature.
+
+All doors call these.
+"""
 
 import base64
 import inspect
@@ -41,7 +44,8 @@ class Operation:
 
 
 def operation(function: Callable, name: str = "", *, mark: str = "") -> Operation:
-    """The operation that a function is: named as it, its options those that have a default or a type.
+    """The operation that a function is: named as it,
+    its options those that have a default or a type.
 
     Raises ValueError for a function without a name of letters, or with an option that doors mean.
 
@@ -95,7 +99,9 @@ def builtin() -> dict[str, Operation]:
 
 
 def checked(which: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as the function's own types, defaults left out. Refusal (wrong_option) says what is wrong.
+    """The options as the function's own types, defaults left out.
+
+    Refusal (wrong_option) says what is wrong.
 
     Text is read as JSON where the type is a list: `size_wh=[64,64]`.
     """
@@ -130,8 +136,8 @@ def compute(
 ) -> Result:
     """Decode, call, encode. Runs in a worker.
 
-    A picture comes back as one of `format`; a dict or a list of them as JSON, pictures in it as base64.
-    Raises DecodeError for the picture's faults; what the function raises is its own.
+    A picture comes back as one of `format`; a dict or a list of them as JSON, pictures in it as
+    base64. Raises DecodeError for the picture's faults; what the function raises is its own.
     """
     # A JPEG of 12 Mpx that becomes 800 px is decoded at a half, for much less time.
     least = least_wh(**options) if function is fit_side else None
@@ -145,8 +151,8 @@ def compute(
 def encoded(image: np.ndarray, format: str, quality: int | None = None) -> bytes:
     """A picture for the web. quality: 1 to 100; None is 82 for JPEG, 80 for WebP, 60 for AVIF.
 
-    JPEG and PNG are those of `codec.encode`. WebP by method 2 and AVIF by speed 9: above, each costs
-    several times the CPU for a few percent of the bytes.
+    JPEG and PNG are those of `codec.encode`. WebP by method 2 and AVIF by speed 9: above, each
+    costs several times the CPU for a few percent of the bytes.
     """
     quality = QUALITY[format] if quality is None else quality
     if format not in ("WEBP", "AVIF"):

@@ -1,4 +1,7 @@
-"""The album: the gallery's page with the service as its host. Browse, search, upload, delete, correct."""
+"""The album: the gallery's page with the service as its host.
+
+Browse, search, upload, delete, correct.
+"""
 
 import asyncio
 import base64
@@ -30,7 +33,9 @@ def page_text() -> tuple[str, str]:
     """The page, and the policy that lets its own script run and no other."""
     script = (GALLERY / "gallery.js").read_text("utf-8") + (HERE / "album.js").read_text("utf-8")
     loader = jinja2.FileSystemLoader(HERE)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined
+    )
     page = environment.get_template("album.html").render(
         page_style=(HERE / "album.css").read_text("utf-8"),
         style=(GALLERY / "gallery.css").read_text("utf-8"),
@@ -123,7 +128,9 @@ def add_page(app: FastAPI, service: Service) -> None:
         is_packed = "gzip" in request.headers.get("accept-encoding", "")
         body = await asyncio.to_thread(album_body, service, is_packed)
         more = {"Content-Encoding": "gzip"} if is_packed else {}
-        return Response(body, media_type="application/json", headers={"Vary": "Accept-Encoding"} | more)
+        return Response(
+            body, media_type="application/json", headers={"Vary": "Accept-Encoding"} | more
+        )
 
     @app.post("/v1/corrections", tags=["objects"])
     async def correct(request: Request) -> JSONResponse:
@@ -131,7 +138,9 @@ def add_page(app: FastAPI, service: Service) -> None:
         who = service.access.allow(request.headers.get("authorization"), "write")
         try:
             given = json.loads(await request.body())["corrections"]
-            asked = [(c["image_id"], str(c["kind"]), str(c["name"]), bool(c["accepted"])) for c in given]
+            asked = [
+                (c["image_id"], str(c["kind"]), str(c["name"]), bool(c["accepted"])) for c in given
+            ]
         except (ValueError, KeyError, TypeError):
             told = 'send {"corrections": [{"image_id", "kind", "name", "accepted"}]}'
             raise Refusal("wrong_option", told) from None

@@ -1,4 +1,7 @@
-"""A broker to practise with: librdkafka's own stand-in, in this process. For trying, not for keeping messages."""
+"""A broker to practise with: librdkafka's own stand-in, in this process.
+
+For trying, not for keeping messages.
+"""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +14,9 @@ _kept_brokers: list[Producer] = []  # the broker lives as long as its producer
 
 def practice_broker() -> str:
     """The address of a broker of this process; it forgets everything when the process ends."""
-    producer = Producer({"bootstrap.servers": "practice", "test.mock.num.brokers": 1, "log_level": 0})
+    producer = Producer(
+        {"bootstrap.servers": "practice", "test.mock.num.brokers": 1, "log_level": 0}
+    )
     metadata = producer.list_topics(timeout=10)
     _kept_brokers.append(producer)
     broker = next(iter(metadata.brokers.values()))

@@ -1,7 +1,9 @@
-"""The same app on Ray Serve, where one machine is not enough: `imgprep serve --ray`, or a RayService.
+"""The same app on Ray Serve, where one machine is not enough:
+`imgprep serve --ray`, or a RayService.
 
-Every replica is a service of its own with one losable worker; records and store are what they share,
-so both must be reached from every machine. Rates, counters and uploads in pieces are per replica.
+Every replica is a service of its own with one losable worker; records and store are what they
+share, so both must be reached from every machine. Rates, counters and uploads in pieces are per
+replica.
 """
 
 import os
@@ -33,7 +35,10 @@ DEPLOYED: dict[str, Any] = {
 
 
 class Replica:
-    """One service in a process of Ray. functions: pickled, for those of a notebook have no module."""
+    """One service in a process of Ray.
+
+    Functions: pickled, for those of a notebook have no module.
+    """
 
     def __init__(self, settings: Settings, functions: bytes):
         self.service = Service(replace(settings, workers=1), cloudpickle.loads(functions))
@@ -59,7 +64,8 @@ def deployed(settings: Settings, functions: Sequence[Callable], most: int) -> An
 
 
 def application(args: dict[str, Any]) -> Any:
-    """For a RayService: its `import_path` names this, its `args` are settings, `functions`, `replicas`.
+    """For a RayService: its `import_path` names this,
+    its `args` are settings, `functions`, `replicas`.
 
     functions: a list of MODULE:FUNCTION. Raises ValueError for an unknown setting, and without keys
     unless `is_open` is said: a cluster's proxies listen on every address.

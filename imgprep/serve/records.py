@@ -1,4 +1,6 @@
-"""What is known of each object and job: `open_records("media.db")`, or `open_records("mongodb://host/db")`."""
+"""What is known of each object and job: `open_records("media.db")`,
+or `open_records("mongodb://host/db")`.
+"""
 
 import functools
 import json
@@ -38,7 +40,10 @@ MONGO_LIMITS: dict[str, Any] = {
 
 
 class Records(Protocol):
-    """Five functions over a database. A record is a dict of plain values with `kind` and `status`."""
+    """Five functions over a database.
+
+    A record is a dict of plain values with `kind` and `status`.
+    """
 
     def claim(self, name: str) -> int:
         """How often this job has been begun, this time included; FINISHED when it is done."""
@@ -47,7 +52,9 @@ class Records(Protocol):
 
     def get(self, name: str) -> dict[str, Any] | None: ...
 
-    def list(self, *, kind: str, status: str = "", after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+    def list(
+        self, *, kind: str, status: str = "", after: str = "", limit: int = 100
+    ) -> list[dict[str, Any]]:
         """Records in the order of their ids, each with its `id`, behind `after`."""
 
     def delete(self, name: str) -> bool: ...
@@ -120,7 +127,9 @@ class RecordsDown(RuntimeError):
 
 
 def in_a_sentence(method: Callable) -> Callable:
-    """What goes wrong in a method of Mongo as RecordsDown, with a sentence and without the address's password."""
+    """What goes wrong in a method of Mongo as RecordsDown,
+    with a sentence and without the address's password.
+    """
 
     @functools.wraps(method)
     def call(self: Any, *given: Any, **options: Any) -> Any:
@@ -136,7 +145,10 @@ def in_a_sentence(method: Callable) -> Callable:
 
 
 class Mongo:
-    """The same in the collection `records` of a MongoDB. RecordsDown where it does not answer in time."""
+    """The same in the collection `records` of a MongoDB.
+
+    RecordsDown where it does not answer in time.
+    """
 
     @in_a_sentence
     def __init__(self, uri: str):
@@ -150,13 +162,20 @@ class Mongo:
     @in_a_sentence
     def claim(self, name: str) -> int:
         first = {"kind": "job", "status": "begun", "at": time.time()}
-        self._table.update_one({"_id": name}, {"$inc": {"tries": 1}, "$setOnInsert": first}, upsert=True)
+        self._table.update_one(
+            {"_id": name}, {"$inc": {"tries": 1}, "$setOnInsert": first}, upsert=True
+        )
         found = self._table.find_one({"_id": name}, {"status": 1, "tries": 1})
         return found["tries"] if found["status"] == "begun" else FINISHED
 
     @in_a_sentence
     def put(self, name: str, record: dict[str, Any]) -> None:
-        known = {"kind": record["kind"], "status": record["status"], "at": time.time(), "body": record}
+        known = {
+            "kind": record["kind"],
+            "status": record["status"],
+            "at": time.time(),
+            "body": record,
+        }
         self._table.update_one({"_id": name}, {"$set": known}, upsert=True)
 
     @in_a_sentence

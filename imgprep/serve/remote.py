@@ -1,4 +1,6 @@
-"""The gRPC door: Run, a streaming Put, health and reflection, in the same process and loop as the REST door."""
+"""The gRPC door: Run, a streaming Put, health and reflection,
+in the same process and loop as the REST door.
+"""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +33,9 @@ Answer = Callable[[Any, Any], Awaitable[Any]]
 
 
 def refusing(answer: Answer) -> Answer:
-    """A refusal as a gRPC status: its sentence as details, its reason beside it as trailing metadata."""
+    """A refusal as a gRPC status: its sentence as details,
+    its reason beside it as trailing metadata.
+    """
 
     async def call(request: Any, context: Any) -> Any:
         try:
@@ -66,7 +70,9 @@ class Media:
             raise Refusal("wrong_option", 'options_json is an object: {"by": 30}')
         format = request.format.upper() or "JPEG"
         if format not in MEDIA_TYPES:
-            raise Refusal("wrong_option", f"format: one of {', '.join(MEDIA_TYPES)}, not {format!r}")
+            raise Refusal(
+                "wrong_option", f"format: one of {', '.join(MEDIA_TYPES)}, not {format!r}"
+            )
         options = checked(operation, given)
         result = await self.service.run(
             operation.name, request.data, options, format, request.quality or None
@@ -110,7 +116,9 @@ async def serve_grpc(service: Service, jobs: Jobs, host: str, port: int) -> tupl
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection([SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    reflection.enable_server_reflection(
+        [SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+    )
     bound = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     return server, bound

@@ -1,6 +1,8 @@
-"""`segment` as a step: a picture too large for a request, in a process of its own, with its progress told.
+"""`segment` as a step: a picture too large for a request,
+in a process of its own, with its progress told.
 
-As a program: `python -m imgprep.serve.segmenting SOURCE OUT OPTIONS`, which prints a line of JSON when it ends.
+As a program: `python -m imgprep.serve.segmenting SOURCE OUT OPTIONS`, which prints a line of JSON
+when it ends.
 """
 
 import asyncio
@@ -35,9 +37,14 @@ def checked_options(given: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("wrong_option", told)
     operator = given.get("operator", "otsu-tissue")
     words = operator if isinstance(operator, list) else [operator]
-    # A model's file or name would be read by whoever may ask: only the words of the built-in operators.
+    # A model's file or name would be read by whoever may ask: only the words of the built-in
+    # operators.
     for word in words:
-        if not isinstance(word, int | float | str) or "/" in str(word) or "." in str(word).split()[0][1:]:
+        if (
+            not isinstance(word, int | float | str)
+            or "/" in str(word)
+            or "." in str(word).split()[0][1:]
+        ):
             told = f"operator: numbers and words such as 'otsu', not {word!r}"
             raise Refusal("wrong_option", told)
     return given
@@ -46,7 +53,9 @@ def checked_options(given: dict[str, Any]) -> dict[str, Any]:
 async def segmented(
     album: Album, name: str, options: dict[str, Any], tell: Callable[[str], Any]
 ) -> dict[str, tuple[bytes, str]]:
-    """What comes of it: name -> bytes and type, the overlay among them. Refusal with the row's reason.
+    """What comes of it: name -> bytes and type, the overlay among them.
+
+    Refusal with the row's reason.
 
     tell: gets each line of progress.
     """
@@ -75,7 +84,9 @@ async def segmented(
         return await asyncio.to_thread(_collected, f"{folder}/out", row)
 
 
-async def _followed(process: asyncio.subprocess.Process, tell: Callable[[str], Any]) -> dict[str, Any]:
+async def _followed(
+    process: asyncio.subprocess.Process, tell: Callable[[str], Any]
+) -> dict[str, Any]:
     """The row that the program prints last; every other line is progress."""
     row: dict[str, Any] | None = None
     assert process.stdout is not None

@@ -81,7 +81,8 @@ class Listening:
 
 
 def start(*functions: Callable, port: int = 0, **settings: Any) -> Listening:
-    """Serve functions of this notebook, beside the built-in ones: `with start(warm) as here: here.url`.
+    """Serve functions of this notebook, beside the built-in ones:
+    `with start(warm) as here: here.url`.
 
     port 0 takes a free one. settings: of `Settings`.
     """
@@ -98,7 +99,8 @@ def serve_forever(settings: Settings, functions: list[Callable]) -> None:
     """Serve until SIGTERM or Ctrl-C; what is in work is finished."""
     service = Service(settings, functions)
     service.start()
-    # uvicorn raises its signal again when all is answered; by default that would end us before the workers end.
+    # uvicorn raises its signal again when all is answered; by default that would end us before the
+    # workers end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *given: None)
     try:

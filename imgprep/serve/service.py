@@ -26,11 +26,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Settings:
     """How a service runs. Secrets are named by the variables that hold them.
 
-    out: the folder of records and store, where those are not named. keys_file, keys_env: lines name:role:sha256.
-    upload_bytes: of an upload in pieces. source_roots: folders and URIs below which events may name sources.
+    out: the folder of records and store, where those are not named. keys_file, keys_env: lines
+    name:role:sha256.
+    upload_bytes: of an upload in pieces. source_roots: folders and URIs below which events may name
+    sources.
     allow_hosts: hosts whose pictures `?url=` may name.
-    secrets_env: the variable with the secrets that sign addresses, newest first, separated by spaces.
-    steps: done with every upload that does not name others: ["denoise", {"fit": {"max_side": 800}}].
+    secrets_env: the variable with the secrets that sign addresses, newest first, separated by
+    spaces.
+    steps: done with every upload that does not name others: ["denoise", {"fit": {"max_side":
+    800}}].
     detect: a detector of `models.Boxes`, as the operation `detect`.
     is_open: listen on a public address without keys.
     """
@@ -67,7 +71,10 @@ class Settings:
 
 
 def _setup(blob: bytes) -> dict[str, Callable]:
-    """In a worker: name -> what is called with the bytes. The functions come as cloudpickle has them."""
+    """In a worker: name -> what is called with the bytes.
+
+    The functions come as cloudpickle has them.
+    """
     import cv2
 
     from imgprep.serve.looking import file_looked_at, looked_at
@@ -118,8 +125,12 @@ class Service:
             queue=settings.queue,
             timeout_s=settings.timeout_s,
         )
-        self.objects = Album(self.store, self.records, self.pool, keep_metadata=settings.keep_metadata)
-        self.metrics.watch("imgprep_waiting", "Calls in work and waiting", lambda: self.pool.waiting)
+        self.objects = Album(
+            self.store, self.records, self.pool, keep_metadata=settings.keep_metadata
+        )
+        self.metrics.watch(
+            "imgprep_waiting", "Calls in work and waiting", lambda: self.pool.waiting
+        )
         self.metrics.watch("imgprep_worker_deaths", "Workers lost", lambda: self.pool.deaths)
 
     def close(self) -> None:
@@ -135,7 +146,12 @@ class Service:
         return self.operations[name]
 
     async def run(
-        self, name: str, data: bytes | bytearray, options: dict[str, Any], format: str, quality: int | None
+        self,
+        name: str,
+        data: bytes | bytearray,
+        options: dict[str, Any],
+        format: str,
+        quality: int | None,
     ) -> Result:
         """An operation on bytes: the same call behind every door."""
         self.operation(name)
@@ -165,7 +181,10 @@ class Service:
     async def state(self) -> dict[str, str]:
         """What readiness depends on: "ok" or what is wrong."""
         found = {"workers": "stopping" if self.is_stopping else "ok"}
-        for name, ask in {"records": lambda: self.records.get("-"), "store": lambda: self.store.find("-")}.items():
+        for name, ask in {
+            "records": lambda: self.records.get("-"),
+            "store": lambda: self.store.find("-"),
+        }.items():
             try:
                 async with asyncio.timeout(5):
                     await asyncio.to_thread(ask)

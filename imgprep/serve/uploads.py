@@ -1,4 +1,6 @@
-"""Uploads that go on after a cut: the core of tus 1.0 (POST, HEAD, PATCH, DELETE) over a folder of pieces."""
+"""Uploads that go on after a cut: the core of tus 1.0 (POST, HEAD,
+PATCH, DELETE) over a folder of pieces.
+"""
 
 import asyncio
 import contextlib
@@ -34,7 +36,10 @@ class Upload:
 
 
 class Spool:
-    """The folder of uploads that are not whole. Names are ours; nothing of the client's gets into a path."""
+    """The folder of uploads that are not whole.
+
+    Names are ours; nothing of the client's gets into a path.
+    """
 
     def __init__(self, folder: str, *, max_bytes: int):
         self.folder = Path(folder)
@@ -60,13 +65,18 @@ class Spool:
         raise Refusal("missing_file", "there is no such upload: begin anew")
 
     async def append(self, upload: Upload, offset: int, pieces: AsyncIterator[bytes]) -> int:
-        """Write what comes behind what is there, up to the length; the new offset. Kept also where it is cut."""
+        """Write what comes behind what is there, up to the length; the new offset.
+
+        Kept also where it is cut.
+        """
         if offset != upload.offset:
             raise Refusal("conflict", f"the upload stands at {upload.offset}, not at {offset}")
         with open(upload.path, "ab") as file:
             async for piece in pieces:
                 if file.tell() + len(piece) > upload.length:
-                    raise Refusal("too_large", f"more than the {upload.length} bytes that were announced")
+                    raise Refusal(
+                        "too_large", f"more than the {upload.length} bytes that were announced"
+                    )
                 await asyncio.to_thread(file.write, piece)
         return upload.offset
 
@@ -83,7 +93,10 @@ class Spool:
 
 
 def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
-    """The routes of tus below /v1/uploads. A whole upload becomes an object, told by the header `Object-Id`."""
+    """The routes of tus below /v1/uploads.
+
+    A whole upload becomes an object, told by the header `Object-Id`.
+    """
     _add_beginning(app, service, spool)
     _add_going_on(app, service, spool, jobs)
 
@@ -92,7 +105,10 @@ def _add_beginning(app: FastAPI, service: Service, spool: Spool) -> None:
     @app.options("/v1/uploads", tags=["uploads"])
     async def tus_options() -> Response:
         """What is supported."""
-        extensions = {"Tus-Version": TUS_VERSION, "Tus-Extension": "creation,termination,expiration"}
+        extensions = {
+            "Tus-Version": TUS_VERSION,
+            "Tus-Extension": "creation,termination,expiration",
+        }
         limit = {"Tus-Max-Size": str(spool.max_bytes)}
         return Response(status_code=204, headers=TUS_HEADERS | extensions | limit)
 

@@ -1,4 +1,5 @@
-"""Worker processes that may be lost: a crash, an endless loop or a hog costs its own request and no other.
+"""Worker processes that may be lost: a crash,
+an endless loop or a hog costs its own request and no other.
 
 Each process is held by one thread of the server, which waits for it with a deadline.
 """
@@ -67,7 +68,8 @@ def _sentence(error: Exception) -> str:
 class Pool:
     """So many workers and a queue before them.
 
-    setup: called in each worker, gives name -> function(data, **options) -> (bytes, facts); picklable.
+    setup: called in each worker, gives name -> function(data, **options) -> (bytes, facts);
+    picklable.
     queue: calls that may wait; more are refused as busy. timeout_s: for one call, from its start.
     """
 
@@ -89,7 +91,8 @@ class Pool:
         self.deaths = 0
         self.mean_s = 0.1  # of a call, for Retry-After
         self._context = multiprocessing.get_context("forkserver")
-        # Imported once, in the process that workers are forked from: one that was lost is back in a moment.
+        # Imported once, in the process that workers are forked from: one that was lost is back in a
+        # moment.
         self._context.set_forkserver_preload(PRELOADED)
         self._threads = ThreadPoolExecutor(workers, "imgprep-worker")
         self._mine = threading.local()
@@ -122,7 +125,12 @@ class Pool:
         self.deaths += 1
 
     def _call(
-        self, name: str, data: bytes | bytearray, options: dict[str, Any], timeout_s: float, until: float
+        self,
+        name: str,
+        data: bytes | bytearray,
+        options: dict[str, Any],
+        timeout_s: float,
+        until: float,
     ) -> tuple[bytes, Any]:
         left_s = until - time.monotonic()
         if left_s <= 0:
@@ -154,7 +162,10 @@ class Pool:
     async def run(
         self, name: str, data: bytes | bytearray, *, timeout_s: float | None = None, **options: Any
     ) -> tuple[bytes, Any]:
-        """Call a function in a worker. Refusal: busy, timeout, crashed, or the function's own reason."""
+        """Call a function in a worker.
+
+        Refusal: busy, timeout, crashed, or the function's own reason.
+        """
         if self.waiting >= self.room:
             raise Refusal("busy", "too many pictures at once", retry_after_s=self.wait_s())
         timeout_s = timeout_s or self.timeout_s

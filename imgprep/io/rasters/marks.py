@@ -38,8 +38,8 @@ def scene_identity(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
 def content(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     """What the picture is, wherever it lies and whenever it was written.
 
-    Size and ends of a file; `scene_identity` elsewhere. Of a folder (Zarr) the names and sizes of its
-    files.
+    Size and ends of a file; `scene_identity` elsewhere. Of a folder (Zarr) the names and sizes of
+    its files.
     """
     if uris.scheme(uri) != "path":
         return scene_identity(uri, allow_hosts=allow_hosts)

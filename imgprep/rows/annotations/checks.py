@@ -57,7 +57,10 @@ def check_names(pictures: Sequence[Annotated]) -> None:
 
 
 def turned_upright(
-    pictures: Sequence[Annotated], sides: dict[str, Side | None], side: str | None, notes: ToldObject
+    pictures: Sequence[Annotated],
+    sides: dict[str, Side | None],
+    side: str | None,
+    notes: ToldObject,
 ) -> None:
     """Turn annotations of stored pictures that are shown otherwise.
 

@@ -53,7 +53,11 @@ def _labelme_objects(
 
 
 def _add(
-    one: Object, shape: dict[str, Any], size_wh: tuple[int, int] | None, told_in: str, notes: ToldObject
+    one: Object,
+    shape: dict[str, Any],
+    size_wh: tuple[int, int] | None,
+    told_in: str,
+    notes: ToldObject,
 ) -> None:
     """Put a shape into its object."""
     kind = shape.get("shape_type") or "polygon"

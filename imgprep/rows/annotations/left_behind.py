@@ -23,7 +23,9 @@ RESIZING = (geometry.fit, geometry.fit_pad, geometry.shrink, ocr.prepare)
 
 
 def box_columns(schema: pa.Schema) -> list[str]:
-    """The columns that hold places in the picture: by their name, or lists of structs with a box."""
+    """The columns that hold places in the picture: by their name,
+    or lists of structs with a box.
+    """
     found = []
     for field in schema:
         is_named = field.name in PLACE_NAMES or field.name.startswith(("boxes_", "points_"))
@@ -34,10 +36,11 @@ def box_columns(schema: pa.Schema) -> list[str]:
 
 
 def left_behind(schema: pa.Schema, fn: Callable[..., Any], returned: Sequence[str]) -> str:
-    """The sentence on columns that a function of a picture does not take along; "" where there are none.
+    """The sentence on columns that a function of a picture does not take along;
+    "" where there are none.
 
-    returned: the columns that it gives back. Of our own functions it is known which change a picture's size; of a
-    user's it is not.
+    returned: the columns that it gives back. Of our own functions it is known which change a
+    picture's size; of a user's it is not.
     """
     left = [name for name in box_columns(schema) if name not in returned]
     is_ours = (getattr(fn, "__module__", "") or "").startswith("imgprep.")

@@ -61,7 +61,9 @@ class ToldObject:
 
 
 def box_of(one: Object) -> list[float] | None:
-    """The box of an object: as it stands there, else around its polygons, its mask or its points."""
+    """The box of an object: as it stands there,
+    else around its polygons, its mask or its points.
+    """
     if one.get("box_xywh") is not None:
         return [float(n) for n in one["box_xywh"]]
     if one.get("polygons"):
@@ -91,7 +93,9 @@ def column(rows: Iterable[Sequence[Object]], fields: Sequence[str]) -> pa.Array:
 
 
 def object_features() -> dict[str, Any]:
-    """The column of a function that returns objects with boxes, for images.transform(features=…)."""
+    """The column of a function that returns objects with boxes,
+    for images.transform(features=…).
+    """
     from datasets import List, Value
 
     box = List(Value("float64"))

@@ -112,7 +112,9 @@ def _right_and_wrong(
 def evaluated(
     found: Sequence[Sequence[Object]], truth: Sequence[Sequence[Object]], thresholds: np.ndarray
 ) -> Evaluated:
-    """Match the boxes of one class, picture by picture, and put them in the order of their scores."""
+    """Match the boxes of one class, picture by picture,
+    and put them in the order of their scores.
+    """
     parts = [_matched(ours, theirs, thresholds) for ours, theirs in zip(found, truth, strict=True)]
     scores_ = np.concatenate([part[0] for part in parts] or [np.zeros(0)])
     # Stable: of equal scores the earlier picture's comes first.

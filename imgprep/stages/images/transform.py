@@ -77,8 +77,7 @@ def transform(
     Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's
     `error`.
     """
-    if not callable(fn):
-        raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
+    _check_function(fn)
     run = run_options(
         batch_size=batch_size,
         retry_failed=retry_failed,
@@ -89,13 +88,11 @@ def transform(
     check_flags(children=children)
     check_max_pixels(max_pixels)
     limits, own = _limits(fn, timeout_s, max_memory_mb)
-    options |= own
     _check_form(format, batch)
     new = _New.of(fn, features or {}, children=children)
     given = open_source(source, out, new=new.names)
     extra = new.schema(given)
-    call = _Call.of(fn, options).checked(given.columns)
-    call = replace(call, told=as_spelled_before(fn, call.told, out))
+    call = _called(fn, options | own, given.columns, out)
     _tell_boxes_behind(given, call.name, fn, extra.names)
     given = given.with_columns(call.columns).without(new.moved)
     key, reusable = call.key()
@@ -165,6 +162,17 @@ def _option_names(fn: Callable) -> set[str]:
         with contextlib.suppress(TypeError, ValueError):  # of a built-in nobody knows
             names |= set(inspect.signature(one).parameters)
     return names
+
+
+def _called(fn: Callable, options: dict[str, Any], columns: list[str], out: str) -> "_Call":
+    """What is called with what, told in the words of an earlier run of the same."""
+    call = _Call.of(fn, options).checked(columns)
+    return replace(call, told=as_spelled_before(fn, call.told, out))
+
+
+def _check_function(fn: Any) -> None:
+    if not callable(fn):
+        raise ValueError(f"fn is the function that is run on each picture, not {fn!r}")
 
 
 def _check_form(format: str, batch: int | None) -> None:
