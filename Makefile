@@ -5,11 +5,12 @@ QUICK := not slow and not store and not ray and not browser and not notebooks an
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check docs bench lab setup clean
+.PHONY: help demo test test-quick coverage check docs bench lab setup clean
 
 help:
 	@echo "make demo    make a sample of product pictures, run the main job on it, show where the results are"
 	@echo "make test    run the tests; make test-quick those of the ground floors, in seconds"
+	@echo "make coverage say which lines of the ground floors no test runs"
 	@echo "make check   hold the code to its rules: ruff, imports, density, types"
 	@echo "make docs    build docs/_build, the pages with the notebooks' outputs"
 	@echo "make bench   run the benchmarks with small rounds, and put their figures into docs/benchmarks.md"
@@ -26,6 +27,12 @@ test: $(READY)
 # The ground floors: one picture, tiles, tables, the dataset folder. No server, no Ray, no browser.
 test-quick: $(READY)
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -q -m "$(QUICK)" tests/picture tests/tiles tests/rows tests/dataset
+
+# Of the same tests: what they never run. All tests would say more, in ten times the time.
+coverage: $(READY)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -q -m "$(QUICK)" \
+		--cov=imgprep/picture --cov=imgprep/tiles --cov=imgprep/rows --cov=imgprep/dataset \
+		--cov-report=term-missing:skip-covered tests/picture tests/tiles tests/rows tests/dataset
 
 check: $(READY)
 	@$(VENV)/bin/ruff check .
