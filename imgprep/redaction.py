@@ -20,7 +20,7 @@ HIDDEN = "***"
 # In a URL
 
 # user, password or token in front of the host.
-LOGIN = re.compile(r"""([a-z][a-z0-9+.-]*:[/\\]{2}|(?<![\w:/\\])//)[^/\\?#\s"'<>]*@""", re.I)
+LOGIN = re.compile(r"""([a-z][a-z0-9+.-]*:[/\\]{2,4}|(?<![\w:/\\])//)[^/\\?#\s"'<>]*@""", re.I)
 SIGNED = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.I)
 # What belongs to a signature; only where there is one are `se`, `sp`, `policy` … such.
 SIGNATURE = re.compile(
@@ -45,7 +45,7 @@ PARAMETER = re.compile(r"""([?&#;])([^=&#;?\s"'<>]{1,80})=([^&#;\s"'<>\\]*)""")
 WHOLE_PARAMETER = re.compile(r"([?&#;])([^=&#;?]{1,80})=([^&#;]*)")
 # Up to what ends a sentence or a quotation.
 URL = re.compile(
-    r"""(?:[a-z][a-z0-9+.-]*:[/\\]{2}|(?<![\w:/\\])//)[^\s"'<>“”]+?"""
+    r"""(?:[a-z][a-z0-9+.-]*:[/\\]{2,4}|(?<![\w:/\\])//)[^\s"'<>“”]+?"""
     r"""(?=[.,;:!?)\]}”’]*(?:[\s"'<>]|$))""",
     re.I,
 )
@@ -53,8 +53,10 @@ BEGINS_AS_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*:[/\\]", re.I)
 
 # By its form
 
+# Where a word begins; also behind what colours it in a traceback (ESC [ 31 m).
+BEGINS = r"(?:\b|(?<=[0-9]m))"
 KEY_FORMS = re.compile(
-    r"\b(?:"
+    BEGINS + r"(?:"
     r"hf_[A-Za-z0-9]{30,}|api_org_[A-Za-z0-9]{30,}"  # Hugging Face
     r"|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b"  # AWS
     r"|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}"
@@ -73,21 +75,21 @@ KEY_FORMS = re.compile(
     re.S,
 )
 
-# By what stands before it
+# By what stands before it; in JSON within JSON a backslash stands before every quotation mark
 
 HEADER = re.compile(
-    r"""\b((?:proxy-)?authorization["']?\s*[:=]\s*["']?"""
+    BEGINS + r"""((?:proxy-)?authorization\\*["']?\s*[:=]\s*\\*["']?"""
     r"""(?:(?:bearer|basic|token|digest)\s+|(?=\S{16}))"""
-    r"""|(?:x-api-key|x-auth-token|api-key|x-amz-security-token)["']?\s*:\s*["']?)"""
-    r"""(?!(?:bearer|basic|token|digest)\s)([^\s"',;“”]{3,})""",
+    r"""|(?:x-api-key|x-auth-token|api-key|x-amz-security-token)\\*["']?\s*:\s*\\*["']?)"""
+    r"""(?!(?:bearer|basic|token|digest)\s)((?:[^\s"',;“”\\]|\\(?!["'])){3,})""",
     re.I,
 )
-COOKIE = re.compile(r"""\b((?:set-)?cookie["']?\s*:\s*["']?)(?=[\w.-]+=)[^"'\n“”]+""", re.I)
-BEARER = re.compile(r"\b(bearer\s+)(?=\S*\d)[A-Za-z0-9._~+/=-]{16,}", re.I)
+COOKIE = re.compile(BEGINS + r"""((?:set-)?cookie["']?\s*:\s*["']?)(?=[\w.-]+=)[^"'\n“”]+""", re.I)
+BEARER = re.compile(BEGINS + r"(bearer\s+)(?=\S*\d)[A-Za-z0-9._~+/=-]{16,}", re.I)
 ASSIGNED = re.compile(
     r"""(["']?\b[\w.-]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key"""
-    r"""|secret[_-]?key|private[_-]?key|account[_-]?key|sharedaccesssignature)["']?\s*"""
-    r"""(?:=\s*["']?|:\s*["']))([^\s"'“”&;,)}\]]{4,})""",
+    r"""|secret[_-]?key|private[_-]?key|account[_-]?key|sharedaccesssignature)\\*["']?\s*"""
+    r"""(?:=\s*\\*["']?|:\s*\\*["']))((?:[^\s"'“”&;,)}\]\\]|\\(?!["'])){4,})""",
     re.I,
 )
 TOLD_BY_NAME = (HEADER, COOKIE, BEARER)

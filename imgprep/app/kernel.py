@@ -74,17 +74,31 @@ def redact_notebook(path: Path) -> None:
     notebook["metadata"] = redact_values(notebook["metadata"])
     for cell in notebook["cells"]:
         if "injected-parameters" in cell["metadata"].get("tags", []):
-            cell["source"] = redact_values(cell["source"])
+            cell["source"] = _redacted_lines(cell["source"])
         for output in cell.get("outputs", []):
-            for name in ("text", "evalue", "traceback"):
+            if "traceback" in output:
+                # Its entries do not end in a new line.
+                output["traceback"] = redact("\n".join(output["traceback"])).split("\n")
+            for name in ("text", "evalue"):
                 if name in output:
-                    output[name] = redact_values(output[name])
+                    output[name] = _redacted_lines(output[name])
             pictures = {k: v for k, v in output.get("data", {}).items() if k.startswith("image/")}
             if "data" in output:
-                output["data"] = redact_values(output["data"]) | pictures
+                shown = {kind: _redacted_lines(value) for kind, value in output["data"].items()}
+                output["data"] = shown | pictures
     after = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     if json.loads(before) != notebook:
         Folder(path.parent).put(path.name, after.encode())
+
+
+def _redacted_lines(value: Any) -> Any:
+    """A text that a notebook keeps line by line, redacted as a whole: a key may have many lines."""
+    is_lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
+    if not is_lines:
+        return redact_values(value)
+    whole = "".join(value)
+    shown = redact(whole)
+    return value if shown == whole else shown.splitlines(keepends=True)
 
 
 def _stopped(step: Step, error: Any, output: Path) -> StepFailed:

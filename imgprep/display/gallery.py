@@ -19,6 +19,7 @@ from imgprep.dataset.files import Folder
 from imgprep.display.gallery_data import Collection, collect
 from imgprep.display.gallery_pictures import Small, small_pictures
 from imgprep.display.pages import page_environment
+from imgprep.redaction import redact
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES_BYTES = 700_000  # of pictures, decoded by the page together
@@ -53,7 +54,7 @@ def write_gallery(
     path = Path(path)
     found = collect(ds, words=words)
     pictures = small_pictures(ds, found.places, side or side_for(len(found.places)))
-    data = page_data(found, pictures, title or Path(ds.folder).name)
+    data = page_data(found, pictures, redact(title) or Path(ds.folder).name)
     nbytes = sum(len(one.data) for one in pictures)
     is_inside = len(pictures) <= MOST_INSIDE and nbytes <= MOST_PAGE_BYTES
     chunks: list[str] = []

@@ -53,7 +53,8 @@ def write(
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
     seen = report_pictures.ReportRows.of(stages, label_column(every_row(stages[-1])[0]))
     facts = _page_facts(seen)
-    facts |= {"title": title, "time": findings.time(stages, steps), "command": public_text(command)}
+    facts |= {"title": public_text(title), "command": public_text(command)}
+    facts["time"] = findings.time(stages, steps)
     facts |= _provenance(stages, parameters or {}, defaults or {})
     groups = facts["duplicates"]["groups"]
     machine = {**facts, "duplicates": {**facts["duplicates"], "groups": groups[:MACHINE_GROUPS]}}

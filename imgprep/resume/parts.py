@@ -11,6 +11,7 @@ from imgprep import engine
 from imgprep.dataset import KEY, Writer
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.failures import known_reason
+from imgprep.redaction import redact_column
 
 PARTS = f"{PRIVATE}/parts"
 GROUP_BYTES = 16 << 20  # of a part's row group
@@ -82,9 +83,9 @@ class PartWriter:
                 pending.append(row)
                 held += row.get("nbytes") or 0
                 if held > HELD_BYTES:
-                    writer.write(pa.Table.from_pylist(pending, self.schema))
+                    writer.write(self._shown(pending))
                     pending, held = [], 0
-            writer.write(pa.Table.from_pylist(pending, self.schema))
+            writer.write(self._shown(pending))
             writer.close()
         return engine.Summary(
             rows=len(task.payload),
@@ -93,6 +94,14 @@ class PartWriter:
             examples=tally.examples,
             parts=[f"{task.key}.parquet"],
         )
+
+    def _shown(self, rows: list[dict[str, Any]]) -> pa.Table:
+        """The rows as a table, without what a function repeats of somebody's passwords."""
+        table = pa.Table.from_pylist(rows, self.schema)
+        for number, field in enumerate(self.schema):
+            if field.name not in RESULT.names:
+                table = table.set_column(number, field, redact_column(table[field.name]))
+        return table
 
 
 def split_task(task: engine.Task) -> list[engine.Task]:

@@ -38,7 +38,8 @@ def write_csv(
         has no picture.
     escape_formulas: put ' before text that a spreadsheet would run (it begins with = + - @). Else
         cells are not altered, not even "=1+1": for programs that is right, for a table from
-        strangers that people open it is not.
+        strangers that people open it is not. But passwords, keys and signatures are hidden, as in
+        the dataset.
     A column of ours gets "_2" where the user has one of that name.
     Returns out_csv. Raises ValueError when the table has changed since the dataset was made.
     """
@@ -48,6 +49,8 @@ def write_csv(
         text = tables.read_table(str(source), sep=sep, encoding=encoding, quiet=True)
         cells = text.rename_columns([(rename or {}).get(name, name) for name in text.column_names])
         cells = cells.take(_rows_of(cells, table, str(source)))
+        for number, name in enumerate(cells.column_names):
+            cells = cells.set_column(number, name, redact_column(cells[name]))
     ours = {"image_id": table["image_id"], "path": _paths(ds, split, table, out_csv, pictures)}
     ours |= {name: table[name] for name in LABELLED_WITH}
     for name, column in ours.items():

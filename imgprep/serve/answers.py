@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgprep.redaction import redact
+
 # Reasons of the datasets -> HTTP status. A picture never makes a 5xx but for its deadline.
 STATUS = {
     "too_large": 413,
@@ -47,7 +49,7 @@ class Refusal(Exception):
         return STATUS.get(self.reason, UNPROCESSABLE)
 
     def body(self) -> dict[str, Any]:
-        return {"reason": self.reason, "error": self.sentence}
+        return {"reason": self.reason, "error": redact(self.sentence)}
 
     def all_headers(self) -> dict[str, str]:
         """Its headers, with Retry-After in whole seconds, at least 1."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from imgprep.picture import codec, composition, metadata, tone
+from imgprep.redaction import redact
 from imgprep.serve.operations import PICTURE_PIXELS
 from imgprep.stages.tags.entries import entry, plain_name
 
@@ -26,7 +27,7 @@ def looked_at(data: bytes, keep_metadata: bool, called: str) -> tuple[bytes, dic
         "height": header.height,
         "has_metadata": cleaned is None,
         "tags": tags_of(image),
-        "name": plain_name(called),
+        "name": plain_name(redact(called)),
     }
     return data if cleaned is None else cleaned, facts
 

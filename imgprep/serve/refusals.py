@@ -1,11 +1,14 @@
 """What goes wrong as an answer: its reason, its sentence, its status, whoever raised it."""
 
+from urllib.parse import unquote
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import JSONResponse
 
 from imgprep.failures import RunStopped
 from imgprep.io.stores.faults import StoreError
+from imgprep.redaction import redact
 from imgprep.serve.answers import Refusal
 from imgprep.serve.records import RecordsDown
 
@@ -43,5 +46,5 @@ async def _lost(request: Request, e: Exception) -> JSONResponse:
 async def _no_such_path(request: Request, e: HTTPException) -> JSONResponse:
     """A path or method that no route has."""
     reason = "no_such_operation" if e.status_code == 404 else "not_allowed"
-    told = f"{e.detail}: {request.method} {request.url.path}; /docs lists what there is"
-    return JSONResponse({"reason": reason, "error": told}, e.status_code, STRICT)
+    told = f"{e.detail}: {request.method} {unquote(request.url.path)}; /docs lists what there is"
+    return JSONResponse({"reason": reason, "error": redact(told)}, e.status_code, STRICT)

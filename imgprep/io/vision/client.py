@@ -21,6 +21,7 @@ import httpx
 from imgprep.failures import known_reason
 from imgprep.io.vision.limits import MINUTE_S, Allowance
 from imgprep.io.vision.prompt import Prompt
+from imgprep.redaction import redact, redact_values
 
 PICTURE_TOKENS = (
     255  # of 512 pixels in low detail, as most services count; only the limits depend on it
@@ -196,7 +197,7 @@ class _Run:
             known = self._kept.get(sha, self._version)
             if known is not None:
                 return known
-            answer = await self._asked_often(client, data)
+            answer = _shown_answer(await self._asked_often(client, data))
             if answer.status == "ok" or answer.reason == "declined":
                 self._kept.put(sha, self._version, answer)
             return answer
@@ -281,7 +282,7 @@ class _Run:
     def _without_key(self, text: str) -> str:
         """Services quote the key they refuse."""
         key = os.environ.get(self._vision.key_env or "", "")
-        return text.replace(key, "…") if key else text
+        return redact(text.replace(key, "…") if key else text)
 
     def _read(self, response: httpx.Response) -> tuple[Said, float | None]:
         try:
@@ -305,6 +306,11 @@ class _Run:
         except ValueError as e:
             return Said("failed", "no_json", str(e)[:200], **tokens), 0.2
         return Said("ok", words=words, left_out=left_out, **tokens), None
+
+
+def _shown_answer(answer: Said) -> Said:
+    """Without passwords and keys, which may stand in a picture and be read there."""
+    return Said(**redact_values(vars(answer)))
 
 
 def _error_of(response: httpx.Response) -> dict[str, Any]:

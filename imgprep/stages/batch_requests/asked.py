@@ -9,6 +9,7 @@ from PIL import Image
 
 from imgprep import dataset
 from imgprep.dataset import Dataset
+from imgprep.redaction import redact, redact_values
 from imgprep.stages.batch_requests import state
 from imgprep.stages.batch_requests.files import MAX_BYTES, MAX_LINES, RequestFiles, request_line
 from imgprep.stages.batch_requests.tokens import Requests, picture_tokens
@@ -59,7 +60,7 @@ def write(
         for name, row, url in wanted:
             found = True
             tokens += picture_tokens(row["width"], row["height"], model) + len(prompt) // 4
-            yield request_line(_request(name, prompt, url, extra))
+            yield request_line(_request(name, redact(prompt), url, extra))
         if not found:
             raise ValueError(f"{ds.folder} has no ok picture of the size {variant!r}")
 
@@ -76,7 +77,7 @@ def is_of(row: dict[str, Any], variant: str) -> bool:
 
 
 def _body(body: dict[str, Any] | None, schema: dict[str, Any] | None, model: str) -> dict[str, Any]:
-    found = dict(body or {})
+    found: dict[str, Any] = redact_values(dict(body or {}))
     if schema is not None:
         told = {"name": "answer", "schema": schema, "strict": True}
         found["response_format"] = {"type": "json_schema", "json_schema": told}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from imgprep.redaction import redact
 from imgprep.words import number_of
 
 
@@ -38,6 +39,6 @@ class Found:
 
     def __repr__(self) -> str:
         if not self.hits:
-            return self.note
+            return redact(self.note)
         shown = ", ".join(f"{hit.image_id} {hit.score:.2f}" for hit in self.hits[:5])
         return f"{number_of(len(self.hits), 'picture')}: {shown}"

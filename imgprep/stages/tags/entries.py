@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from imgprep.redaction import redact_values
+
 LONGEST_NAME = 120
 MOST_PER_PICTURE = 1000  # a tagger that gives more has gone wrong
 FIELDS = {
@@ -53,7 +55,7 @@ def entry(given: Any, *, source: str, version: str) -> TagEntry:
         "score": float(score),
         "source": given.get("source") or source,
         "version": str(given.get("version") or version),
-        "evidence": evidence if isinstance(evidence, str) else json.dumps(evidence),
+        "evidence": evidence if isinstance(evidence, str) else json.dumps(redact_values(evidence)),
         "accepted": given.get("accepted"),
     }
 
