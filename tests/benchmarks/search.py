@@ -35,6 +35,16 @@ def drawn(count: int, seed: int) -> np.ndarray:
     return found
 
 
+class Held:
+    """The vectors themselves, as a dataset's files give them for the few rows that bytes leave in doubt."""
+
+    def __init__(self, vectors: np.ndarray):
+        self.vectors = vectors
+
+    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones(len(rows), bool), self.vectors[rows]
+
+
 def timed(search, queries: np.ndarray) -> tuple[list[np.ndarray], float]:
     search(queries[0])
     start = time.process_time()
@@ -72,7 +82,10 @@ def main() -> None:
         rare = np.flatnonzero(np.random.default_rng(3).integers(0, 1000, count) == 7)
         of_rare = [rare[np.argsort(-(vectors[rare] @ query))[:NEAREST]] for query in queries]
         found, rare_ms = timed(lambda query: index.nearest(query, NEAREST, rare)[0], queries)
-        print(f"filter of 1/1000: {rare_ms:.2f} CPU ms, recall {recall(found, of_rare):.3f}")
+        print(f"filter of 1/1000, by bytes: {rare_ms:.2f} CPU ms, recall {recall(found, of_rare):.3f}")
+        settled = Vectors(folder, DIM, count, Held(vectors))
+        found, rare_ms = timed(lambda query: settled.nearest(query, NEAREST, rare)[0], queries)
+        print(f"filter of 1/1000, settled: {rare_ms:.2f} CPU ms, recall {recall(found, of_rare):.3f}")
         many = np.flatnonzero(np.random.default_rng(4).integers(0, 6, count) == 2)
         of_many = [many[np.argsort(-(vectors[many] @ query))[:NEAREST]] for query in queries[:10]]
         found, many_ms = timed(lambda query: index.nearest(query, NEAREST, many)[0], queries[:10])

@@ -21,12 +21,13 @@ from imgprep.io import sql
 from imgprep.stages.search.questions import set_fact
 from imgprep.stages.search.vectors import ROTATION_SAMPLE, Vectors
 
-INDEX_FORMAT = "1"
+INDEX_FORMAT = "2"
 ADDED_TOGETHER = 20_000  # rows that are added together
 LONGEST_TEXT = 2_000  # characters of a picture's words that are looked through
 TABLES = """
 create table fact (name text primary key, value text);
 create table deleted (id integer primary key);
+create table added (id integer primary key, vector blob);
 create virtual table words using fts5(body, tokenize='porter unicode61 remove_diacritics 2');
 """
 HEAVY = ("embedding", "composition_scores", "tone_measures", "original")

@@ -1,5 +1,6 @@
 """Pictures that come to an index and leave it while it is in use."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -42,7 +43,10 @@ def add_pictures(
             # Before the count: rows of the files beyond it do not count, so a kill here loses
             # nothing.
             if vectors is not None:
-                vectors.append(stacked_vectors(given, vectors.dim))
+                stacked = stacked_vectors(given, vectors.dim)
+                vectors.append(stacked)
+                blobs = [(row, vector.tobytes()) for row, vector in enumerate(stacked, first + 1)]
+                db.executemany("insert into added (id, vector) values (?, ?)", blobs)
             set_fact(db, "rows", str(count))
     except sqlite3.IntegrityError as e:
         raise ValueError(f"a picture is in the index already, or named twice: {e}") from None
@@ -65,6 +69,24 @@ def delete_pictures(db: sqlite3.Connection, image_ids: Iterable[str]) -> int:
             gone += db.execute("select id from image where image_id = ?", (one,)).fetchall()
         db.executemany("insert or ignore into deleted values (?)", gone)
         db.executemany("delete from words where rowid = ?", gone)
+        db.executemany("delete from added where id = ?", gone)
         db.executemany("delete from image_tag where image_id = ?", gone)
         db.executemany("delete from image where id = ?", gone)
+    return len(gone)
+
+
+def erase_deleted(db: sqlite3.Connection, vectors: Vectors | None) -> int:
+    """Let nothing of deleted pictures be left in the index's files; gives how many they are.
+
+    Rows keep their numbers: the vectors' files become no smaller, but hold zeros there.
+    """
+    gone = [row[0] for row in db.execute("select id from deleted order by id")]
+    with db:
+        db.execute("delete from tag where id not in (select tag_id from image_tag)")
+        # Full-text search only marks what is deleted, until its parts are merged.
+        db.execute("insert into words (words) values ('optimize')")
+    with contextlib.closing(db.cursor()) as cursor:
+        cursor.execute("vacuum")
+    if vectors is not None:
+        vectors.erase([number - 1 for number in gone])
     return len(gone)

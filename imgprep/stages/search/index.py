@@ -24,9 +24,10 @@ from imgprep.stages.search.building import (
     index_folder,
     put_whole,
 )
-from imgprep.stages.search.changes import add_pictures, delete_pictures
+from imgprep.stages.search.changes import add_pictures, delete_pictures, erase_deleted
 from imgprep.stages.search.hits import Found, Hit
 from imgprep.stages.search.meaning import Meaning
+from imgprep.stages.search.originals import Originals
 from imgprep.stages.search.questions import (
     filtered_rows,
     first_rows,
@@ -53,9 +54,10 @@ class Index:
     Not for two threads at once; any number of processes may read one.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, ds: Dataset | None = None):
         self.folder = folder
         self._db = sqlite3.connect(folder / INDEX_FILE)
+        self._originals = Originals(ds, self._db) if ds is not None else None
         self._db.execute("pragma foreign_keys = on")
         self.model = read_fact(self._db, "model")
         self.vectors: Vectors | None = None
@@ -78,11 +80,16 @@ class Index:
     def delete(self, image_ids: Iterable[str]) -> int:
         """Take pictures out of every search at once, and say how many there were.
 
-        Their rows stay until a rebuild.
+        Their bytes stay in the files until `compact`. Does not touch the dataset: a rebuild brings
+        back what it still has, see `search.without`.
         """
         gone = delete_pictures(self._db, image_ids)
         self._forget_deleted()
         return gone
+
+    def compact(self) -> int:
+        """Let nothing of deleted pictures be left in the index's files, and say how many there are."""
+        return erase_deleted(self._db, self.vectors)
 
     def search(
         self,
@@ -146,7 +153,8 @@ class Index:
     def _open_vectors(self) -> None:
         dim = int(read_fact(self._db, "dim"))
         if dim:
-            self.vectors = Vectors(self.folder, dim, int(read_fact(self._db, "rows")))
+            count = int(read_fact(self._db, "rows"))
+            self.vectors = Vectors(self.folder, dim, count, self._originals)
             self._forget_deleted()
 
     def _forget_deleted(self) -> None:
@@ -249,7 +257,7 @@ def current_index(ds: Dataset, folder: str | None) -> Index | None:
         return None
     # Whatever cannot be read as an index of ours is made anew.
     with contextlib.suppress(sqlite3.Error, ValueError, OSError):
-        found = Index(place)
+        found = Index(place, ds)
         if found.made_of() == (dataset_version(ds), INDEX_FORMAT):
             return found
     return None
@@ -268,4 +276,4 @@ def build_index(ds: Dataset, folder: str | None = None) -> Index:
         put_whole(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return Index(place)
+    return Index(place, ds)

@@ -128,3 +128,12 @@ def tag_counts(db: sqlite3.Connection, rows: np.ndarray | None) -> list[tuple[st
 def tag_names(db: sqlite3.Connection) -> list[str]:
     found = db.execute("select distinct name from tag order by name")
     return [row[0] for row in found]
+
+
+def added_vectors(db: sqlite3.Connection, rows: np.ndarray) -> dict[int, np.ndarray]:
+    """Row -> vector, of pictures that were added to the index and are not in its dataset."""
+    if not len(rows):
+        return {}
+    asked = "select id, vector from added where id in (select value from json_each(?))"
+    found = db.execute(asked, (json_numbers(rows + 1),)).fetchall()
+    return {number - 1: np.frombuffer(vector, np.float32) for number, vector in found}

@@ -2,9 +2,11 @@
 whole.
 """
 
+import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,11 +27,21 @@ SCALES_FILE = "scales.f32"
 FILES = (CODES_FILE, BYTES_FILE, SCALES_FILE)
 
 
-class Vectors:
-    """(n, dim) vectors of length 1; a row without one is zeros, and is like nothing."""
+class Exact(Protocol):
+    """Where vectors are to be had as they were."""
 
-    def __init__(self, folder: Path, dim: int, count: int):
+    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Vectors:
+    """(n, dim) vectors of length 1; a row without one is zeros, and is like nothing.
+
+    exact: gives the vectors themselves, of which bytes are kept here.
+    """
+
+    def __init__(self, folder: Path, dim: int, count: int, exact: Exact | None = None):
         self._folder = folder
+        self._exact = exact
         self.dim = dim
         self.count = count
         self.words = -(-dim // 64)
@@ -50,9 +62,8 @@ class Vectors:
         codes = self._mapped(CODES_FILE, np.uint64, (self.count, self.words))
         scales = self._mapped(SCALES_FILE, np.float32, (self.count,))
         self._bytes = self._mapped(BYTES_FILE, np.int8, (self.count, self.dim))
-        self._scales = np.array(
-            scales
-        )  # in memory: `forget` writes into it, and never into the file
+        # In memory: `forget` writes into it, and never into the file.
+        self._scales = np.array(scales)
         self._columns = np.ascontiguousarray(codes.T)  # each word of all rows is one run of memory
 
     def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -77,7 +88,20 @@ class Vectors:
         """These rows are like nothing from now on; their bytes stay in the files."""
         self._scales[rows] = 0
 
+    def erase(self, rows: Sequence[int]) -> None:
+        """Overwrite these rows in the files with zeros, for good."""
+        widths = {CODES_FILE: 8 * self.words, BYTES_FILE: self.dim, SCALES_FILE: 4}
+        for name, width in widths.items():
+            with open(self._folder / name, "r+b") as file:
+                for row in rows:
+                    file.seek(row * width)
+                    file.write(bytes(width))
+        self._map()
+
     def of(self, row: int) -> np.ndarray:
+        known, vectors = self._originals(np.array([row]))
+        if known[0]:
+            return vectors[0]
         return self._bytes[row].astype(np.float32) * self._scales[row]
 
     def sample(self, most: int) -> np.ndarray:
@@ -91,13 +115,16 @@ class Vectors:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers and likeness (cosine) of the nearest, best first.
 
-        rows: these only. Few rows are compared by their bytes without codes, so a rare filter
-        loses next to nothing.
+        rows: these only. Where they are few, all are compared, and what bytes leave in doubt is
+        settled by the vectors themselves: a rare filter loses nothing.
         """
         pool = self.count if rows is None else len(rows)
+        is_settled = rows is not None and pool <= EXACT_UP_TO
         if pool > EXACT_UP_TO:
             rows = self._close_rows(query, most, rows)
         found = self._likeness_of(query, rows)
+        if is_settled and rows is not None:
+            found = self._settled(query, most, rows, found)
         best = np.arange(len(found))
         if len(found) > most:
             best = np.argpartition(-found, most - 1)[:most]
@@ -121,3 +148,26 @@ class Vectors:
         found = likeness(chosen, scales, query.astype(np.float32))
         found[scales == 0] = -1
         return found
+
+    def _settled(
+        self, query: np.ndarray, most: int, rows: np.ndarray, found: np.ndarray
+    ) -> np.ndarray:
+        """The likeness itself in place of that by bytes, wherever it may change the nearest."""
+        # Rounding to bytes moves each number by half a step at most.
+        error = self._scales[rows] / 2 * np.abs(query).sum()
+        least = -np.inf
+        if len(found) > most:
+            least = np.partition(found - error, -most)[-most]
+        doubtful = np.flatnonzero((found + error >= least) & (self._scales[rows] > 0))
+        known, vectors = self._originals(rows[doubtful])
+        exact = found.astype(np.float64)  # float32 has ties where there are none
+        if known.any():
+            exact[doubtful[known]] = vectors.astype(np.float64) @ query.astype(np.float64)
+        return exact
+
+    def _originals(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """None of them where the dataset's files are gone: then bytes have to do."""
+        if self._exact is not None and len(rows):
+            with contextlib.suppress(OSError):
+                return self._exact.of(rows)
+        return np.zeros(len(rows), bool), np.zeros((0, self.dim), np.float32)
