@@ -127,14 +127,19 @@ def draw_evidence(image: np.ndarray, seen: dict[str, Any]) -> np.ndarray:
     for colour, thick in ((EVIDENCE_EDGE, 5), (EVIDENCE_COLOUR, 2)):
         for x0, y0, x1, y1 in _evidence_lines(seen):
             cv2.line(drawn, at(x0, y0), at(x1, y1), colour, thick, cv2.LINE_AA)
-        if "box" in seen:
-            x, y, w, h = seen["box"]
+        for x, y, w, h in _evidence_boxes(seen):
             cv2.rectangle(drawn, at(x, y), at(x + w, y + h), colour, thick, cv2.LINE_AA)
         if "point" in seen:
             cv2.circle(drawn, at(*seen["point"]), 9, colour, thick, cv2.LINE_AA)
         for x, y in _repeats_of(seen):
             cv2.circle(drawn, at(x, y), 5, colour, thick, cv2.LINE_AA)
     return drawn
+
+
+def _evidence_boxes(seen: dict[str, Any]) -> list[list[float]]:
+    if "boxes" in seen:
+        return seen["boxes"]
+    return [seen["box"]] if "box" in seen else []
 
 
 def _evidence_lines(seen: dict[str, Any]) -> list[tuple[float, float, float, float]]:

@@ -12,7 +12,7 @@ FIRST_KINDS = ("composition", "object", "mood")
 
 def tag_columns(table: pa.Table) -> dict[str, Any]:
     """tags [[kind, name]], sources, kinds; and `of`: for each picture [[tag, score, source,
-    accepted, box]].
+    accepted, boxes]].
     """
     numbers: dict[tuple[str, str], int] = {}
     sources: dict[str, int] = {}
@@ -36,7 +36,7 @@ def tag_columns(table: pa.Table) -> dict[str, Any]:
 def _placed_entry(
     one: dict[str, Any], numbers: dict[tuple[str, str], int], sources: dict[str, int]
 ) -> list[Any]:
-    """[tag, score in percent, source, accepted], and the box where there is one.
+    """[tag, score in percent, source, accepted], and the boxes where there are any.
 
     What is new gets the next number in `numbers` and `sources`.
     """
@@ -44,12 +44,27 @@ def _placed_entry(
     source = sources.setdefault(said_by(one["source"], one["version"]), len(sources))
     score = min(1.0, max(0.0, one["score"] or 0.0))
     entry = [tag, round(100 * score), source, one["accepted"]]
-    # Looked at before it is parsed: most evidence is long, and holds no box.
-    if one["evidence"].startswith('{"box"'):
-        box = json.loads(one["evidence"]).get("box")
-        if box:
-            entry.append(box)
+    boxes = seen_boxes(one["evidence"])
+    if boxes:
+        entry.append(boxes)
     return entry
+
+
+def seen_boxes(evidence: str) -> list[list[float]]:
+    """The boxes of a tag's evidence, in shares of width and height; [] where it has none.
+
+    >>> seen_boxes('{"box": [0.1, 0.2, 0.3, 0.4]}')
+    [[0.1, 0.2, 0.3, 0.4]]
+    """
+    # Looked at before it is parsed: most evidence is long, and holds no box.
+    if not evidence.startswith('{"box"'):
+        return []
+    try:
+        seen = json.loads(evidence)
+    except ValueError:  # of another program
+        return []
+    found = seen.get("boxes") or [seen.get("box")]
+    return [box for box in found if isinstance(box, list) and len(box) == 4]
 
 
 def _place_of_kind(kind: str) -> tuple[bool, int, str]:

@@ -86,8 +86,8 @@ function imgprepGallery(place, host) {
 
   // What is known of each picture -----------------------------------------------------------------
 
-  const entries = data.of.map(list => list.map(([tag, score, source, accepted, box]) =>
-    ({ tag, score, source, accepted, box })));
+  const entries = data.of.map(list => list.map(([tag, score, source, accepted, boxes]) =>
+    ({ tag, score, source, accepted, boxes })));
   const tagsOf = entries.map(list => new Set(list.map(one => one.tag)));
   const pictures = tags.map(() => []);
   tagsOf.forEach((set, i) => set.forEach(tag => pictures[tag].push(i)));
@@ -692,7 +692,7 @@ function imgprepGallery(place, host) {
       const seen = data.evidence[i]?.[name];
       if (seen && GLYPHS[name]) DRAWN[name](seen, add, high);
       for (const one of entries[i]) {
-        if (nameOf(one.tag) === name && one.box) add("rect", rectangle(one.box, high));
+        if (nameOf(one.tag) === name) one.boxes?.forEach(box => add("rect", rectangle(box, high)));
       }
     }
     fit.append(made);

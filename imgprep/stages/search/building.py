@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from imgprep.stages.search.vectors import ROTATION_SAMPLE, Vectors
 
 INDEX_FORMAT = "2"
 ADDED_TOGETHER = 20_000  # rows that are added together
+LONGEST_BUILD_S = 24 * 3600
 LONGEST_TEXT = 2_000  # characters of a picture's words that are looked through
 TABLES = """
 create table fact (name text primary key, value text);
@@ -64,6 +66,14 @@ def put_whole(made: Path, place: Path) -> None:
     with contextlib.suppress(OSError):  # another build was quicker: its index is as good
         os.rename(made, place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep_killed(place: Path) -> None:
+    """Delete what killed builds left beside the index, once nobody can be at work on it."""
+    for left in place.parent.glob(f"{place.name}-*"):
+        with contextlib.suppress(FileNotFoundError):  # another build is sweeping, too
+            if time.time() - left.stat().st_mtime > LONGEST_BUILD_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def fill_index(db: sqlite3.Connection, folder: Path, ds: Dataset) -> None:

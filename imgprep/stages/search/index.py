@@ -23,6 +23,7 @@ from imgprep.stages.search.building import (
     fill_index,
     index_folder,
     put_whole,
+    sweep_killed,
 )
 from imgprep.stages.search.changes import add_pictures, delete_pictures, erase_deleted
 from imgprep.stages.search.hits import Found, Hit
@@ -266,6 +267,7 @@ def current_index(ds: Dataset, folder: str | None) -> Index | None:
 def build_index(ds: Dataset, folder: str | None = None) -> Index:
     """Made beside its place, and put there when it is whole."""
     place = index_folder(ds, folder)
+    sweep_killed(place)
     made = place.with_name(f"{place.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     made.mkdir(parents=True)
     try:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from imgprep.models import demo
+from imgprep.models import Boxes, Objects, demo
 from imgprep.models.embedders import Embedder
 from imgprep.models.labels import Labels
 from imgprep.picture import composition, tone
-from imgprep.stages.tags.entries import entry, tags_feature, unique
+from imgprep.stages.tags.detected import object_tags
+from imgprep.stages.tags.entries import MOST_PER_PICTURE, entry, tags_feature, unique
 
 OWN = ("composition", "tone")
 
@@ -109,8 +110,13 @@ def _tagger(given: Any) -> Any:
 def _entries(tagger: Callable, image: np.ndarray) -> list[dict[str, Any]]:
     """What a model or a function of the user's gives for a picture."""
     name = getattr(tagger, "__name__", type(tagger).__name__)
+    if isinstance(tagger, Boxes | Objects):
+        return object_tags(tagger, image)
     found = tagger(image)
     if not isinstance(found, list | tuple):
         raise ValueError(f"{name} gives a list of tags, not {type(found).__name__}")
+    if len(found) > MOST_PER_PICTURE:
+        told = f"{name} gives {len(found):,} tags for one picture"
+        raise ValueError(f"{told}, of {MOST_PER_PICTURE:,} at most: name the surest")
     version = str(getattr(tagger, "version", "1"))
     return [entry(one, source=name, version=version) for one in found]
