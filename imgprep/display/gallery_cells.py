@@ -137,9 +137,10 @@ def draw_evidence(image: np.ndarray, seen: dict[str, Any]) -> np.ndarray:
 
 
 def _evidence_boxes(seen: dict[str, Any]) -> list[list[float]]:
-    if "boxes" in seen:
-        return seen["boxes"]
-    return [seen["box"]] if "box" in seen else []
+    boxes: list[list[float]] = seen.get("boxes", [])
+    if not boxes and "box" in seen:
+        boxes = [seen["box"]]
+    return boxes
 
 
 def _evidence_lines(seen: dict[str, Any]) -> list[tuple[float, float, float, float]]:

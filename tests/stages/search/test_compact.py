@@ -1,4 +1,4 @@
-"""What is deleted is gone from the search at once, and from the files after `compact`; from the dataset by `without`."""
+"""What is deleted is gone from search at once, from the files after `compact`, from the dataset by `without`."""
 
 from pathlib import Path
 

@@ -69,7 +69,8 @@ def test_added_and_deleted_pictures_are_among_them(crowd):
     nearest = by_numpy(crowd, ids[0], 3)
     index.delete(nearest[:1])
     assert index.search(like=ids[0], tags=["rare"], n=2).ids == nearest[1:]
-    said = {"kind": "tag", "name": "rare", "score": 1.0, "source": "t", "version": "1", "evidence": "", "accepted": None}
+    said = {"kind": "tag", "name": "rare", "score": 1.0, "source": "t"}
+    said |= {"version": "1", "evidence": "", "accepted": None}
     vector = crowd.table("train", ["embedding"])["embedding"][0].as_py()
     index.add([{"image_id": "new", "tags": [said], "embedding": vector}])
     assert "new" in index.search(like=ids[0], tags=["rare"], n=12).ids
