@@ -46,6 +46,7 @@ from imgprep.words import number_of
 INDEX_FILE = "index.sqlite"
 FUSION = 60  # k of reciprocal rank fusion (Cormack 2009)
 LEAST_LOOKED_AT = 50  # rows by meaning: the places of fewer would say little beside those of words
+ONE_QUESTION = "search by text, like= or picture=, one at a time; tags= goes with each"
 TAG_FIELDS = ("kind", "name", "score", "source", "version", "accepted")
 
 
@@ -79,11 +80,7 @@ class Index:
         self._open_vectors()
 
     def delete(self, image_ids: Iterable[str]) -> int:
-        """Take pictures out of every search at once, and say how many there were.
-
-        Their bytes stay in the files until `compact`. Does not touch the dataset: a rebuild brings
-        back what it still has, see `search.without`.
-        """
+        """Take pictures out of every search, until a rebuild (see `search.without`); how many."""
         gone = delete_pictures(self._db, image_ids)
         self._forget_deleted()
         return gone
@@ -114,9 +111,7 @@ class Index:
         if type(n) is not int or n < 1:
             raise ValueError(f"n is a number of pictures, not {n!r}")
         if (like is not None) + (picture is not None) + bool(text.strip()) > 1:
-            raise ValueError(
-                "search by text, like= or picture=, one at a time; tags= goes with each"
-            )
+            raise ValueError(ONE_QUESTION)
         rows = filtered_rows(self._db, tags, without, split)
         if like is not None or picture is not None:
             query = self._query(like, picture, embedder)
