@@ -28,6 +28,7 @@ CONTENTS = {
     "splits": "rows.splits",
     "labels": "rows.labels",
     "entities": "rows.entities",
+    "annotations": "rows.annotations",
     "dataset": "dataset",
     "show": "display.show",
     "report": "display.report",

@@ -155,3 +155,9 @@ def test_each_format_through_read_and_write(tmp_path):
         table = annotations.read(where, images=tmp_path / "in", **options)["train"]
         assert table["objects"].to_pylist() == first, form
         assert Path(where).exists()
+
+
+def test_annotations_are_imported_from_the_package_itself():
+    from imgprep import annotations as public
+
+    assert public is annotations
