@@ -111,6 +111,16 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+def check_bytes(options: argparse.Namespace) -> int:
+    from imgprep.app import soundness
+    from imgprep.project import resolve
+
+    looked_at = soundness.check_folders(options.folders or [resolve("data")])
+    for found in looked_at:
+        print(*found.lines(), sep="\n")
+    return 1 if any(found.problems for found in looked_at) else 0
+
+
 def throw_away(options: argparse.Namespace) -> None:
     from imgprep.app import inventory
     from imgprep.project import resolve, short

@@ -6,9 +6,10 @@ on time, host, engine or worker count.
 """
 
 from imgprep.dataset.counts import count, summary, words
-from imgprep.dataset.dataset import MANIFEST, Dataset, exists
+from imgprep.dataset.dataset import Dataset, exists
 from imgprep.dataset.dataset import open_dataset as open  # reads as dataset.open(folder)
 from imgprep.dataset.index import INDEX, KEY, expand
+from imgprep.dataset.manifest import MANIFEST
 from imgprep.dataset.parquet import Reader, Writer, sizes
 from imgprep.dataset.schema import COLUMNS, IMAGE, schema_of, with_original
 

@@ -69,6 +69,7 @@ def write(
         is_first = not configs
         configs.append(_config(config, splits) | ({"default": True} if is_first else {}))
         infos.append(_info(config, splits, schema))
+    before = _readable_text(before)
     above, below = own_text(before)
     meta = {**(keys or {}), **_own_keys_only(before), **(given or {})}
     if configs:
@@ -164,6 +165,34 @@ def adopt(text: str, words: str) -> str:
 def is_ours(text: str) -> bool:
     """Whether this card was begun by imgprep."""
     return BEGIN in text
+
+
+def damage(text: str, files: Files) -> str:
+    """What is wrong with a card of these files, as the end of a sentence; "" where a person may have written it so."""
+    if not text:
+        return "is missing"
+    cut = BEGIN in text and END not in text
+    if cut or not _readable_text(text):
+        return "is damaged"
+    known = {f["file"] for f in files}
+    other = sorted(_files_listed(text) - known)
+    return f"lists {other[0]}, and the manifest does not" if other else ""
+
+
+def _readable_text(text: str) -> str:
+    """The card; "" where it is zeros, or ends in its YAML: nobody wrote it so."""
+    head = _plain_lines(text)
+    is_cut = head.startswith("---\n") and not re.search(r"^---$", head[4:], flags=re.M)
+    return "" if "\0" in text or is_cut else text
+
+
+def _files_listed(text: str) -> set[str]:
+    """The data files that a card names."""
+    found: set[str] = set()
+    for config in own_keys(text).get("configs") or []:
+        for split in config.get("data_files") or []:
+            found.update(split.get("path") or [])
+    return found
 
 
 def own_text(text: str) -> tuple[str, str]:

@@ -22,10 +22,9 @@ from imgprep.dataset.counts import (
 )
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.index import INDEX, expand
+from imgprep.dataset.manifest import MANIFEST, read_manifest
 from imgprep.dataset.parquet import Reader
 from imgprep.dataset.schema import schema_of
-
-MANIFEST = f"{PRIVATE}/manifest.jsonl"
 
 
 class Dataset:
@@ -33,11 +32,7 @@ class Dataset:
 
     def __init__(self, folder: str | Folder):
         self._folder = folder if isinstance(folder, Folder) else Folder(folder)
-        lines = (self._folder.get(MANIFEST) or b"").decode().splitlines()
-        if not lines:
-            raise ValueError(f"{str(folder)!r} is no dataset folder: it has no {MANIFEST}")
-        self.info: dict[str, Any] = json.loads(lines[0])
-        self.files: list[dict[str, Any]] = [json.loads(line) for line in lines[1:]]
+        self.info, self.files = read_manifest(self._folder)
         self._index: dict[str, pa.Table] = {}
         self._places: dict[str, tuple[list[str], np.ndarray, np.ndarray]] = {}
         self._reader, self._reading = Reader(self._folder, keep=2), threading.Lock()
@@ -150,9 +145,7 @@ class Dataset:
 
     def runs(self) -> list[dict[str, Any]]:
         """What each run that computed or changed something took, oldest first."""
-        names = [n for n in self._folder.list(f"{PRIVATE}/runs") if n.endswith(".json")]
-        texts = [self._folder.get(f"{PRIVATE}/runs/{name}") for name in names]
-        return [json.loads(text or b"{}") for text in texts]
+        return read_runs(self._folder)
 
     def data_files(self, config: str | None = None, split: str | None = None) -> list[str]:
         """Full paths of the committed files of a config (None: the default one), in order."""
@@ -203,6 +196,17 @@ def read_index(folder: Folder, names: list[str]) -> pa.Table:
     # Of a folder from before a picture's rows could stand in several files.
     lines = whole["lines"].fill_null(1)
     return whole.set_column(INDEX.get_field_index("lines"), "lines", lines)
+
+
+def read_runs(folder: Folder) -> list[dict[str, Any]]:
+    """The logs of the runs in a folder, oldest first; none of those that are damaged."""
+    found = []
+    for name in folder.list(f"{PRIVATE}/runs"):
+        with contextlib.suppress(ValueError):
+            log = json.loads(folder.get(f"{PRIVATE}/runs/{name}") or b"") if name.endswith(".json") else None
+            if isinstance(log, dict):
+                found.append(log)
+    return found
 
 
 def open_dataset(folder: str | os.PathLike[str] | Dataset) -> Dataset:

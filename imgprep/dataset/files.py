@@ -1,18 +1,21 @@
 """Files that appear whole or not at all, in a local folder or on an object store (any fsspec URI)."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 PRIVATE = ".imgprep"
 TMP = f"{PRIVATE}/tmp"
 STARTED = f"{PRIVATE}/started"
+# What a file system says of a folder, or of a place, that cannot be settled.
+UNSETTLED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 
 
 class Folder:
@@ -106,17 +109,29 @@ class Folder:
         fs, root = self.filesystem()
         fs.cp_file(f"{root}/{name}", f"{root}/{target}")
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write a small file in one step. An unchanged file is left alone."""
+    def sha256(self, name: str) -> str:
+        """Of all its bytes. FileNotFoundError when there is no such file."""
+        opened = self.open(name)
+        with open(opened, "rb") if isinstance(opened, str) else opened as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    def changed_ns(self, name: str) -> int:
+        """When a local file was last written, moved here or given other rights. OSError when there is none."""
+        found = os.stat(self.full(name))
+        return max(found.st_mtime_ns, found.st_ctime_ns)
+
+    def put(self, name: str, data: bytes, *, settled: bool = False) -> None:
+        """Write a small file in one step. An unchanged file is left alone. settled: see `settle`."""
         if self.get(name) != data:
-            with self.create(lambda _: name) as sink:
+            with self.create(lambda _: name, settled=settled) as sink:
                 sink.write(data)
 
     @contextlib.contextmanager
-    def create(self, name: Callable[[str], str]) -> Iterator["Sink"]:
+    def create(self, name: Callable[[str], str], *, settled: bool = False) -> Iterator["Sink"]:
         """A new file: written beside its place, moved there when the block ends without an error.
 
         name: gets the sha256 (hex) of what was written and returns the file's name in this folder.
+        settled: on the disk before it is moved, and the move before this returns.
         """
         # A store has no rename: the file is made locally and goes up in one PUT.
         tmp = tempfile.gettempdir() if self.remote else self.full(TMP)
@@ -136,7 +151,11 @@ class Folder:
             else:
                 target = self.full(sink.name)
                 os.makedirs(os.path.dirname(target), exist_ok=True)
+                if settled:
+                    sync_path(path)
                 os.replace(path, target)
+                if settled:
+                    sync_path(os.path.dirname(target))
         except BaseException:
             with contextlib.suppress(OSError):
                 sink.close()
@@ -144,11 +163,43 @@ class Folder:
                 os.unlink(path)
             raise
 
+    def settle(self, names: Iterable[str]) -> None:
+        """Have these files, and that they are there, on the disk itself: a loss of power takes nothing of them.
+
+        To be called before anything lists them. A store has no such thing: what it took is there.
+        """
+        if self.remote:
+            return
+        homes = {self.path, os.path.dirname(self.path)}
+        for name in names:
+            sync_path(self.full(name))
+            home = os.path.dirname(self.full(name))
+            while home.startswith(self.path + os.sep):
+                homes.add(home)
+                home = os.path.dirname(home)
+        for home in sorted(homes, reverse=True):
+            sync_path(home)
+
     def sweep(self) -> None:
         """Remove what a killed process left half written. The caller holds the folder's lock."""
         for place in (TMP, STARTED):
             for name in self.list(place):
                 self.delete(f"{place}/{name}")
+
+
+def sync_path(path: str) -> None:
+    """Have a local file, or the names in a folder, on the disk itself. OSError where the disk fails."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written into, and not be read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as e:
+        if e.errno not in UNSETTLED:
+            raise
+    finally:
+        os.close(handle)
 
 
 class Sink(io.RawIOBase):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import socket
 import time
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from imgprep import engine, hashing
 from imgprep.dataset import INDEX, MANIFEST, Dataset, card
 from imgprep.dataset.counts import count
 from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.dataset.manifest import FileEntry, manifest_bytes
+from imgprep.dataset.whole import OURS
 from imgprep.project import made_with
 from imgprep.redaction import redact_values
 from imgprep.resume.again import write_circumstances
@@ -29,10 +30,6 @@ from imgprep.resume.plan import Batch, Plan, RunOptions
 if TYPE_CHECKING:
     from imgprep.resume.stage import Stage
 
-# The names of data files; nothing else is removed.
-OURS = re.compile(r".+-[0-9]{5}(\.[0-9]+)?-[0-9a-f]{12}\.parquet")
-Entry = dict[str, Any]  # a line of the manifest
-
 
 @dataclass
 class Commit:
@@ -44,8 +41,9 @@ class Commit:
     known: Known
     options: RunOptions
     leaving: pa.Table = field(default_factory=INDEX.empty_table)  # committed rows that the plan has no more
-    gathered: dict[Batch, list[Entry]] = field(default_factory=dict)
-    partial: dict[Batch, list[Entry]] = field(default_factory=dict)  # what can be read of the others already
+    gathered: dict[Batch, list[FileEntry]] = field(default_factory=dict)
+    partial: dict[Batch, list[FileEntry]] = field(default_factory=dict)  # what can be read of the others already
+    _settled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """What an unfinished run showed of a batch is shown until there is more."""
@@ -112,7 +110,7 @@ class Commit:
         place = {"split": batch.split, "batch": batch.number, "partial": True}
         self.partial[batch] = [{**place, **f, "digest": ""} for f in files]
 
-    def _there(self, batch: Batch, keys: pa.Array, digest: str) -> list[Entry]:
+    def _there(self, batch: Batch, keys: pa.Array, digest: str) -> list[FileEntry]:
         """The committed files of a batch that would not become others; [] where they would."""
         before = self.known.before
         if before is None or (self.known.parts.find(keys) >= 0).any():
@@ -120,7 +118,7 @@ class Commit:
         files = [f for f in before.files if (f["split"], f["batch"]) == batch.place]
         books = [f for f in files if f["config"] == "index"]
         is_same = bool(books) and books[0]["digest"] == digest
-        is_whole = all(self.folder.size(f["file"]) == f["bytes"] for f in files)
+        is_whole = not any(f["file"] in self.known.damaged for f in files)
         return files if is_same and is_whole else []
 
     def _digest(self, rows: pa.Table, keys: pa.Array) -> str:
@@ -145,17 +143,25 @@ class Commit:
             begun = [] if complete else self.partial.get(batch, [])
             files += self.gathered.get(batch, begun)
         info = self._info(complete)
-        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in [info, *files]]
-        manifest = "".join(lines).encode()
+        manifest = manifest_bytes(info, files)
         is_said = self.known.before is not None and self.folder.get(MANIFEST) == manifest
-        if is_said and self.folder.size("README.md"):
-            return False
-        # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
         before = (self.folder.get("README.md") or b"").decode("utf-8", "replace")
+        if is_said and not card.damage(before, files):
+            return False
+        self._settle(files)
+        # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
         text = card.write(info, files, self.plan.schemas, before=before)
-        self.folder.put("README.md", text.encode())
-        self.folder.put(MANIFEST, manifest)
+        self.folder.put("README.md", text.encode(), settled=True)
+        self.folder.put(MANIFEST, manifest, settled=True)
         return True
+
+    def _settle(self, files: list[FileEntry]) -> None:
+        """What is to be listed is on the disk first; what was listed before is there."""
+        before = self.known.before.files if self.known.before else []
+        there = {f["file"] for f in before} - self.known.damaged.keys() | self._settled
+        new = [f["file"] for f in files if f["file"] not in there]
+        self.folder.settle(new)
+        self._settled.update(new)
 
     def _info(self, complete: bool) -> dict[str, Any]:
         stage = self.stage

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from imgprep.dataset import INDEX, KEY, Dataset, expand
 from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.dataset.whole import Inspection
 
 KEPT = f"{PRIVATE}/kept.parquet"
 Ids = dict[str, pa.Array]  # of each split
@@ -24,10 +25,11 @@ def read_kept(folder: Folder) -> pa.Table:
     if data is None:
         return INDEX.empty_table()
     try:
-        kept = pq.read_table(pa.BufferReader(data), schema=INDEX)
+        kept = pq.read_table(pa.BufferReader(data), schema=INDEX, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError):  # damaged: a recomputation at worst
         return INDEX.empty_table()
-    there = [name for name in kept["file"].unique().to_pylist() if folder.size(name)]
+    look = Inspection.quick(folder)
+    there = [name for name in kept["file"].unique().to_pylist() if not look.damage(name)]
     return kept.filter(pc.is_in(kept["file"], pa.array(there, pa.string())))
 
 
@@ -100,8 +102,8 @@ def write_kept(folder: Folder, kept: pa.Table) -> None:
         folder.delete(KEPT)
         return
     sink = pa.BufferOutputStream()
-    pq.write_table(kept.combine_chunks(), sink)
-    folder.put(KEPT, sink.getvalue().to_pybytes())
+    pq.write_table(kept.combine_chunks(), sink, write_page_checksum=True)
+    folder.put(KEPT, sink.getvalue().to_pybytes(), settled=True)
 
 
 def named_by_kept(folder: Folder, columns: Sequence[str]) -> set[str]:

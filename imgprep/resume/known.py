@@ -9,11 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgprep.dataset import INDEX, Dataset
-from imgprep.dataset.files import Folder
+from imgprep.dataset.dataset import read_index
+from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.dataset.whole import OURS, Inspection
 from imgprep.resume.again import OPTION_OF, changed_reasons, read_circumstances, to_try
 from imgprep.resume.kept import read_kept
 from imgprep.resume.located import Located, lines_of, usable, whole_rows, with_reasons
 from imgprep.resume.parts import PARTS
+
+BOOKS = f"{PRIVATE}/index"
 
 
 @dataclass
@@ -23,7 +27,8 @@ class Known:
     before: the committed dataset, or None. parts, committed: where results stand that may be used. etags: of the
     committed results, where the servers are to be asked for newer versions. kept: the lines of INDEX of rows that
     are in the dataset no more, whose results are in `committed` too. circumstances: the options that the committed
-    failures were made with. indexes: of the splits, the lines whose files are whole.
+    failures were made with. indexes: of the splits, the lines whose files are whole. damaged: committed files that
+    are not what was written, and in what. is_list_damaged: so is the manifest, and `before` is None.
     """
 
     before: Dataset | None = None
@@ -33,6 +38,8 @@ class Known:
     kept: pa.Table = field(default_factory=INDEX.empty_table)
     circumstances: dict[str, Any] = field(default_factory=dict)
     indexes: list[pa.Table] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    is_list_damaged: bool = False
 
     @property
     def listed(self) -> set[str]:
@@ -89,13 +96,14 @@ def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bo
     if retry:
         known.parts.forget_failures()
     if before is None:
+        _add_unlisted(folder, known, retry)
         return known
-    gone = {f["file"] for f in before.files if folder.size(f["file"]) != f["bytes"]}
+    known.damaged = dict(Inspection.quick(folder).damages(before.files))
+    gone = known.damaged.keys()
     for split in before.splits:
         books = [f["file"] for f in before.files if f["config"] == "index" and f["split"] == split]
-        if gone.intersection(books):
-            continue  # a lost index costs a recomputation, never a wrong row
-        index = before.index(split)
+        # A lost index costs a recomputation of its rows, never a wrong one.
+        index = read_index(folder, [name for name in books if name not in gone])
         known.indexes.append(whole_rows(index, gone))
         lines = usable(index, gone, retry=retry)
         if refresh:
@@ -104,3 +112,17 @@ def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bo
             known.etags.update(pairs)
         known.committed.add(split, with_reasons(folder, lines))
     return known
+
+
+def _add_unlisted(folder: Folder, known: Known, retry: bool) -> None:
+    """What stands in files that no list names, because it was lost: their names say whether they are whole."""
+    look = Inspection(folder, since_ns=int(folder.remote))
+    for name in folder.list(BOOKS):
+        book = f"{BOOKS}/{name}"
+        if not OURS.fullmatch(name) or look.damage(book):
+            continue
+        with contextlib.suppress(pa.ArrowInvalid, OSError, KeyError):
+            index = read_index(folder, [book])
+            gone = [file for file in index["file"].unique().to_pylist() if look.damage(file)]
+            known.indexes.append(whole_rows(index, gone))
+            known.committed.add(book, with_reasons(folder, usable(index, gone, retry=retry)))

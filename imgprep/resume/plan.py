@@ -182,8 +182,10 @@ def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
     text = f"{plan.missing:,} of {number_of(plan.total, 'row')} to compute"
     if stage.reusable:
         return f"{text}: {stage.reusable}, so nothing is reused"
+    if known.is_list_damaged:
+        return f"{text}: what was finished is damaged"
     if known.before is None:
-        is_begun = known.parts or stage.is_begun()
+        is_begun = known.parts or known.indexes or stage.is_begun()
         return f"{text}: {'an earlier run was not finished' if is_begun else 'the first run'}"
     info = known.before.info
     if info["operation"] != plan.operation:
@@ -193,12 +195,18 @@ def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
         return f"{text}: asking the servers for newer versions"
     causes = []
     if plan.missing > sum(plan.again.values()):
-        causes.append("an earlier run was not finished" if known.parts else "new rows")
+        causes.append(_cause_of_new(known))
     if options.retry_failed:
         causes.append("failures to try again")
     if plan.again:
         causes.append(f"what failed for other reasons than the picture ({words(plan.again)})")
     return f"{text}: {', and '.join(causes)}"
+
+
+def _cause_of_new(known: Known) -> str:
+    if known.damaged:
+        return "files that are damaged"
+    return "an earlier run was not finished" if known.parts else "new rows"
 
 
 def _changed(before: dict[str, str], stage: "Stage") -> list[str]:

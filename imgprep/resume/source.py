@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
+from imgprep.dataset.whole import Inspection, damage_sentence
 from imgprep.io import uris
 from imgprep.resume.inputs import Identities, Inputs
 from imgprep.resume.load import Stored, Urls
@@ -96,10 +97,14 @@ def check_apart(source: Any, out: str) -> None:
 
 
 def _of_dataset(ds: Dataset, max_bytes: int | None) -> Source:
+    folder = Folder(ds.folder)
+    if damaged := dict(Inspection.quick(folder).damages(ds.files)):
+        fix = f"run {ds.info['stage']} again, which made it: it mends them"
+        raise ValueError(f"{damage_sentence(folder, damaged)}; {fix}")
     inputs = of_rows({split: ds.table(split) for split in ds.splits})
     made = {k: ds.info[k] for k in ("stage", "options")}
     earlier = [*ds.info.get("earlier", []), made]
-    return Source(Stored(Folder(ds.folder), max_bytes), inputs, earlier)
+    return Source(Stored(folder, max_bytes), inputs, earlier)
 
 
 def of_tables(tables: dict[str, pa.Table]) -> dict[str, Inputs]:

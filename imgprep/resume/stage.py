@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 from imgprep import dataset, engine
 from imgprep.dataset import MANIFEST, Dataset, card, lock
+from imgprep.dataset.dataset import read_runs
 from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.dataset.manifest import DamagedManifest
+from imgprep.dataset.whole import damage_sentence, note_checked
 from imgprep.failures import RunStopped
 from imgprep.resume.again import stay_sentence
 from imgprep.resume.commit import Clock, Commit
@@ -112,6 +115,8 @@ def build(
                 rows = sum(given.rows.num_rows for given in stage.inputs.values())
                 engine.foresee(rows, once=stage.once)
             commit = _planned(stage, folder, options)
+            if commit.known.before and not commit.known.damaged:
+                note_checked(folder, commit.known.before.files)
             say(f"{stage.name}: {_told(commit)}")
             found = Run(stage, commit, max_failed).execute(clock)
     except OSError as e:
@@ -150,20 +155,40 @@ def _folder(out: Any) -> Folder:
 
 
 def _planned(stage: Stage, folder: Folder, options: RunOptions) -> Commit:
-    before = Dataset(folder) if folder.size(MANIFEST) is not None else None
-    if before and before.info["stage"] != stage.name:
-        made = f"{folder.path} was made by {before.info['stage']!r}"
+    before = _before(folder)
+    maker = before.info["stage"] if before else _last_stage(folder)
+    if maker not in ("", stage.name):
+        made = f"{folder.path} was made by {maker!r}"
         fix = "name another folder, or delete this one first"
         raise ValueError(f"{made}, and {stage.name!r} would replace it: {fix}")
     known = known_in(folder, before, retry=options.retry_failed, refresh=options.refresh)
+    known.is_list_damaged = before is None and folder.size(MANIFEST) is not None
     plan = make_plan(stage, known, options)
     ids = {split: rows["image_id"] for split, rows in plan.rows.items()}
     return Commit(stage, folder, plan, known, options, leaving(folder, known.indexes, plan.keys, ids))
 
 
+def _before(folder: Folder) -> Dataset | None:
+    """The dataset as it is; None where there is none, or its list is damaged."""
+    try:
+        return Dataset(folder) if folder.size(MANIFEST) is not None else None
+    except DamagedManifest:
+        return None
+
+
+def _last_stage(folder: Folder) -> str:
+    """The stage whose run was the last in a folder without a list; "" where nobody knows."""
+    logs = read_runs(folder)
+    return str(logs[-1].get("stage", "")) if logs else ""
+
+
 def _told(commit: Commit) -> str:
     """What a person is told before a run: what is computed and why, and which rows leave."""
     sentences = [str(commit.plan)]
+    if commit.known.is_list_damaged:
+        sentences.append(f"{MANIFEST} of {commit.folder.path} is damaged: it is made again of what is whole")
+    if commit.known.damaged:
+        sentences.append(damage_sentence(commit.folder, commit.known.damaged))
     if commit.stage.can_retry and commit.plan.stay:
         sentences.append(stay_sentence(commit.plan.stay))
     if commit.leaving.num_rows:

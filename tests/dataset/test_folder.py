@@ -116,9 +116,9 @@ def test_a_store_shows_a_whole_dataset_at_every_moment_and_ends_with_the_bytes_o
             raise Killed
 
     @contextlib.contextmanager
-    def watched_create(self, name):
+    def watched_create(self, name, **options):
         step()
-        with create(self, name) as sink:
+        with create(self, name, **options) as sink:
             yield sink
         step()
 

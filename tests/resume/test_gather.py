@@ -256,9 +256,9 @@ def test_whatever_happened_the_next_run_ends_with_the_files_of_a_first_one(tmp_p
     create, delete = Folder.create, Folder.delete
 
     @contextlib.contextmanager
-    def watched_create(self, name):
+    def watched_create(self, name, **options):
         story.step()
-        with create(self, name) as sink:
+        with create(self, name, **options) as sink:
             yield sink
         story.step()
 

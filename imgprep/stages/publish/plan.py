@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from imgprep.dataset import Dataset, card
 from imgprep.dataset.files import Folder
+from imgprep.dataset.whole import OURS
 from imgprep.io.hub import File, Repo
-from imgprep.resume import commit
 from imgprep.stages.publish import checks, facts, metadata, shards, sheet
 from imgprep.stages.publish.loaded import load_back
 from imgprep.stages.publish.publication import Publication
@@ -135,7 +135,7 @@ class PublishPlan:
             repo=self.repo_id,
             card=self.card,
             added=added,
-            removed=sorted(n for n in known if n not in names and commit.OURS.fullmatch(n)),
+            removed=sorted(n for n in known if n not in names and OURS.fullmatch(n)),
             unchanged=[f.name for f in wanted if f.name not in {*added}],
             nbytes=sum(f.bytes for f in new),
             problems=self.found.problems,

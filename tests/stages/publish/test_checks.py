@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from pathlib import Path
 
 import datasets
@@ -125,6 +126,7 @@ def test_a_file_that_is_not_what_the_books_say_is_named(tmp_path):
     path.write_bytes(whole[:-10])
     assert examine(out).problems[0].startswith(f"{first['file']} is not as it was written: run the stage again")
     path.write_bytes(whole)
+    books = re.sub(', "checksum": "[0-9a-f]+"', "", books)  # as earlier versions wrote it: nothing says that it changed
     manifest.write_text(books.replace(f'"file": "{first["file"]}", "rows": 3', f'"file": "{first["file"]}", "rows": 2'))
     assert "has 3 rows and the manifest says 2" in examine(out).problems[0]
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)

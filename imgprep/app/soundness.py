@@ -1,0 +1,106 @@
+"""`imgprep check`: is every file of a dataset folder what was written?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from imgprep.app.inventory import find_datasets
+from imgprep.dataset import Dataset, card
+from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.dataset.manifest import MANIFEST, DamagedManifest, has_checksum
+from imgprep.dataset.whole import Inspection
+from imgprep.engine.progress import Progress
+from imgprep.project import short
+from imgprep.words import bytes_text
+
+RUN_AGAIN = "run the stage that made it again: it computes what is lost, and nothing else"
+TIMES = 3  # a run may replace files while they are looked at
+
+
+@dataclass
+class Checkup:
+    """What was found of one dataset folder: problems, and what could not be looked at."""
+
+    folder: str
+    problems: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """As they are printed."""
+        name = short(self.folder)
+        for problem in self.problems:
+            yield f"{name}: {problem}"
+        if self.problems:
+            yield f"{name}: {RUN_AGAIN}"
+        else:
+            yield f"{name}: whole, {self.files:,} files, {bytes_text(self.bytes)}"
+        for one in self.unknown:
+            yield f"{name}: not checked: {one}"
+
+
+def check_folders(roots: Sequence[str]) -> list[Checkup]:
+    """Look at every byte of the dataset folders at and below these. ValueError where there is none."""
+    folders = [folder for root in roots for folder in _folders(root)]
+    if not folders:
+        raise ValueError(f"no dataset folder in {', '.join(map(short, roots))}")
+    return [_settled(folder) for folder in folders]
+
+
+def _folders(root: str) -> list[str]:
+    found = find_datasets(root)
+    here = Folder(root)
+    has_lost_its_list = here.path not in found and bool(here.list(f"{PRIVATE}/index"))
+    return [here.path, *found] if has_lost_its_list else found
+
+
+def _settled(folder: str) -> Checkup:
+    """A look at a folder in which no run changed anything meanwhile, or the last of some."""
+    place = Folder(folder)
+    for _ in range(TIMES):
+        before = place.get(MANIFEST)
+        found = _checked(place)
+        if not found.problems or place.get(MANIFEST) == before:
+            break
+    return found
+
+
+def _checked(folder: Folder) -> Checkup:
+    found = Checkup(folder.path)
+    if folder.size(MANIFEST) is None:
+        found.problems.append(f"{MANIFEST} is missing")
+        return found
+    try:
+        ds = Dataset(folder)
+    except DamagedManifest:
+        found.problems.append(f"{MANIFEST} is damaged")
+        return found
+    if not has_checksum(folder):
+        found.unknown.append(f"{MANIFEST}, which an earlier version wrote without a checksum")
+    _check_files(ds, folder, found)
+    _check_card(ds, folder, found)
+    return found
+
+
+def _check_files(ds: Dataset, folder: Folder, found: Checkup) -> None:
+    look = Inspection(folder)
+    progress = Progress(f"check {short(folder.path)}", len(ds.files), "files")
+    try:
+        for file in ds.files:
+            problems = [f"{name} {told}" for name, told in look.damages([file])]
+            found.problems += problems
+            found.files += 1
+            found.bytes += file["bytes"]
+            progress.update(1, {}, 0)
+    finally:
+        progress.close()
+
+
+def _check_card(ds: Dataset, folder: Folder, found: Checkup) -> None:
+    text = (folder.get("README.md") or b"").decode("utf-8", "replace")
+    try:
+        told = card.damage(text, ds.files)
+    except ValueError as e:
+        told = f"cannot be read ({e})"
+    if told:
+        found.problems.append(f"README.md {told}")
