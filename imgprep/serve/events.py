@@ -28,6 +28,7 @@ from imgprep.serve.records import FINISHED
 from imgprep.serve.service import Service, Settings
 
 BATCH = 50
+ALONE = "-alone"  # behind a job, in the records: how often it was begun with no other beside it
 MESSAGE_TRIES = 3  # of a message that ends the whole worker
 FLUSH_S = 20
 LOST = ("crashed", "timeout", "too_much_memory")
@@ -109,6 +110,17 @@ def consumer_settings(broker: str, group: str) -> dict[str, Any]:
     }
 
 
+SUSPECT = Event("", "", {})  # of a message that has been begun with others too often
+
+
+def event_record(
+    status: str, job: str, asked: dict[str, Any], reason: str, error: str
+) -> dict[str, Any]:
+    """What is known of a message's job."""
+    known = {"kind": "event", "status": status, "reason": reason, "error": error}
+    return known | {"op": asked["op"], "source": asked.get("source", "")}
+
+
 class Worker:
     """One member of a group that works on a topic."""
 
@@ -131,8 +143,7 @@ class Worker:
         while not self.is_stopping:
             messages = self._messages(await asyncio.to_thread(self._consumer.consume, BATCH, 0.5))
             if messages:
-                events = await asyncio.gather(*map(self._done, messages))
-                await asyncio.to_thread(self._tell, [e for e in events if e])
+                await asyncio.to_thread(self._tell, await self._outcomes(messages))
                 self._store_offsets(messages)
             elif until_end and self._is_at_end():
                 break
@@ -178,8 +189,19 @@ class Worker:
             if known is not None:
                 self.service.records.put(event.key, known | {"told": True})
 
-    async def _done(self, message: Any) -> Event | None:
-        """Do what a message asks; None where that has been done and told."""
+    async def _outcomes(self, messages: list[Any]) -> list[Event]:
+        """Of messages that are done together, and then of each suspect alone.
+
+        A worker that ends takes fifty messages along, and most of them had no part in it.
+        """
+        found = await asyncio.gather(*map(self._done, messages))
+        for number, message in enumerate(messages):
+            if found[number] is SUSPECT:
+                found[number] = await self._done(message, alone=True)
+        return [event for event in found if event is not None]
+
+    async def _done(self, message: Any, *, alone: bool = False) -> Event | None:
+        """Do what a message asks; None where that has been done and told, SUSPECT where it is to be done alone."""
         try:
             asked = read_message(message.value())
         except ValueError as e:
@@ -190,19 +212,23 @@ class Worker:
         tries = await self._records("claim", job)
         if tries == FINISHED:
             return await self._told_again(message, job)
-        if tries > MESSAGE_TRIES:
-            told = f"begun {tries - 1} times, never finished"
+        if tries > MESSAGE_TRIES and not alone:
+            return SUSPECT
+        if alone and await self._records("claim", f"{job}{ALONE}") > MESSAGE_TRIES:
+            told = f"begun {MESSAGE_TRIES} times alone, never finished"
             return await self._letter(message, job, "crashed", told)
         try:
             record = await self._result(job, asked)
         except Refusal as refusal:
             if refusal.reason in LOST:
                 return await self._letter(message, job, refusal.reason, refusal.sentence)
-            record = self._record("failed", job, asked, refusal.reason, refusal.sentence)
+            record = event_record("failed", job, asked, refusal.reason, refusal.sentence)
         except SourceError as e:
-            record = self._record("failed", job, asked, e.reason, str(e))
+            record = event_record("failed", job, asked, e.reason, str(e))
         self._count(record)
         await self._records("put", job, record)
+        if alone:
+            await self._records("delete", f"{job}{ALONE}")
         return Event(self.topics.told, job, {"job": job, **record})
 
     async def _result(self, job: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -218,7 +244,7 @@ class Worker:
         await asyncio.to_thread(
             self.service.store.put, place, result.body, content_type=result.media_type
         )
-        record = self._record("ok", job, asked, "", "")
+        record = event_record("ok", job, asked, "", "")
         return record | {
             "place": place,
             "media_type": result.media_type,
@@ -239,12 +265,6 @@ class Worker:
         if not any(is_below(source, root) for root in self.service.settings.source_roots):
             raise Refusal("no_permission", "the source is no object's id, and below no source root")
         return await asyncio.to_thread(uris.read_bytes, source, max_bytes=most)
-
-    def _record(
-        self, status: str, job: str, asked: dict[str, Any], reason: str, error: str
-    ) -> dict[str, Any]:
-        known = {"kind": "event", "status": status, "reason": reason, "error": error}
-        return known | {"op": asked["op"], "source": asked.get("source", "")}
 
     async def _told_again(self, message: Any, job: str) -> Event | None:
         """A message whose job is finished: its outcome, where nobody was told of it."""

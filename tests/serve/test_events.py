@@ -5,22 +5,23 @@ import collections
 import importlib.util
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import killing
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from conftest import ROOT, missing
+from conftest import missing
 from made import picture
 
+from imgprep.hashing import digest
 from imgprep.picture import codec
-from imgprep.serve import events
-from imgprep.serve.records import open_records
+from imgprep.serve import events, practice
+from imgprep.serve.records import FINISHED, open_records
 from imgprep.serve.service import Service, Settings
 
 PARTITIONS = 4
@@ -143,60 +144,49 @@ def test_a_message_that_comes_again_is_told_once(broker, topics, service):
     assert len(service.store.list("results")) == 1
 
 
+@pytest.mark.parametrize(("begun_alone", "outcome"), [(0, (1, 0)), (2, (1, 0)), (3, (0, 1))])
+def test_a_message_is_blamed_only_for_workers_that_end_while_it_is_alone(broker, topics, service, begun_alone, outcome):
+    data = base64_of(3)
+    job = digest("event", "fit", {}, data)
+    for _ in range(5):  # five workers ended, with this and others begun
+        service.records.claim(job)
+    for _ in range(begun_alone):
+        service.records.claim(f"{job}{events.ALONE}")
+    send(broker, topics.source, [{"op": "fit", "data_base64": data}])
+    counts = events.catch_up(service, broker, topics)
+    assert (counts.ok, counts.letters) == outcome
+    assert [letter["reason"] for letter in read(broker, topics.dead)] == ["crashed"] * outcome[1]
+
+
+@pytest.fixture
+def mongodb():
+    """The address of a server that speaks MongoDB's protocol."""
+    port = free_port()
+    program = Path(sys.executable).with_name("nx-27017")
+    if not program.exists():
+        missing("nx-27017, which speaks MongoDB's protocol")
+    command = [str(program), "--db", "memory", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(3)
+    yield f"mongodb://127.0.0.1:{port}/imgprep"
+    server.kill()
+    server.wait()
+
+
+# On librdkafka's own broker: a group of Tansu whose leader is killed while it deals partitions never deals them again.
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["sqlite", "mongodb"])
-def test_nothing_is_lost_or_done_twice_when_workers_are_killed(broker, topics, tmp_path, where):
-    records = str(tmp_path / "media.db")
-    mongo = None
-    if where == "mongodb":
-        port = free_port()
-        program = Path(sys.executable).with_name("nx-27017")
-        if not program.exists():
-            missing("nx-27017, which speaks MongoDB's protocol")
-        command = [str(program), "--db", "memory", "-p", str(port)]
-        mongo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        records = f"mongodb://127.0.0.1:{port}/imgprep"
-        time.sleep(3)
-    count = 300
-    fit = {"op": "fit", "options": {"max_side": 8}}
-    messages = [fit | {"data_base64": base64_of(n)} for n in range(count)]
-    for n in range(7, count, 60):
-        messages[n] = b"{not json %d" % n
-    for n in range(17, count, 60):
-        messages[n] = fit | {"data_base64": "bm8=" + "IA" * (n // 4 * 2)}
-    send(broker, topics.source, messages)
-    command = [sys.executable, "-m", "imgprep", "work", topics.source, "--broker", broker, "--until-end"]
-    command += ["--told", topics.told, "--dead", topics.dead, "--out", str(tmp_path / "media")]
-    command += ["--records", records, "--workers", "1"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-
-    def start():
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-
-    store = tmp_path / "media" / "store" / "results"
-    workers, kills = [start(), start()], 0
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and any(w.poll() is None for w in workers):
-        done = sum(1 for _ in store.glob("*/*")) if store.exists() else 0
-        if kills < 4 and done > 40 * (kills + 1):
-            victim = kills % 2
-            os.killpg(workers[victim].pid, signal.SIGKILL)
-            workers[victim].wait()
-            workers[victim] = start()
-            kills += 1
-        time.sleep(0.1)
-    try:
-        assert [w.poll() for w in workers] == [0, 0] and kills == 4
-        told = read(broker, topics.told)
-        letters = read(broker, topics.dead)
-        jobs = collections.Counter(e["job"] for e in told)
-        bad = len(range(7, count, 60))
-        assert len(jobs) == count - bad and len({x["value"] for x in letters}) == bad
-        names = [p for p in store.glob("*/*") if "#" not in p.name]
-        assert len(names) == sum(e["status"] == "ok" for e in {e["job"]: e for e in told}.values())
-        assert sum(jobs.values()) - len(jobs) <= 4 * events.BATCH  # at most a batch per kill is told twice
-        assert open_records(records).claim(told[0]["job"]) == -1
-    finally:
-        if mongo:
-            mongo.kill()
-            mongo.wait()
+def test_nothing_is_lost_or_done_twice_when_workers_are_killed(tmp_path, where, request):
+    records = request.getfixturevalue("mongodb") if where == "mongodb" else str(tmp_path / "media.db")
+    broker = practice.practice_broker()
+    topics = events.Topics("killed.in", "killed.done", "killed.dead")
+    bad = killing.send(broker, topics.source, 300, bad_every=60)
+    no_pictures = ["bm8=" + "IA" * 2 * n for n in range(5)]
+    send(broker, topics.source, [{"op": "fit", "data_base64": data} for data in no_pictures])
+    found = killing.Killing(broker, topics, tmp_path / "media", records=records).run(305, kills=4, limit_s=200)
+    assert (found.exit_codes, found.kills) == ([0, 0], 4)
+    assert (found.lost, found.results_twice, found.letters) == (0, 0, bad)
+    assert found.told_twice <= 4 * events.BATCH  # at most a batch per kill is told twice
+    told = practice.read_topic(broker, topics.told, "look-again")
+    assert len({event["job"] for event in told if event["status"] == "failed"}) == len(no_pictures)
+    assert open_records(records).claim(told[0]["job"]) == FINISHED
