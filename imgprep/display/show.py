@@ -11,6 +11,7 @@ import pyarrow as pa
 from imgprep.dataset import Dataset, summary
 from imgprep.display import charts, findings
 from imgprep.display.cells import SMALL, Cell, figure, framed, html_table, img
+from imgprep.display.changes import changes as changes
 from imgprep.display.films import films as films
 from imgprep.display.gallery_cells import evidence as evidence
 from imgprep.display.gallery_cells import gallery as gallery

@@ -1,6 +1,6 @@
 """Better pixels: noise, blur, size, light and colours. All take and give (H, W, 3) uint8 RGB."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,6 +24,7 @@ __all__ = [
     "noise_sigma",
     "saturation",
     "sharpen",
+    "steps",
     "tune",
     "upscale",
     "white_balance",
@@ -233,6 +234,59 @@ def auto(
         image = levels(image, clip=0.1)
     if blur and defects.is_blurred(image):
         image = sharpen(image, amount=1.5)
+    return image
+
+
+_STEPS: dict[str, Callable[..., ndarray]] = {
+    "auto": auto,
+    "denoise": denoise,
+    "white_balance": white_balance,
+    "levels": levels,
+    "saturation": saturation,
+    "upscale": upscale,
+    "sharpen": sharpen,
+}
+
+
+# One more whenever the output of a step changes: it decides what is redone.
+@versioned(1)
+def steps(
+    image: ndarray,
+    *,
+    auto: bool = True,
+    denoise: bool = False,
+    white_balance: bool = False,
+    levels: bool = False,
+    clip: float = 0.5,
+    saturation: float = 1,
+    upscale: float = 1,
+    sharpen: float = 0,
+    radius: float = 1.2,
+) -> ndarray:
+    """The functions of this module one after another, in this order, those that are asked for.
+
+    saturation, upscale: their `by`; 1 leaves the step out. sharpen: its `amount`; 0 leaves it out.
+    clip: of levels. radius: of sharpen, in pixels of the result. Raises ValueError for an option of
+    the wrong kind, and Failure, too_many_pixels, as `upscale` does.
+
+    >>> steps(np.full((20, 30, 3), 9, np.uint8), upscale=2).shape
+    (40, 60, 3)
+    """
+    flags = {"auto": auto, "denoise": denoise, "white_balance": white_balance, "levels": levels}
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
+    asked: dict[str, dict[str, Any]] = {name: {} for name, is_on in flags.items() if is_on}
+    if levels:
+        asked["levels"] = {"clip": clip}
+    if saturation != 1:
+        asked["saturation"] = {"by": saturation}
+    if upscale != 1:
+        asked["upscale"] = {"by": upscale}
+    if sharpen != 0:
+        asked["sharpen"] = {"amount": sharpen, "radius": radius}
+    for name, options in asked.items():
+        image = _STEPS[name](image, **options)
     return image
 
 

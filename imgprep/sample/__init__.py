@@ -10,6 +10,7 @@ from imgprep.sample.prints import make_prints as prints
 from imgprep.sample.products import FORMAT, PORT, URL_KINDS, SampleRow, about_sample, plan
 from imgprep.sample.products import make_products as make
 from imgprep.sample.server import serve
+from imgprep.sample.snapshots import make_snapshots as snapshots
 from imgprep.words import say
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "prints",
     "ready",
     "serve",
+    "snapshots",
 ]
 
 
@@ -37,6 +39,8 @@ def ready(*paths: str | Path | None) -> None:
         prints(project_root() / "data" / "prints")
     if "data/films" in paths:  # notebook 10's
         films(project_root() / "data" / "films")
+    if "data/snapshots" in paths:  # notebook 08's
+        snapshots(project_root() / "data" / "snapshots")
     if not any(Path(resolve(path)).is_relative_to(home) for path in paths if path):
         return
     if (about_sample(home) or {}).get("format") != FORMAT:

@@ -6,7 +6,7 @@ from made import picture, table
 
 import imgprep
 from imgprep.display import show
-from imgprep.picture import codec
+from imgprep.picture import codec, enhance
 from imgprep.stages import images, upload, variants
 
 HOSTILE = "<img src=x onerror=alert(1)>'\""
@@ -112,3 +112,13 @@ def test_sizes_stand_beside_one_another_and_a_place_that_anyone_can_read_is_red(
     assert "3 pictures" in html(show.places(up, found)) and str(tmp_path) not in html(show.places(up, found))
     found[next(iter(found))] = True
     assert show.places(up, found)._repr_html_().count("<b style='color:#d11'>PUBLIC") == 1
+
+
+def test_changes_show_each_picture_beside_what_it_was(ds, tmp_path):
+    with imgprep.session("local", workers=0):
+        ready = images.transform(ds, str(tmp_path / "ready"), enhance.steps, upscale=2)
+    cell = show.changes(ds, ready, n=3)
+    text = html(cell)
+    assert text.count("<img") == 6 and text.count("40 × 30<") == 3 and text.count("80 × 60<") == 3
+    assert repr(cell).startswith("3 pictures before and after: ")
+    assert html(show.changes(ds, ready, n=100)).count("<tr>") == 38 + 1, "placeholders changed nothing"

@@ -19,6 +19,7 @@ from imgprep.picture.enhance import (
     noise_sigma,
     saturation,
     sharpen,
+    steps,
     tune,
     upscale,
     white_balance,
@@ -452,3 +453,22 @@ def test_ssim_is_that_of_scikit_image():
     theirs = structural_similarity(*lumas, data_range=255, **options)
     assert abs(tuning.ssim(noisy, image) - theirs) < 0.01
     assert tuning.ssim(image, image) == pytest.approx(1) and tuning.psnr(image, image) == 99
+
+
+class TestSteps:
+    def test_they_are_the_functions_in_their_order(self):
+        image = photos()[0]
+        made = steps(image, auto=False, denoise=True, white_balance=True, levels=True, clip=1.0, saturation=1.5,
+                     upscale=2, sharpen=0.5, radius=2.0)  # fmt: skip
+        wanted = saturation(levels(white_balance(denoise(image)), clip=1.0), by=1.5)
+        assert np.array_equal(made, sharpen(upscale(wanted, by=2), amount=0.5, radius=2.0))
+
+    def test_all_off_gives_the_picture_back(self):
+        image = gaussian(photos()[0], 20)
+        assert np.array_equal(steps(image, auto=False), image)
+        assert np.array_equal(steps(image), auto(image))
+
+    @pytest.mark.parametrize("wrong", [{"levels": 0.5}, {"auto": 1}, {"sharpen": "a lot"}, {"saturation": -1}])
+    def test_a_wrong_option_is_said(self, wrong):
+        with pytest.raises(ValueError, match=next(iter(wrong)) if "levels" in wrong or "auto" in wrong else "must be"):
+            steps(LABELS[0], **wrong)

@@ -354,3 +354,11 @@ def test_ready_serves_the_projects_own_sample_and_nothing_else(tmp_path, monkeyp
     sample.ready("data/sample/train.csv", "data/sample/test.csv")
     sample.ready(home / "train.csv")
     assert is_listening(port) and routes.STAND_INS == {}
+
+
+def test_the_snapshots_are_good_first_and_then_worn_and_the_same_every_time(tmp_path):
+    for name in ("one", "two"):
+        sample.snapshots(tmp_path / name)
+    first = tree(tmp_path / "one")
+    assert first == tree(tmp_path / "two")
+    assert [name.partition("-")[0] for name in sorted(first)] == ["good"] * 4 + ["worn"] * 4
