@@ -16,6 +16,7 @@ from imgprep.io.film.reel import Reel
 WAITING_BYTES = 64 << 20  # of packets that wait until it is known whether they are decoded
 FAR_GAPS = 3  # distances of keyframes: beyond, the file is sought instead of read
 I_FRAME = 1
+INDEXED = ("mov", "matroska", "avi")  # containers that say where their keyframes are
 
 
 class Playback:
@@ -27,7 +28,8 @@ class Playback:
     def __init__(self, reel: Reel, *, is_sparse: bool = True):
         self.reel = reel
         self.is_sparse = is_sparse
-        self.can_seek = is_sparse
+        # Without an index a search guesses, and MPEG's streams have guessed times behind it.
+        self.can_seek = is_sparse and reel.container.format.name.startswith(INDEXED)
         self._gap = 0  # the longest distance of keyframes that was seen
         self._begin()
 
@@ -39,6 +41,7 @@ class Playback:
         self._ready: deque[Any] = deque()
         self._has_ended = False
         self._is_sought = False
+        self._sought_for: float | None = None  # the time that was sought last
         self._given: int | None = None  # time of the last frame that came out
         self._last_key: int | None = None
         self._jump: int | None = None  # the keyframe at which decoding begins anew
@@ -95,8 +98,10 @@ class Playback:
 
     def _read_until(self, pts: float) -> None:
         """Read until something that is read may bring out a frame of that time."""
-        if self._is_far(pts):
+        # Once: a decoder may want more packets before it gives the first frame.
+        if self._is_far(pts) and self._sought_for != pts:
             self._seek(int(pts))
+            self._sought_for = pts
         for packet in self._packets:
             if not packet.size:
                 break
@@ -108,9 +113,14 @@ class Playback:
                 self._move_waiting()
                 if self._due:
                     return
-        self._move_waiting()
-        self._due.append(None)
+        if self._is_sought:  # behind the last keyframe
+            self._restart(is_sparse=True)
+            return
         self._has_ended = True
+        if self._jump is None:
+            self._move_waiting()
+            self._due.append(None)
+        self._jump = None  # what waits behind a jump is seen before that time
 
     def _take(self, packet: Any, pts: float) -> bool:
         """Keep a packet, or what it makes needless. False where a search led too far."""
