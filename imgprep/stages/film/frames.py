@@ -19,7 +19,7 @@ from imgprep.stages.film.film import FrameRows, Wish
 from imgprep.stages.film.inputs import film_inputs
 from imgprep.stages.film.work import FACTS, FilmWork
 
-FRAMES_VERSION = 1  # one more whenever other frames are taken, or their bytes change
+FRAMES_VERSION = 2  # one more whenever other frames are taken, or their bytes change
 FRAME_COLUMNS = pa.schema([("time_s", pa.float64()), ("is_keyframe", pa.bool_()), *FACTS])
 MAX_FILM_BYTES = 1 << 30
 FRAME_FORMATS = ("JPEG", "PNG", "WEBP")

@@ -26,7 +26,7 @@ from imgprep.stages.film.frames import MAX_FILM_BYTES, decoder_threads
 from imgprep.stages.film.inputs import film_inputs
 from imgprep.stages.film.work import FACTS, FilmWork
 
-LADDER_VERSION = 1  # one more whenever other bytes are written for the same film
+LADDER_VERSION = 2  # one more whenever other bytes are written for the same film
 RENDITION = pa.struct(
     [
         ("name", pa.string()),
