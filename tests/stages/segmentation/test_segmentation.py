@@ -463,7 +463,6 @@ def test_wrong_options_are_told_before_any_work(slide, tmp_path):
         ({"truth": ["a.tif", "b.tif"]}, "2 truths for 1 picture:"),
         ({"truth": "none.tif"}, "there is no '.*none.tif'"),
         ({"truth": save(tmp_path / "small.tif", np.zeros((99, 99), np.int32))}, "it is of another one"),
-        ({"out": "s3://bucket/out"}, "segment into a local folder"),
     ]:
         with pytest.raises(ValueError, match=words):
             segmentation.segment(**{"source": slide["slide"], "out": here, **options})
