@@ -79,6 +79,8 @@ def s3():
                 urllib.request.urlopen(url, timeout=1)
                 break
             time.sleep(0.1)
+        # One that a test without a server had made would know no credentials.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         yield fsspec.filesystem("s3", skip_instance_cache=True)
     server.terminate()
     server.wait(10)
