@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from imgprep.io.uris.bodies import NOT_THERE
+from imgprep.io.uris.bodies import unread
 from imgprep.io.uris.files import open_regular
 from imgprep.io.uris.places import OUTSIDE, SourceError, path_of, scheme
 from imgprep.io.web.fetch import Fetcher
@@ -67,10 +67,5 @@ def _opened_file(source: str, kind: str) -> Any:
         return fs.open(path, "rb", block_size=STORE_BLOCK_BYTES)
     except SourceError:
         raise
-    except NOT_THERE as e:
-        raise SourceError("missing_file", f"there is no {redact_url(source)!r}") from e
-    except PermissionError as e:
-        raise SourceError("no_permission", f"{redact_url(source)!r} may not be read") from e
-    except Exception as e:  # every store has errors of its own
-        told = f"{redact_url(source)!r} cannot be opened: {type(e).__name__}"
-        raise SourceError("error", told) from e
+    except Exception as e:
+        raise unread(source, e) from e

@@ -22,22 +22,27 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
         data = _read_body(uri, max_bytes)
     except SourceError:
         raise
-    except NOT_THERE as e:
-        raise SourceError("missing_file", f"there is no {redact_url(uri)!r}") from e
-    except PermissionError as e:
-        raise SourceError("no_permission", f"{redact_url(uri)!r} may not be read") from e
-    except Exception as e:  # every store has errors of its own
-        shown = redact_url(uri)
-        reason = "no_permission" if "Credential" in type(e).__name__ else "error"
-        # Its text may repeat the source, secrets and all.
-        address = uri.partition("://")[2] or uri
-        said = line(e).replace(address, shown.partition("://")[2] or uri)
-        what = f"{shown!r} cannot be read: {type(e).__name__}: {said}"
-        raise SourceError(reason, what) from e
+    except Exception as e:
+        raise unread(uri, e) from e
     if len(data) > max_bytes:
         shown = redact_url(uri)
         raise SourceError("too_large", f"{shown!r} has more than {max_bytes:,} bytes")
     return data
+
+
+def unread(uri: str, error: Exception) -> SourceError:
+    """Why a path or object could not be read, by what its file system or store raised."""
+    shown = redact_url(uri)
+    if isinstance(error, NOT_THERE):
+        return SourceError("missing_file", f"there is no {shown!r}")
+    if isinstance(error, PermissionError):
+        return SourceError("no_permission", f"{shown!r} may not be read")
+    # Every store has errors of its own.
+    reason = "no_permission" if "Credential" in type(error).__name__ else "error"
+    # Its text may repeat the source, secrets and all.
+    address = uri.partition("://")[2] or uri
+    said = line(error).replace(address, shown.partition("://")[2] or uri)
+    return SourceError(reason, f"{shown!r} cannot be read: {type(error).__name__}: {said}")
 
 
 def _read_body(uri: str, max_bytes: int) -> bytes:
