@@ -67,6 +67,7 @@ def test_a_line_says_rows_speed_time_left_and_why_rows_failed(clock):
     shown.update(300, {"timeout": 5, "http_404": 1}, 3.0)
     assert shown.line() == "download: 600/1,200 rows, 100/s, 6 s, 6 s left; timeout 5, http_404 3"
     assert shown.line(final=True) == "download: 600/1,200 rows, 100/s, 6 s; timeout 5, http_404 3"
+    shown.close()
 
 
 def test_a_log_gets_a_line_every_ten_seconds_and_the_last_one(clock, log):
