@@ -2,6 +2,7 @@
 and how a run says that it ended.
 """
 
+import errno
 import re
 
 
@@ -46,6 +47,15 @@ def known_reason(word: str) -> str:
     raise ValueError(f"{word!r} is no reason: imgprep.failures.REASONS has the list")
 
 
+# The machine's, whoever was at work when they came.
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Is it no picture's fault, so that it ends the run? A full disk."""
+    return isinstance(error, OSError) and error.errno in FULL_DISK
+
+
 REASONS = {
     "bad_url": "the cell is empty or no URL can be read from it",
     "unsupported_scheme": "only http, https, object-store URIs and paths are read",
@@ -85,6 +95,7 @@ REASONS = {
     "changed": "the source changed while it was read",
     "error": "the function raised an exception on this picture",
     "crashed": "the process died on this picture, twice",
+    "killed": "the process was ended from outside (no memory on the machine, or by somebody)",
     "took_too_long": "the function took longer than timeout_s on this picture",
     "too_much_memory": "the process took more than max_memory_mb on this picture",
 }

@@ -55,12 +55,11 @@ class Job:
     """How the tasks of one run are done.
 
     fn: Task -> Summary; what it raises ends the run. split: Task -> tasks of one row each. failed:
-    Task -> Summary, for a piece that killed its process. folder: where the marks of started tasks
-    are kept. once: fn loads a model, so each worker keeps one copy of it for the whole run (a Ray
+    (Task, Loss) -> Summary, for a piece whose process was lost. folder: where the marks of started
+    tasks are kept. once: fn loads a model, so each worker keeps one copy of it for the whole run (a Ray
     actor pool). threads: fn spends its time in libraries that release the GIL, so that without Ray
     threads of this process serve better than other processes. limits: of one picture; the process
-    that breaks one is ended, and `failed` gets the reason beside the piece. They hold in processes
-    of their own.
+    that breaks one is ended. They hold in processes of their own.
     most: so many tasks may run at once, wherever: what they ask somebody for together has a limit.
     """
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+PICTURE_TIMEOUT_S = 600.0  # unless told otherwise; a model may take minutes to load
 WORDS = ("took_too_long", "too_much_memory")  # reasons; also the endings of what is noted
 
 
@@ -28,6 +29,19 @@ class Limits:
 
     def __bool__(self) -> bool:
         return self.timeout_s is not None or self.max_memory_mb is not None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Did somebody ask for them?"""
+        return bool(self) and self != Limits(PICTURE_TIMEOUT_S)
+
+    def unkept_sentence(self) -> str:
+        """What a person who asked for them is told where no process may be lost."""
+        asked = {"timeout_s": self.timeout_s, "max_memory_mb": self.max_memory_mb}
+        if asked["timeout_s"] == PICTURE_TIMEOUT_S:
+            asked["timeout_s"] = None
+        told = " and ".join(f"{name}={value:g}" for name, value in asked.items() if value)
+        return f"{told} cannot be kept with workers=0, where no process may be lost"
 
 
 class Watch:
@@ -65,8 +79,8 @@ class Watch:
 
 
 def noted(note: str) -> str:
-    """Why the work behind a note was ended; "crashed" where no limit was."""
-    return next((word for word in WORDS if os.path.exists(f"{note}.{word}")), "crashed")
+    """Which limit ended the work behind a note; "" where none did."""
+    return next((word for word in WORDS if os.path.exists(f"{note}.{word}")), "")
 
 
 WATCHER = """

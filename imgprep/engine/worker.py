@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imgprep.dataset.files import STARTED, Folder
+from imgprep.engine.losses import Loss, count_oom_kills, loss_by_exit, loss_by_limit
 from imgprep.engine.session import at_once
 from imgprep.engine.task import Job, Summary, Task
 from imgprep.engine.watch import Limits, Watch, noted
@@ -176,9 +177,8 @@ def _piece_by_piece(task: Task, orders: Orders, fn: bytes) -> Summary | Exceptio
             for number, piece in enumerate(orders.split(task)):
                 note = os.path.join(notes, str(number))
                 done = child.do(piece, note)
-                if done is None:
-                    why = noted(note)
-                    done = orders.failed(piece, why) if why != "crashed" else orders.failed(piece)
+                if isinstance(done, Loss):
+                    done = orders.failed(piece, done)
                 if isinstance(done, Exception):
                     return done
                 total = total + done
@@ -193,19 +193,26 @@ class _Child:
         self.limits = limits
         self._pool: Any = None
 
-    def do(self, piece: Task, note: str) -> Summary | Exception | None:
-        """What came of the piece; None where the process died on it."""
+    def do(self, piece: Task, note: str) -> Summary | Exception | Loss:
+        """What came of the piece; a Loss where the process died on it."""
         from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
         if self._pool is None:
             start = {"initializer": start_worker, "initargs": (os.getpid(),)}
             self._pool = ProcessPoolExecutor(1, **start)
+        killed_before = count_oom_kills()
+        processes: list[Any] = []
         try:
             job = self._pool.submit(_do_piece, pickle.dumps(piece), self.fn, self.limits, note)
+            processes = list(self._pool._processes.values())
             return job.result()
         except BrokenProcessPool:
             self._pool = None
-            return None
+        word = noted(note)
+        if word:
+            return loss_by_limit(word, self.limits)
+        code = processes[0].exitcode if processes else None
+        return loss_by_exit(code, out_of_memory=count_oom_kills() > killed_before)
 
     def close(self) -> None:
         if self._pool is not None:

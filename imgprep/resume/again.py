@@ -36,6 +36,7 @@ PASSING = {
     "no_permission",
     "missing_extra",
     "changed",
+    "killed",
 }
 # The host answered and sent this picture too slowly: as far as is known that is the picture's own
 # way, so it stays until the option changes. A host that says nothing is `timeout` alone.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from imgprep.failures import is_of_machine
 from imgprep.picture import codec
 from imgprep.redaction import redact
 from imgprep.resume import work
@@ -196,6 +197,8 @@ class Picture:
         try:
             return self.fn(image, **columns), ""
         except (Exception, SystemExit) as e:
+            if is_of_machine(e):
+                raise
             return None, _told(self.name, e)
 
     def _rows(self, one: Loaded, result: Any, error: str) -> Results:

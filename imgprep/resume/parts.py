@@ -111,16 +111,11 @@ def split_task(task: engine.Task) -> list[engine.Task]:
 
 @dataclass(frozen=True)
 class Crashed:
-    """What a row that killed its process twice, or broke a limit, looks like."""
+    """What a row whose process was lost, twice or to a limit, looks like."""
 
     parts: PartWriter
-    limits: engine.Limits = engine.Limits()
 
-    def __call__(self, task: engine.Task, reason: str = "crashed") -> engine.Summary:
-        error = "the process that worked on this picture died, twice"
-        if reason == "took_too_long":
-            error = f"no result in timeout_s={self.limits.timeout_s:g}"
-        elif reason == "too_much_memory":
-            error = f"the process took more than max_memory_mb={self.limits.max_memory_mb}"
-        row = {"child": -1, "done": False, "reason": reason, "error": error, "etag": ""}
+    def __call__(self, task: engine.Task, loss: engine.Loss = engine.CRASHED) -> engine.Summary:
+        error = loss.error or "the process that worked on this picture died, twice"
+        row = {"child": -1, "done": False, "reason": loss.reason, "error": error, "etag": ""}
         return self.parts.write(task, [{"key": wanted.key, **row} for wanted in task.payload])

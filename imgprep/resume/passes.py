@@ -28,20 +28,22 @@ class Pass:
     """One job over everything that is missing.
 
     tasks: state -> {file: payload}, the file being what the task leaves behind, last of all. fn:
-    Task -> summary, as in engine.Job. lost: what to leave behind for a task whose process died,
-    twice. reduce: state -> the state that the next pass sees; runs here, when all files are there.
-    unit: what progress counts. once, num_gpus, threads: as in engine.Job.
+    Task -> summary, as in engine.Job. lost: (Task, Loss) -> summary, leaves something behind for a
+    task whose process was lost. reduce: state -> the state that the next pass sees; runs here, when
+    all files are there.
+    unit: what progress counts. once, num_gpus, threads, limits: as in engine.Job.
     """
 
     name: str
     tasks: Callable[[Any], dict[str, Any]]
     fn: Callable[[engine.Task], engine.Summary]
-    lost: Callable[[engine.Task], engine.Summary]
+    lost: Callable[..., engine.Summary]
     reduce: Callable[[Any], Any] = same_state
     unit: str = "files"
     once: bool = False
     num_gpus: float = 0
     threads: bool = False
+    limits: engine.Limits = engine.Limits()
 
 
 def run_passes(
@@ -80,6 +82,7 @@ def _run_pass(one: Pass, tasks: list[engine.Task], folder: Folder, label: str, r
         once=one.once,
         num_gpus=one.num_gpus,
         threads=one.threads,
+        limits=one.limits,
     )
     progress = Progress(label, len(tasks), one.unit)
     try:

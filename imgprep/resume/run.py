@@ -127,7 +127,7 @@ class Run:
         return engine.Job(
             fn=self.stage.work,
             split=split_task,
-            failed=Crashed(self.stage.work.parts, self.stage.limits),
+            failed=Crashed(self.stage.work.parts),
             folder=self.folder,
             run_id=self.commit.options.run_id,
             once=self.stage.once,

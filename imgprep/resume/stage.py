@@ -185,6 +185,9 @@ def _last_stage(folder: Folder) -> str:
 def _told(commit: Commit) -> str:
     """What a person is told before a run: what is computed and why, and which rows leave."""
     sentences = [str(commit.plan)]
+    limits = [commit.stage.limits, *(one.limits for one in commit.stage.passes)]
+    if commit.plan.missing and engine.name() == "inline":
+        sentences += sorted({one.unkept_sentence() for one in limits if one.is_chosen})
     if commit.known.is_list_damaged:
         sentences.append(f"{MANIFEST} of {commit.folder.path} is damaged: it is made again of what is whole")
     if commit.known.damaged:

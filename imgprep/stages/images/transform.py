@@ -31,7 +31,6 @@ from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.huggingface import RESERVED
 from imgprep.words import say
 
-TIMEOUT_S = 600.0  # for one picture; a model may take minutes to load
 CHILD_COLUMNS = ("parent_id", "index")
 
 
@@ -46,7 +45,7 @@ def transform(
     num_gpus: float = 0,
     format: str = "PNG",
     max_pixels: int | None = codec.MAX_PIXELS,
-    timeout_s: float | None = TIMEOUT_S,
+    timeout_s: float | None = engine.PICTURE_TIMEOUT_S,
     max_memory_mb: int | None = None,
     batch_size: int = 10_000,
     retry_failed: bool = False,
@@ -71,8 +70,9 @@ def transform(
     max_pixels: pictures with more, by their header, are not decoded. None: no limit.
     timeout_s: from one result to the next (of a batch: to the next batch). max_memory_mb: of the
         worker's process, with all that it has loaded, in MiB. The process is ended, the picture's
-        row says `took_too_long` or `too_much_memory`, and the others go on. None: no limit, nor
-        with workers=0. A function that has such an option itself gets it, and is not limited by it.
+        row says `took_too_long` or `too_much_memory`, and the others go on. None: no limit; with
+        workers=0 none is kept, which the run says. A function that has such an option itself gets
+        it, and is not limited by it.
     Placeholders go through and stay placeholders; rows without a picture keep their outcome.
     Raises ValueError for a wrong option before any work; what fn raises on a picture is that row's
     `error`.
@@ -144,9 +144,9 @@ def _limits(
     taken = _option_names(fn)
     own: dict[str, Any] = {}
     if "timeout_s" in taken:
-        if timeout_s != TIMEOUT_S:
+        if timeout_s != engine.PICTURE_TIMEOUT_S:
             own["timeout_s"] = timeout_s
-        timeout_s = TIMEOUT_S
+        timeout_s = engine.PICTURE_TIMEOUT_S
     if "max_memory_mb" in taken:
         if max_memory_mb is not None:
             own["max_memory_mb"] = max_memory_mb

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from imgprep import engine
+from imgprep.failures import is_of_machine
 from imgprep.io.uris import SourceError
 from imgprep.stages.segmentation import chain
 from imgprep.stages.segmentation.recipe import Recipe
@@ -132,6 +133,8 @@ def _by_itself(operator: Callable, seen: SeenTile, chosen: tuple) -> SeenTile:
     try:
         return replace(seen, answer=operator(chain.own(operator, seen.pixels), *chosen))
     except Exception as e:
+        if is_of_machine(e):
+            raise
         return replace(seen, error=SourceError("error", engine.sentence(e)))
 
 
@@ -157,6 +160,8 @@ def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[
             )
             done = y + len(odds)
     except Exception as e:
+        if is_of_machine(e):
+            raise
         rest = grid.cut((left, done, width, top + height - done), recipe.tile_wh)
         if len(rest) > 1:
             for tile in rest:

@@ -10,10 +10,12 @@ import numpy as np
 
 from imgprep import engine
 from imgprep.dataset.files import Folder
+from imgprep.failures import is_of_machine
 from imgprep.io import rasters
 from imgprep.io.rasters import Choice, mosaic
 from imgprep.stages.segmentation import answers, chain, masks, overlay, pieces
 from imgprep.stages.segmentation.answers import SeenTile
+from imgprep.stages.segmentation.copies import why_lost
 from imgprep.stages.segmentation.pieces import NODATA
 from imgprep.stages.segmentation.recipe import Recipe
 from imgprep.tiles import components, grid
@@ -75,10 +77,13 @@ def measure_block(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.S
         if seen.error:
             failed.append([*seen.tile, seen.error.reason, str(seen.error)])
             continue
+        engine.beat()
         try:
             found = operator.stats(chain.own(operator, seen.pixels), seen.place, seen.valid)
         except Exception as e:
             # One tile must not take the others with it.
+            if is_of_machine(e):
+                raise
             failed.append([*seen.tile, "error", engine.sentence(e)])
         else:
             stats = merged_stats(operator, stats, found)
@@ -100,6 +105,7 @@ def paint_block(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Sum
     painted = _Painted(recipe, given, raster)
     answered = answers.of_tiles if recipe.blend == "crop" else answers.blended
     for seen in answered(recipe, raster, given.block, given.chosen):
+        engine.beat()  # a limit of time is of one tile
         painted.add(seen)
     arrays = {"overview": painted.overview.total}
     mask = painted.mask
@@ -223,10 +229,12 @@ def _labels_in(recipe: Recipe, folder: Folder, given: Given, mask: np.ndarray) -
     return labels
 
 
-def lost_block(folder: Folder, task: engine.Task) -> engine.Summary:
-    """The piece of a block whose process died, twice."""
+def lost_block(
+    folder: Folder, task: engine.Task, loss: engine.Loss = engine.CRASHED
+) -> engine.Summary:
+    """The piece of a block whose process was lost."""
     given: Given = task.payload
-    failed = [*given.block, "crashed", "the process that worked on this died, twice"]
+    failed = [*given.block, *why_lost(loss).values()]
     pieces.write_piece(folder, given.piece, {}, {"failed": [failed]})
     return engine.Summary()
 

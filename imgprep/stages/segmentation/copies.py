@@ -54,10 +54,17 @@ def _copy(given: Copied, target: str) -> None:
         rasters.copy_tiled(given.source, target, allow_hosts=hosts)
 
 
-def lost_copy(folder: Folder, task: engine.Task) -> engine.Summary:
-    why = {"reason": "crashed", "error": "the process that worked on this died, twice"}
-    put_json(folder, f"{task.payload.name}.json", why)
+def lost_copy(
+    folder: Folder, task: engine.Task, loss: engine.Loss = engine.CRASHED
+) -> engine.Summary:
+    put_json(folder, f"{task.payload.name}.json", why_lost(loss))
     return engine.Summary()
+
+
+def why_lost(loss: engine.Loss) -> dict[str, str]:
+    """reason and error, as they are kept in the JSON that stands for a result."""
+    error = loss.error or "the process that worked on this died, twice"
+    return {"reason": loss.reason, "error": error}
 
 
 def raise_if_full(folder: Folder) -> None:

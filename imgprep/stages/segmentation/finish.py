@@ -22,7 +22,7 @@ from imgprep.resume.parts import PartWriter
 from imgprep.resume.work import Loaded
 from imgprep.stages.segmentation import measures, overlay, pieces, polygons
 from imgprep.stages.segmentation.canvas import Canvas, get_json, put_json
-from imgprep.stages.segmentation.copies import raise_if_full
+from imgprep.stages.segmentation.copies import raise_if_full, why_lost
 from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.pieces import NODATA, TILES
 from imgprep.stages.segmentation.recipe import Recipe
@@ -70,10 +70,11 @@ def make_file(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Summa
     return engine.Summary()
 
 
-def lost_picture(folder: Folder, task: engine.Task) -> engine.Summary:
-    """The row of a picture on which a process died, twice."""
-    why = {"reason": "crashed", "error": "the process that worked on this died, twice"}
-    put_json(folder, f"{task.payload.canvas.home}/row.json", why)
+def lost_picture(
+    folder: Folder, task: engine.Task, loss: engine.Loss = engine.CRASHED
+) -> engine.Summary:
+    """The row of a picture whose process was lost."""
+    put_json(folder, f"{task.payload.canvas.home}/row.json", why_lost(loss))
     return engine.Summary()
 
 

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from imgprep import engine
 from imgprep.dataset.files import Folder
 from imgprep.resume.passes import Pass
 from imgprep.stages.segmentation import block, chain, copies, finish
@@ -20,6 +21,7 @@ def passes_of(
     recipe: Recipe,
     folder: Folder,
     *,
+    limits: engine.Limits,
     num_gpus: float = 0,
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
@@ -28,9 +30,13 @@ def passes_of(
     tasks = Tasks(recipe, folder, max_memory_mb, max_disk_gb)
     reduce = Reduce(recipe, folder)
     # Our operators let other threads run while they work; of somebody's function nobody knows.
-    threads = chain.is_of_package(recipe.operator)
+    threads = chain.is_of_package(recipe.operator) and not limits.is_chosen
     # Two passes ask the operator; the others need no model.
-    asks = {"once": getattr(recipe.operator, "once", False), "num_gpus": num_gpus}
+    asks = {
+        "once": getattr(recipe.operator, "once", False),
+        "num_gpus": num_gpus,
+        "limits": limits,
+    }
 
     def of_blocks(fn: Callable, **more: Any) -> Pass:
         bound = functools.partial(fn, recipe, folder)

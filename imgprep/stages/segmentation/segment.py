@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from imgprep import hashing
+from imgprep import engine, hashing
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.failures import RunStopped
@@ -73,6 +73,7 @@ def segment(
     num_gpus: float = 0,
     max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
+    timeout_s: float | None = engine.PICTURE_TIMEOUT_S,
     truth: str | Sequence[str] | None = None,
     truth_of: str = "objects",
     plane: int | None = None,
@@ -97,7 +98,10 @@ def segment(
     num_gpus: of each worker, on Ray.
     connectivity: 4 or 8. min_area: objects of fewer pixels are left out, holes having been filled
         first (fill_holes). objects: also label them.
-    max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed.
+    max_memory_mb, max_disk_gb: refused, with the numbers, where more is needed. A process in which
+        an operator of your own takes more memory is ended.
+    timeout_s: for each tile of an operator of your own, in a process that is ended then: its block
+        is nodata, and says `took_too_long`. Ours are held to one that you give, too.
     truth: rasters of the true objects' ids, one for each picture; the name of a column of the
         tables; or of a folder "*_labels.png", which stands beside each picture. The columns iou,
         dice, precision, recall, f1 and pq say then what `measures.evaluate` finds. truth_of:
@@ -133,6 +137,7 @@ def segment(
         truth_of=truth_of,
     )
     folder = _checked_folder(out, num_gpus)
+    limits = engine.Limits(timeout_s, max_memory_mb)
     check_apart(source, out)
     choice = rasters.checked_choice(plane, channels)
     operation, reusable = _operation(steps, choice)
@@ -160,7 +165,9 @@ def segment(
             num_gpus=num_gpus,
             max_memory_mb=max_memory_mb,
             max_disk_gb=max_disk_gb,
+            limits=limits,
         ),
+        circumstances={"timeout_s": timeout_s, "max_memory_mb": max_memory_mb},
         reusable=reusable,
         can_retry=True,
     )
