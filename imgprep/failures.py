@@ -95,7 +95,7 @@ REASONS = {
     "changed": "the source changed while it was read",
     "error": "the function raised an exception on this picture",
     "crashed": "the process died on this picture, twice",
-    "killed": "the process was ended from outside (no memory on the machine, or by somebody)",
+    "killed": "the process was ended from outside: no memory on the machine, or by somebody",
     "took_too_long": "the function took longer than timeout_s on this picture",
     "too_much_memory": "the process took more than max_memory_mb on this picture",
 }

@@ -8,6 +8,7 @@ again.
 import contextlib
 import re
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,6 @@ from imgprep.engine.watch import Limits
 
 # No fault in a program raises them: they come from outside.
 SENT = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}
-# A container counts its own; the last one is of the whole machine.
-COUNTERS = (
-    "/sys/fs/cgroup/memory.events",
-    "/sys/fs/cgroup/memory/memory.oom_control",
-    "/proc/vmstat",
-)
 
 
 @dataclass(frozen=True)
@@ -56,10 +51,24 @@ def loss_by_exit(code: int | None, *, out_of_memory: bool) -> Loss:
 
 
 def count_oom_kills() -> int:
-    """How many processes the system ended because memory ran out; 0 where it does not say."""
-    for path in COUNTERS:
+    """How many processes the system ended because memory ran out; 0 where it does not say.
+
+    Of this process's control group (a container has its own), else of the whole machine.
+    """
+    for path in (*_group_counters(), "/proc/vmstat"):
         with contextlib.suppress(OSError):
             found = re.search(r"^oom_kill (\d+)$", Path(path).read_text(), re.MULTILINE)
             if found:
                 return int(found[1])
     return 0
+
+
+def _group_counters() -> Iterator[str]:
+    """Where a control group counts them: of version 1 and of version 2."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if kinds == "memory":
+                yield f"/sys/fs/cgroup/memory{group}/memory.oom_control"
+            elif not kinds:
+                yield f"/sys/fs/cgroup{group}/memory.events"

@@ -20,14 +20,13 @@ from imgprep.stages.segmentation.tasks import Tasks
 def passes_of(
     recipe: Recipe,
     folder: Folder,
-    *,
     limits: engine.Limits,
+    *,
     num_gpus: float = 0,
-    max_memory_mb: int | None = None,
     max_disk_gb: float | None = None,
 ) -> list[Pass]:
     """What has to be done, in order. The first pass is given a list of Scenes."""
-    tasks = Tasks(recipe, folder, max_memory_mb, max_disk_gb)
+    tasks = Tasks(recipe, folder, limits.max_memory_mb, max_disk_gb)
     reduce = Reduce(recipe, folder)
     # Our operators let other threads run while they work; of somebody's function nobody knows.
     threads = chain.is_of_package(recipe.operator) and not limits.is_chosen
