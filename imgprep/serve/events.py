@@ -21,6 +21,7 @@ from imgprep.hashing import digest
 from imgprep.io import uris
 from imgprep.io.uris import SourceError
 from imgprep.project import absolute
+from imgprep.redaction import redact, redact_url
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.objects import ID, result_place
 from imgprep.serve.operations import MEDIA_TYPES, checked, job_id
@@ -117,8 +118,8 @@ def event_record(
     status: str, job: str, asked: dict[str, Any], reason: str, error: str
 ) -> dict[str, Any]:
     """What is known of a message's job."""
-    known = {"kind": "event", "status": status, "reason": reason, "error": error}
-    return known | {"op": asked["op"], "source": asked.get("source", "")}
+    known = {"kind": "event", "status": status, "reason": reason, "error": redact(error)}
+    return known | {"op": redact(asked["op"]), "source": redact_url(asked.get("source", ""))}
 
 
 class Worker:
@@ -283,15 +284,15 @@ class Worker:
             return None
         self.counts.letters += 1
         self.service.metrics.events.labels(reason).inc()
-        record = {"kind": "event", "status": "failed", "reason": reason, "error": error}
-        await self._records("put", job, record)
+        told = {"reason": reason, "error": redact(error)}
+        await self._records("put", job, {"kind": "event", "status": "failed", **told})
         place = {
             "topic": message.topic(),
             "partition": message.partition(),
             "offset": message.offset(),
             "value": (message.value() or b"").decode("latin1"),
         }
-        return Event(self.topics.dead, job, {"reason": reason, "error": error, **place})
+        return Event(self.topics.dead, job, told | place)
 
     def _count(self, record: dict[str, Any]) -> None:
         if record["status"] == "ok":

@@ -2,7 +2,8 @@
 done in the background, asked for by its id.
 
 A job's id is the hash of its steps and its object: to ask twice is to ask once. What a stopped
-server left is taken up again when it starts.
+server left is taken up again when it starts; but options that hold a secret are not written down,
+so such a job waits until it is asked for again.
 """
 
 import asyncio
@@ -11,13 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from imgprep.hashing import digest
+from imgprep.redaction import redact, redact_values
 from imgprep.serve import segmenting
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.operations import checked, job_id
 from imgprep.serve.records import all_records
+from imgprep.serve.refusals import OUTAGE_S, OUTAGES
 from imgprep.serve.service import Service
 
 JobStep = tuple[str, dict[str, Any]]
+LONGEST_WAIT_S = 60.0  # between tries while records or store are away
 
 
 def read_steps(service: Service, given: Any) -> list[JobStep]:
@@ -52,6 +56,18 @@ def usual_steps(service: Service) -> list[JobStep]:
         raise ValueError(f"steps: {refusal.sentence}") from None
 
 
+def new_job(name: str, steps: list[JobStep]) -> dict[str, Any]:
+    """The record of a job that has not begun. is_hidden: its options are not all in it."""
+    shown = [redact_values(options) for _, options in steps]
+    is_hidden = json.dumps(shown) != json.dumps([options for _, options in steps])
+    outcomes = [
+        {"op": op, "options": options, "status": "queued"}
+        for (op, _), options in zip(steps, shown, strict=True)
+    ]
+    record = {"kind": "job", "status": "queued", "object": name, "steps": outcomes}
+    return record | ({"is_hidden": True} if is_hidden else {})
+
+
 class Jobs:
     """The jobs of a service, done one after another per object, several objects at once."""
 
@@ -59,7 +75,7 @@ class Jobs:
         self.service = service
         self.usual = usual_steps(service)
         self._turns = asyncio.Semaphore(at_once)
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: dict[str, asyncio.Task] = {}
 
     def steps_of(self, asked: str | None) -> list[JobStep]:
         """The steps of an upload: those of the service where it asks for none by itself.
@@ -88,20 +104,22 @@ class Jobs:
         """Take up what was queued when the last server ended."""
         records = await asyncio.to_thread(list, all_records(self.service.records, "job"))
         for record in records:
-            if record["status"] == "queued":
-                self._start(record["id"], record)
+            if record["status"] == "queued" and not record.get("is_hidden"):
+                options = [step["options"] for step in record["steps"]]
+                self._start(record["id"], record, options)
 
     async def add(self, name: str, steps: list[JobStep]) -> tuple[str, dict[str, Any]]:
         """A job for an object: its id and its record. One that is there already stays."""
         await self.service.objects.record(name)
         job = digest("steps", steps, name)
         known = await self._get(job)
-        if known is not None:
+        if known is not None and not (known.get("is_hidden") and known["status"] == "queued"):
             return job, known
-        outcomes = [{"op": op, "options": options, "status": "queued"} for op, options in steps]
-        record = {"kind": "job", "status": "queued", "object": name, "steps": outcomes}
-        await self._put(job, record)
-        self._start(job, record)
+        record = known or new_job(name, steps)
+        if known is None:
+            await self._put(job, record)
+        if job not in self._tasks:
+            self._start(job, record, [options for _, options in steps])
         return job, record
 
     async def find(self, job: str) -> dict[str, Any]:
@@ -111,49 +129,63 @@ class Jobs:
             raise Refusal("missing_file", "there is no such job")
         return known
 
-    def _start(self, job: str, record: dict[str, Any]) -> None:
-        task = asyncio.create_task(self._do(job, record))
-        self._tasks.add(task)  # the loop itself holds no reference
-        task.add_done_callback(self._tasks.discard)
+    def _start(self, job: str, record: dict[str, Any], options: list[dict[str, Any]]) -> None:
+        task = asyncio.create_task(self._do(job, record, options))
+        self._tasks[job] = task  # the loop itself holds no reference
+        task.add_done_callback(lambda done: self._tasks.pop(job, None))
 
-    async def _do(self, job: str, record: dict[str, Any]) -> None:
-        """Every step that is not done; one that fails leaves the others."""
+    async def _do(self, job: str, record: dict[str, Any], options: list[dict[str, Any]]) -> None:
+        """Every step that is not done, as soon as records and store are there."""
+        wait_s = float(OUTAGE_S)
         async with self._turns:
-            for step in record["steps"]:
-                if step["status"] == "queued":
-                    step |= await self._outcome(job, record, step)
-                    await self._put(job, record)
-            failed = [s for s in record["steps"] if s["status"] == "failed"]
-            record["status"] = "failed" if failed else "ok"
-            await self._put(job, record)
+            while True:
+                try:
+                    return await self._do_steps(job, record, options)
+                except OUTAGES:
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def _do_steps(
+        self, job: str, record: dict[str, Any], options: list[dict[str, Any]]
+    ) -> None:
+        """One step that fails leaves the others."""
+        for step, given in zip(record["steps"], options, strict=True):
+            if step["status"] == "queued":
+                step |= await self._outcome(job, record, step, given)
+                await self._put(job, record)
+        failed = [s for s in record["steps"] if s["status"] == "failed"]
+        await self._put(job, record | {"status": "failed" if failed else "ok"})
 
     async def _outcome(
-        self, job: str, record: dict[str, Any], step: dict[str, Any]
+        self, job: str, record: dict[str, Any], step: dict[str, Any], options: dict[str, Any]
     ) -> dict[str, Any]:
         """What comes of a step: status, reason, error, and where its result is."""
         try:
             if step["op"] == segmenting.NAME:
-                return await self._segmented(job, record, step)
-            return await self._made(record["object"], step["op"], step["options"])
+                return await self._segmented(job, record, step, options)
+            return await self._made(record["object"], step["op"], options)
         except Refusal as refusal:
-            return {"status": "failed", "reason": refusal.reason, "error": refusal.sentence}
+            return {"status": "failed", **refusal.body()}
+        except FileNotFoundError:
+            told = "its bytes are not in the store"
+            return {"status": "failed", "reason": "missing_file", "error": told}
 
     async def _segmented(
-        self, job: str, record: dict[str, Any], step: dict[str, Any]
+        self, job: str, record: dict[str, Any], step: dict[str, Any], options: dict[str, Any]
     ) -> dict[str, Any]:
         """A segmentation: its progress in the job's record,
         and where mask, labels and objects are.
         """
 
         async def tell(line: str) -> None:
-            step["progress"] = line
+            step["progress"] = redact(line)
             await self._put(job, record)
 
         name, album = record["object"], self.service.objects
-        found = await segmenting.segmented(album, name, step["options"], tell)
+        found = await segmenting.segmented(album, name, options, tell)
         results = {}
         for kind, (body, media_type) in found.items():
-            result_id = job_id(f"segment-{kind}", step["options"], name)
+            result_id = job_id(f"segment-{kind}", options, name)
             await album.keep(name, result_id, Result(body, media_type))
             results[kind] = f"/v1/results/{result_id}"
         return {"status": "ok", "reason": "", "error": "", "results": results}
@@ -177,9 +209,10 @@ class Jobs:
 
     async def close(self) -> None:
         """Stop; what is not done is queued still."""
-        for task in self._tasks:
+        tasks = [*self._tasks.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _get(self, job: str) -> dict[str, Any] | None:
         return await asyncio.to_thread(self.service.records.get, job)

@@ -6,6 +6,7 @@ upload, a retry and an event that comes twice are the same thing, and the store 
 
 import asyncio
 import hashlib
+import os
 import re
 import shutil
 from collections import OrderedDict
@@ -32,6 +33,19 @@ UNKNOWN_TYPE = "application/octet-stream"
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lay_beside(path: Path, target: Path) -> None:
+    """A file at a second place, whole or not at all; it costs no copy where one disk has both."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f"{target.name}#1")
+    half.unlink(missing_ok=True)
+    try:
+        os.link(path, half)
+    except OSError:
+        shutil.copyfile(path, half)
+    half.replace(target)
+    half.unlink(missing_ok=True)  # it stays where it was the target already
 
 
 class Cache:
@@ -94,7 +108,7 @@ class Album:
         return name, record, True
 
     async def put_file(self, path: Path) -> tuple[str, dict[str, Any], bool]:
-        """`put` of a file that may be too large for memory; it is gone afterwards.
+        """`put` of a file that may be too large for memory; the file itself stays.
 
         A picture of more pixels than a request decodes is kept as it came: `segment` takes it.
         """
@@ -115,9 +129,7 @@ class Album:
         if self.store.kind != "file":
             self.store.put(place_of(name), path.read_bytes(), content_type=media_type)
             return
-        target = self.path_of(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)
+        lay_beside(path, self.path_of(name))
 
     def path_of(self, name: str) -> Path:
         """Where an object lies in a store that is a folder of this machine."""

@@ -2,8 +2,9 @@
 `imgprep serve --ray`, or a RayService.
 
 Every replica is a service of its own with one losable worker; records and store are what they
-share, so both must be reached from every machine. Rates, counters and uploads in pieces are per
-replica.
+share, so both must be reached from every machine. Rates and counters are per replica; uploads in
+pieces lie in the folder `out`, which replicas of one machine share, and others where it is on a disk
+that all have. What is not shared is said when it starts.
 """
 
 import os
@@ -52,11 +53,23 @@ class Replica:
             self.service.close()
 
 
+def not_shared(settings: Settings) -> str:
+    """What replicas do not know of each other, in a sentence."""
+    own = ["uploads in pieces"]
+    own += [name for name in ("records", "store") if getattr(settings, name) is None]
+    told = f"{', '.join(own)} lie in {settings.out}: that is one folder for all replicas or for none"
+    if settings.rate is not None:
+        told += f"; a key may ask {settings.rate:g} times a second of each replica"
+    return told
+
+
 def deployed(settings: Settings, functions: Sequence[Callable], most: int) -> Any:
     """The application for `serve.run`: from one replica to so many, as requests come."""
     from ray import serve
 
     settings.check()
+    if most > 1:
+        say(not_shared(settings))
     scaling = {"min_replicas": 1, "max_replicas": most, "target_ongoing_requests": 2}
     ingress = serve.ingress()(Replica)
     made: Any = serve.deployment(ingress, name="Media", autoscaling_config=scaling, **DEPLOYED)
@@ -67,8 +80,9 @@ def application(args: dict[str, Any]) -> Any:
     """For a RayService: its `import_path` names this,
     its `args` are settings, `functions`, `replicas`.
 
-    functions: a list of MODULE:FUNCTION. Raises ValueError for an unknown setting, and without keys
-    unless `is_open` is said: a cluster's proxies listen on every address.
+    functions: a list of MODULE:FUNCTION. Raises ValueError for an unknown setting, without keys
+    unless `is_open` is said (a cluster's proxies listen on every address), and for keys without
+    `secrets_env`: an address that one replica signs is asked of another.
     """
     given = dict(args)
     functions = [function_at(place) for place in given.pop("functions", [])]
@@ -77,7 +91,11 @@ def application(args: dict[str, Any]) -> Any:
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ValueError(f"no setting {unknown[0]!r}; there are: {', '.join(known)}")
-    return deployed(Settings(**{"host": "0.0.0.0", **given}), functions, most)
+    settings = Settings(**{"host": "0.0.0.0", **given})
+    settings.check()
+    if most > 1 and not settings.is_open and not settings.secrets_env:
+        raise ValueError("replicas sign addresses alike: name secrets_env")
+    return deployed(settings, functions, most)
 
 
 def serve_on_ray(settings: Settings, functions: Sequence[Callable]) -> None:

@@ -2,6 +2,7 @@
 or `open_records("mongodb://host/db")`.
 """
 
+import contextlib
 import functools
 import json
 import sqlite3
@@ -29,6 +30,7 @@ ON CONFLICT (id) DO UPDATE SET
     at = excluded.at, kind = excluded.kind, status = excluded.status, body = excluded.body
 """
 FINISHED = -1
+SQLITE_WAIT_S = 10  # for another process that writes
 # By itself pymongo waits for ever for an answer on a connection that it has.
 MONGO_LIMITS: dict[str, Any] = {
     "serverSelectionTimeoutMS": 5_000,
@@ -75,21 +77,37 @@ def all_records(records: Records, kind: str, page: int = 1000) -> Iterator[dict[
         after = found[-1]["id"]
 
 
+class RecordsDown(RuntimeError):
+    """The database does not answer, or refuses: nothing is wrong with what was asked of it."""
+
+
 class Sqlite:
-    """One file, several processes: WAL, and a lock for the threads of this one."""
+    """One file, several processes: WAL, and a lock for the threads of this one.
+
+    RecordsDown where it is locked for too long, full, damaged, or may not be written.
+    """
 
     def __init__(self, path: str):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(TABLE)
-        self._db.execute("CREATE INDEX IF NOT EXISTS by_kind ON records (kind, id)")
+        with sqlite_faults():
+            self._db = sqlite3.connect(
+                path, timeout=SQLITE_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(TABLE)
+            self._db.execute("CREATE INDEX IF NOT EXISTS by_kind ON records (kind, id)")
 
     def _ask(self, sql: str, *values: Any) -> list[tuple]:
-        with self._lock:
-            return self._db.execute(sql, values).fetchall()
+        # Who waits behind one that waits shall not wait for both.
+        if not self._lock.acquire(timeout=SQLITE_WAIT_S):
+            raise RecordsDown("the records in SQLite cannot be had: they are locked")
+        try:
+            with sqlite_faults():
+                return self._db.execute(sql, values).fetchall()
+        finally:
+            self._lock.release()
 
     def claim(self, name: str) -> int:
         ((tries, status),) = self._ask(CLAIM, name, time.time())
@@ -122,8 +140,13 @@ class Sqlite:
             self._db.close()
 
 
-class RecordsDown(RuntimeError):
-    """The database does not answer, or refuses: nothing is wrong with what was asked of it."""
+@contextlib.contextmanager
+def sqlite_faults() -> Iterator[None]:
+    """What goes wrong in SQLite as RecordsDown."""
+    try:
+        yield
+    except sqlite3.Error as e:
+        raise RecordsDown(f"the records in SQLite cannot be had: {e}") from None
 
 
 def in_a_sentence(method: Callable) -> Callable:

@@ -18,15 +18,26 @@ STRICT = {
     "Referrer-Policy": "no-referrer",
 }
 OUTAGE_S = 5
+# Records, store or disk: nothing is wrong with what was asked, and it is worth asking again.
+OUTAGES = (RecordsDown, StoreError, RunStopped, OSError)
+
+
+def outage(e: Exception) -> Refusal:
+    """What a client is told of an outage: no path of this machine."""
+    if isinstance(e, FileNotFoundError):
+        return Refusal("missing_file", "its bytes are not in the store")
+    told = str(e)
+    if isinstance(e, OSError):
+        told = f"the server cannot read or write its files: {e.strerror or type(e).__name__}"
+    return Refusal("busy", told, retry_after_s=OUTAGE_S)
 
 
 def add_refusals(app: FastAPI) -> None:
     """No door of this app answers by a bare 500 for what can be told."""
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_no_such_path)
-    for kind in (RecordsDown, StoreError, RunStopped):
+    for kind in OUTAGES:
         app.exception_handler(kind)(_out_of_order)
-    app.exception_handler(FileNotFoundError)(_lost)
 
 
 async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
@@ -34,13 +45,8 @@ async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
 
 
 async def _out_of_order(request: Request, e: Exception) -> JSONResponse:
-    """Records or store do not answer: it is worth trying again."""
-    return await _refused(request, Refusal("busy", str(e), retry_after_s=OUTAGE_S))
-
-
-async def _lost(request: Request, e: Exception) -> JSONResponse:
-    """A record whose bytes are not in the store any more."""
-    return await _refused(request, Refusal("missing_file", "its bytes are not in the store"))
+    """Records, store or disk do not do their part; or an object's bytes are gone."""
+    return await _refused(request, outage(e))
 
 
 async def _no_such_path(request: Request, e: HTTPException) -> JSONResponse:

@@ -14,6 +14,7 @@ from imgprep.serve import messages
 from imgprep.serve.answers import Refusal
 from imgprep.serve.jobs import Jobs
 from imgprep.serve.operations import MEDIA_TYPES, checked
+from imgprep.serve.refusals import OUTAGES, outage
 from imgprep.serve.service import Service
 
 SERVICE_NAME = f"{messages.PACKAGE}.{messages.SERVICE}"
@@ -34,16 +35,24 @@ Answer = Callable[[Any, Any], Awaitable[Any]]
 
 def refusing(answer: Answer) -> Answer:
     """A refusal as a gRPC status: its sentence as details,
-    its reason beside it as trailing metadata.
+    its reason (and `retry-after`, in seconds) beside it as trailing metadata.
+
+    Records or store that are away are UNAVAILABLE, which gRPC's own clients try again.
     """
 
     async def call(request: Any, context: Any) -> Any:
         try:
             return await answer(request, context)
-        except Refusal as refusal:
+        except Refusal as e:
+            refusal = e
             code = CODES.get(refusal.reason, grpc.StatusCode.INVALID_ARGUMENT)
-            context.set_trailing_metadata([("reason", refusal.reason)])
-            await context.abort(code, refusal.sentence)
+        except OUTAGES as e:
+            refusal = outage(e)
+            is_away = refusal.reason == "busy"
+            code = grpc.StatusCode.UNAVAILABLE if is_away else CODES[refusal.reason]
+        headers = {"reason": refusal.reason} | refusal.all_headers()
+        context.set_trailing_metadata([(name.lower(), text) for name, text in headers.items()])
+        await context.abort(code, refusal.body()["error"])
 
     return call
 

