@@ -31,7 +31,7 @@ def start(tasks: Sequence[Task] = (), job: Job | None = None) -> None:
     session = current()
     if workers() == 0 or session.chosen == "ray":
         return
-    rows = sum(len(t.payload) if isinstance(t.payload, list) else 1 for t in tasks)
+    rows = sum(map(_rows_in, tasks))
     # Threads of one machine are the fastest for what they are made for.
     seconds = 0 if job is None or job.threads else _estimate_s(rows, once=job.once)
     if not _takes_ray(seconds):
@@ -45,6 +45,12 @@ def start(tasks: Sequence[Task] = (), job: Job | None = None) -> None:
         say(f"Ray did not start ({e}): processes of this machine do the work")
         session.chosen = "local"
         session.has_ray = False
+
+
+def _rows_in(task: Task) -> int:
+    """How many rows a task is; what a pass is given is one thing, whatever it is made of."""
+    given = task.payload
+    return len(given) if isinstance(given, Sequence) and not isinstance(given, tuple | str) else 1
 
 
 def _takes_ray(seconds: float) -> bool:

@@ -4,7 +4,7 @@ what names each row's content, and where its picture is.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -75,17 +75,50 @@ class Inputs:
         """The same rows, with other names for what their results depend on."""
         return replace(self, identity=identity)
 
-    def wanted(self, rows: list[int], keys: list[bytes], etags: dict[bytes, str]) -> list[Wanted]:
+    def wanted(self, rows: np.ndarray, keys: pa.Array, etags: dict[bytes, str]) -> "UnitRows":
         """These rows (ascending numbers, near each other) as a worker gets them."""
-        where = _cells(self.where, rows)
-        if not self.columns:  # most stages of a million rows: nothing to take apart for each
-            pairs = zip(keys, where, strict=True)
-            return [Wanted(key, place, {}, etags.get(key, "")) for key, place in pairs]
-        columns = [_cells(column, rows) for column in self.columns.values()]
+        return UnitRows(self, rows, keys, etags)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitRows(Sequence[Wanted]):
+    """The rows of one unit, made when they are looked at: those of all units are not held.
+
+    A worker gets a plain list.
+    """
+
+    inputs: Inputs
+    rows: np.ndarray
+    keys: pa.Array
+    etags: dict[bytes, str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Wanted]:
+        return iter(self._made())
+
+    @overload
+    def __getitem__(self, at: int) -> Wanted: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Wanted]: ...
+    def __getitem__(self, at: int | slice) -> Wanted | list[Wanted]:
+        return self._made()[at]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made() == list(other)
+
+    def __reduce__(self) -> tuple[type[list[Wanted]], tuple[list[Wanted]]]:
+        return list, (self._made(),)
+
+    def _made(self) -> list[Wanted]:
+        rows = self.rows.tolist()
+        where = _cells(self.inputs.where, rows)
+        columns = {name: _cells(column, rows) for name, column in self.inputs.columns.items()}
         found = []
-        for at, key in enumerate(keys):
-            named = {name: cells[at] for name, cells in zip(self.columns, columns, strict=True)}
-            found.append(Wanted(key, where[at], named, etags.get(key, "")))
+        for at, key in enumerate(self.keys.to_pylist()):
+            named = {name: cells[at] for name, cells in columns.items()}
+            found.append(Wanted(key, where[at], named, self.etags.get(key, "")))
         return found
 
 

@@ -15,7 +15,7 @@ from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.whole import Inspection
 
 KEPT = f"{PRIVATE}/kept.parquet"
-Ids = dict[str, pa.Array]  # of each split
+Ids = dict[str, pa.ChunkedArray]  # of each split
 Keys = dict[str, pa.Array]
 
 
@@ -39,9 +39,10 @@ def leaving(folder: Folder, committed: list[pa.Table], keys: Keys, ids: Ids) -> 
     committed: the index of each split, of files that are whole. keys, ids: of the rows that there will be.
     """
     now = pa.chunked_array([*keys.values()], KEY)
-    known = pa.chunked_array([column.cast(pa.string()) for column in ids.values()], pa.string())
     if not _any_gone(committed, now):
         return INDEX.empty_table()
+    texts = [column.cast(pa.string()) for column in ids.values()]
+    known = pa.chunked_array([chunk for text in texts for chunk in text.chunks], pa.string())
     found = [INDEX.empty_table()]
     for index in committed:
         heads = np.flatnonzero(index["lines"].to_numpy())

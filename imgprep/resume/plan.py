@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 UNIT_ROWS = 200
 UNIT_BYTES = 64 << 20
+KEYS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -121,16 +123,20 @@ def make_plan(stage: "Stage", known: Known, options: RunOptions) -> Plan:
 
 
 def _keys(operation: str, identities: Iterable[str | None]) -> pa.Array:
-    base = hashlib.blake2b(operation.encode(), digest_size=16)
-    keys: list[bytes | None] = []
-    for identity in identities:
-        if identity is None:
-            keys.append(None)
-            continue
-        one = base.copy()
-        one.update(identity.encode("utf-8", "surrogatepass"))
-        keys.append(one.digest())
-    return pa.array(keys, KEY)
+    """The key of each row; null for one without an identity."""
+    begun = hashlib.blake2b(operation.encode(), digest_size=16)
+    each = iter(identities)
+    pieces = []
+    while some := list(islice(each, KEYS_AT_ONCE)):
+        keys = [None if identity is None else _key(begun, identity) for identity in some]
+        pieces.append(pa.array(keys, KEY))
+    return pa.concat_arrays(pieces) if pieces else pa.array([], KEY)
+
+
+def _key(begun: "hashlib.blake2b", identity: str) -> bytes:
+    one = begun.copy()
+    one.update(identity.encode("utf-8", "surrogatepass"))
+    return one.digest()
 
 
 def _batches(keys: dict[str, pa.Array], size: int) -> Iterator[Batch]:
@@ -149,31 +155,40 @@ def _units(
     most = min(stage.unit_rows, int(np.clip(share, 8, UNIT_ROWS)))
     for split, numbers in missing.rows.items():
         inputs = stage.inputs[split]
-        for rows in _cut(numbers.tolist(), inputs.nbytes, most, options.batch_size):
-            keys = plan.keys[split].take(pa.array(rows)).to_pylist()
+        for rows in _cut(numbers, inputs.nbytes, most, options.batch_size):
+            keys = plan.keys[split].take(pa.array(rows))
             # The run's id is in the name: a refresh of the same rows must not find the part of an earlier one.
-            name = hashlib.blake2b(b"".join(keys) + options.run_id.encode(), digest_size=12)
+            name = hashlib.blake2b(_key_bytes(keys) + options.run_id.encode(), digest_size=12)
             payload = inputs.wanted(rows, keys, known.etags)
             yield engine.Task(plan.prefix + name.hexdigest(), payload)
 
 
+def _key_bytes(keys: pa.Array) -> bytes:
+    """The bytes of keys, none of them null, one after the other."""
+    width, values = KEY.byte_width, keys.buffers()[1]
+    return bytes(values[keys.offset * width : (keys.offset + len(keys)) * width])
+
+
 def _cut(
-    rows: list[int], nbytes: np.ndarray | None, most: int, batch_size: int
-) -> Iterator[list[int]]:
+    rows: np.ndarray, nbytes: np.ndarray | None, most: int, batch_size: int
+) -> Iterator[np.ndarray]:
     """Rows of one batch, at most so many, and of at most UNIT_BYTES where their sizes are known."""
-    unit: list[int] = []
-    held = 0
-    for row in rows:
-        size = 0 if nbytes is None else int(nbytes[row])
-        if unit:
-            is_next_batch = row // batch_size != unit[-1] // batch_size
-            if is_next_batch or len(unit) >= most or held + size > UNIT_BYTES:
-                yield unit
-                unit, held = [], 0
-        unit.append(row)
+    heads = np.flatnonzero(np.diff(rows // batch_size)) + 1
+    for mine in np.split(rows, heads) if len(rows) else []:
+        if nbytes is None:
+            yield from (mine[start : start + most] for start in range(0, len(mine), most))
+        else:
+            yield from _cut_by_size(mine, nbytes[mine], most)
+
+
+def _cut_by_size(rows: np.ndarray, nbytes: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    start = held = 0
+    for at, size in enumerate(nbytes.tolist()):
+        if at > start and (at - start >= most or held + size > UNIT_BYTES):
+            yield rows[start:at]
+            start, held = at, 0
         held += size
-    if unit:
-        yield unit
+    yield rows[start:]
 
 
 def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:

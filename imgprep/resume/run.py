@@ -85,9 +85,7 @@ class Run:
         job = self._job()
         engine.start(self.plan.units, job)
         engine.check_hosts(self.folder, self._local_files)
-        given = [wanted.where for wanted in self._wanted()]
-        run_id = self.commit.options.run_id
-        run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
+        self._run_passes()
         progress = Progress(self.stage.name, self.plan.missing)
         try:
             self._commit([b for b in self.plan.batches if not self._left[b]])
@@ -99,6 +97,13 @@ class Run:
                 self._show()
         finally:
             progress.close()
+
+    def _run_passes(self) -> None:
+        if not self.stage.passes:
+            return
+        given = [wanted.where for wanted in self._wanted()]
+        run_id = self.commit.options.run_id
+        run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
 
     def _show(self) -> None:
         """Of a first run, what is ok so far: after a second,
@@ -213,7 +218,7 @@ def batches_waiting(plan: Plan) -> dict[str, list[Batch]]:
     and those where equal keys stand again.
     """
     waiting: dict[str, list[Batch]] = {task.key: [] for task in plan.units}
-    wanted = pa.array([w.key for task in plan.units for w in task.payload], KEY)
+    wanted = pa.chunked_array([task.payload.keys for task in plan.units], KEY).combine_chunks()
     unit_of = np.repeat(np.arange(len(plan.units)), [len(task.payload) for task in plan.units])
     hits = {}
     for split, keys in plan.keys.items():

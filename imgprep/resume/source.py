@@ -18,6 +18,7 @@ from imgprep.resume.work import Loader
 from imgprep.rows import sources
 from imgprep.rows.beside import folder_of
 
+SOURCES_AT_ONCE = 100_000  # are looked at: a million are not held
 TEXT = ("string", "large_string", "string_view", "null")
 
 
@@ -116,8 +117,8 @@ def of_tables(tables: dict[str, pa.Table]) -> dict[str, Inputs]:
 def _of_table(table: pa.Table) -> Inputs:
     def identities() -> Iterator[str]:
         for chunk in table["source"].chunks:
-            for source in chunk.to_pylist():
-                yield uris.identity(source or "")
+            for start in range(0, len(chunk), SOURCES_AT_ONCE):
+                yield from uris.identities(chunk.slice(start, SOURCES_AT_ONCE))
 
     return Inputs(table, Identities(identities), where=table["source"])
 

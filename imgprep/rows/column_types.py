@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 
 from imgprep.words import line
 
+TOP_ROWS = 1000
+
 
 def unified(name: str, columns: list[pa.ChunkedArray], text: list[bool]) -> pa.DataType:
     """The one type for a column that comes from several files.
@@ -48,9 +50,17 @@ def _cells_type(cells: list[pa.ChunkedArray]) -> pa.DataType:
     """
     chunks = [chunk for column in cells for chunk in column.chunks]
     column = pa.chunked_array(chunks, pa.string())
-    column = column.filter(pc.not_equal(column, ""))
-    if not len(column):
+    top = column.slice(0, TOP_ROWS)
+    top = top.filter(pc.not_equal(top, ""))
+    # What the first cells are not, all of them are not: most columns are text.
+    if len(top) and _number_type(top) == pa.string():
         return pa.string()
+    column = column.filter(pc.not_equal(column, ""))
+    return _number_type(column) if len(column) else pa.string()
+
+
+def _number_type(column: pa.ChunkedArray) -> pa.DataType:
+    """The type of number that every cell is; text where there is none. No cell is empty."""
     with suppress(pa.ArrowInvalid):
         if column.cast(pa.int64()).cast(pa.string()).equals(column):
             return pa.int64()

@@ -36,6 +36,7 @@ WESTERN = re.compile(
     r"|[‘’“”„‚–—…€£§°«»·•±©®™¡¿ªºµ\xa0]"
     r"|[²³¹¼½¾](?![A-Za-zÀ-ÿ]))*[A-Za-z]?"
 )
+RECORD_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")  # with its end, as csv wants them
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
@@ -162,8 +163,8 @@ def _first_records(text: str, sep: str) -> list[list[str]]:
 
 def column_names(made: Dialect) -> list[str]:
     """The names in the header, as they are written; [] where there is none."""
-    records = csv.reader(io.StringIO(made.text.lstrip("\r\n"), newline=""), delimiter=made.sep)
-    return next(records, [])
+    lines = (match[0] for match in RECORD_LINE.finditer(made.text.lstrip("\r\n")))
+    return next(csv.reader(lines, delimiter=made.sep), [])
 
 
 def text_cells(made: Dialect) -> pa.Table:

@@ -3,11 +3,15 @@
 import hashlib
 import json
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgprep.rows.opened import Opened
+
+ID_DIGITS = 16
+NAMES_AT_ONCE = 100_000  # are held as Python's own
 
 
 def image_ids(one: Opened, id_column: str | None) -> pa.Array | pa.ChunkedArray:
@@ -20,11 +24,25 @@ def image_ids(one: Opened, id_column: str | None) -> pa.Array | pa.ChunkedArray:
         return _from_column(one, str(id_column))
     if one.ids is not None:
         return one.ids
-    names = one.name.to_pandas()
-    ids = names.map(lambda name: hashlib.sha256(name.encode()).hexdigest()[:16])
-    again = _rank_among_equals(one, names)
-    ids[again > 0] += "-" + (again[again > 0] + 1).astype(str)
-    return pa.array(ids, pa.string())
+    ids = _hashed(one.name)
+    if len(one.name.unique()) == len(one.name):
+        return ids
+    again = _rank_among_equals(one, one.name.to_pandas())
+    numbered = ids.to_pandas()
+    numbered[again > 0] += "-" + (again[again > 0] + 1).astype(str)
+    return pa.array(numbered, pa.string())
+
+
+def _hashed(names: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The first 16 digits of each name's sha256."""
+    pieces = []
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        some = names.slice(start, NAMES_AT_ONCE).cast(pa.binary()).to_pylist()
+        digests = b"".join(hashlib.sha256(name).digest()[: ID_DIGITS // 2] for name in some)
+        ends = np.arange(0, ID_DIGITS * (len(some) + 1), ID_DIGITS, dtype=np.int32)
+        digits = pa.py_buffer(digests.hex().encode())
+        pieces.append(pa.StringArray.from_buffers(len(some), pa.py_buffer(ends), digits))
+    return pa.chunked_array(pieces, pa.string()).combine_chunks()
 
 
 def _from_column(one: Opened, id_column: str) -> pa.ChunkedArray:

@@ -77,6 +77,27 @@ def test_the_identity_of_a_file_changes_when_it_is_written_again(tmp_path):
     assert uris.identity("https://h/1.jpg?Expires=1&Signature=x") == "https://h/1.jpg"
 
 
+def test_identities_of_many_are_those_of_each(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"1")
+    sources = [
+        "https://h/1.jpg",
+        "https://me:pw@h/1.jpg",
+        "https://h/1.jpg?v=2&SIG=x",
+        "HTTPS://Me@h/é.jpg",
+        "https://h/1.jpg?\u017fig=x",  # a long s: to a regular expression that ignores case, an s
+        "s3://b/1.jpg?sig=x",
+        "//h/1.jpg",
+        "file:///etc/passwd",
+        str(tmp_path / "1.jpg"),
+        "raw-path:/caf%E9.jpg",
+        "outside-root:../1.jpg",
+        "hf+row:/d#train/1",
+        "",
+    ]
+    assert uris.identities(pa.array(sources)) == [uris.identity(one) for one in sources]
+    assert uris.identities(pa.array([None, "https://h/1.jpg"])) == ["", "https://h/1.jpg"]
+
+
 def test_bytes_of_a_file(tmp_path):
     (tmp_path / "a b.jpg").write_bytes(b"12345")
     assert read_bytes(str(tmp_path / "a b.jpg"), max_bytes=5) == b"12345"

@@ -1,5 +1,7 @@
 """A plan is worked out from what is given and what is known; nothing runs, nothing is written."""
 
+import pickle
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -49,6 +51,14 @@ def test_a_plan_prints_as_what_a_person_is_told():
     plan = make_plan(stage(train=inputs(["a", "b", "c"])), Known(), options())
     assert str(plan) == "3 of 3 rows to compute: the first run"
     assert len(repr(plan)) < 400
+
+
+def test_a_unit_travels_as_a_plain_list():
+    plan = make_plan(stage(train=inputs(["a", "b"])), Known(), options())
+    (unit,) = plan.units
+    moved = pickle.loads(pickle.dumps(unit))
+    assert type(moved.payload) is list and moved == unit
+    assert unit.payload[1].where == "picture 1" and len(unit.payload[:1]) == 1
 
 
 def test_the_same_rows_have_the_same_plan():

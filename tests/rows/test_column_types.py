@@ -24,6 +24,9 @@ from imgprep.rows import column_types
         (["0.30000000000000004999"], pa.string()),
         (["9223372036854775808"], pa.string()),
         (["", ""], pa.string()),
+        ([""] * 2000 + ["1"], pa.int64()),
+        (["1"] * 2000 + ["1.5"], pa.float64()),
+        (["1"] * 2000 + ["x"], pa.string()),
     ],
 )
 def test_a_number_is_what_prints_back_as_it_was_written(cells, wanted):

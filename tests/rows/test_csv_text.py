@@ -131,3 +131,8 @@ def test_empty_columns_without_a_name_behind_the_last_are_left_out(cells):
     table, said = cells("a,b,,\n1,2,,\n3,4,,\n")
     assert table == {"a": ["1", "3"], "b": ["2", "4"]} and "2 empty columns without a name" in said
     assert [*cells("a,,\n1,,x\n")[0]] == ["a", ""]  # twice the same name: a dict holds one
+
+
+def test_a_header_may_have_line_ends_of_any_kind_in_quotes(cells):
+    table, _ = cells('"a\r\nb",c\r1,2\r')
+    assert list(table) == ["a\r\nb", "c"] and table["c"] == ["2"]

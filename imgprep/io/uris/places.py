@@ -20,10 +20,11 @@ SCHEME_AT_START = re.compile(SCHEME)  # asked for every row: `re` would look it 
 OUTSIDE = "outside-root:"  # what a source begins with where a path leaves its root
 # What a source begins with where a path is no UTF-8: its bytes follow, percent-encoded.
 RAW_PATH = "raw-path:"
+TRACE_RANGES = ((0x2000, 0x200F), (0x2028, 0x202F), (0x2060, 0x2064))
 # What copying leaves at URLs and paths: spaces of all kinds, zero-width ones, marks of direction
 # and of byte order.
-TRACES = (
-    " \t\n\r\x0b\x0c\x00\x85\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060-\u2064\u3000\ufeff"
+TRACES = " \t\n\r\x0b\x0c\x00\x85\xa0\xad\u1680\u205f\u3000\ufeff" + "".join(
+    chr(code) for first, last in TRACE_RANGES for code in range(first, last + 1)
 )
 # Where a path is more than names with a slash between.
 ODD = r"^/|//|(^|/)\.{1,2}(/|$)"
@@ -81,20 +82,28 @@ def locate(cells: pa.ChunkedArray, root: str) -> tuple[pa.Array, pa.Array]:
     a folder moves or a signature ends: a path from root on, a URL without its secrets.
     """
     text = pc.fill_null(cells.cast(pa.string()), "").combine_chunks()
-    cells = pc.replace_substring_regex(text, f"^[{TRACES}]+|[{TRACES}]+$", "")
-    start = root.rstrip("/") + "/"
+    cells = pc.utf8_trim(text, TRACES)
     is_path = pc.invert(pc.match_substring_regex(cells, f"{SCHEME}|^//|^$"))
+    source = _fenced(_placed(cells, is_path, root), root)
+    start = root.rstrip("/") + "/"
+    is_inside = pc.starts_with(source, start)
+    name = source
+    if pc.any(is_inside).as_py():  # no copy of a million URLs
+        name = pc.if_else(is_inside, pc.utf8_slice_codeunits(source, len(start)), source)
+    may_be_secret = pc.and_(pc.invert(is_path), _may_sign(name))
+    urls = [addresses.url_identity(url) for url in name.filter(may_be_secret).to_pylist()]
+    return source, _replaced_cells(name, may_be_secret, urls)
+
+
+def _placed(cells: pa.Array, is_path: pa.Array, root: str) -> pa.Array:
+    """The cells; the paths among them put under root."""
+    if not pc.any(is_path).as_py():
+        return cells
+    start = root.rstrip("/") + "/"
     source = pc.if_else(is_path, pc.binary_join_element_wise(start, cells, ""), cells)
     is_odd = pc.and_(is_path, pc.match_substring_regex(cells, ODD))
     placed = [inside_folder(cell, root) for cell in cells.filter(is_odd).to_pylist()]
-    source = _replaced_cells(source, is_odd, placed)
-    source = _fenced(source, root)
-    is_inside = pc.starts_with(source, start)
-    name = pc.if_else(is_inside, pc.utf8_slice_codeunits(source, len(start)), source)
-    speaks = pc.match_substring_regex(name, f"@|{SIGNED.pattern}", ignore_case=True)
-    may_be_secret = pc.and_(pc.invert(is_path), speaks)
-    urls = [addresses.url_identity(url) for url in name.filter(may_be_secret).to_pylist()]
-    return source, _replaced_cells(name, may_be_secret, urls)
+    return _replaced_cells(source, is_odd, placed)
 
 
 def _fenced(source: pa.Array, root: str) -> pa.Array:
@@ -121,6 +130,8 @@ def _fenced(source: pa.Array, root: str) -> pa.Array:
 
 
 def _replaced_cells(column: pa.Array, mask: pa.Array, values: list[str]) -> pa.Array:
+    if not values:  # the usual case, and a copy of a million cells
+        return column
     return pc.replace_with_mask(column, mask, pa.array(values, pa.string()))
 
 
@@ -166,3 +177,19 @@ def identity(source: str) -> str:
             info = os.stat(path_of(source))
             return f"{source}\n{info.st_size}\n{info.st_mtime_ns}"
     return source if kind in ("path", "hf") else addresses.url_identity(source)
+
+
+def identities(sources: pa.Array) -> list[str]:
+    """`identity` of each; null is "". URLs without a secret, as they are, cost next to nothing."""
+    text = pc.fill_null(sources.cast(pa.string()), "")
+    is_web = pc.or_(pc.starts_with(text, "http://"), pc.starts_with(text, "https://"))
+    is_itself = pc.and_not(is_web, _may_sign(text))
+    found: list[str] = text.to_pylist()
+    for row in pc.indices_nonzero(pc.invert(is_itself)).to_pylist():
+        found[row] = identity(found[row])
+    return found
+
+
+def _may_sign(text: pa.Array) -> pa.Array:
+    """Which of these would be another text without user, password and signature: a few more."""
+    return pc.match_substring_regex(text, f"@|{SIGNED.pattern}", ignore_case=True)
