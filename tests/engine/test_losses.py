@@ -101,7 +101,7 @@ POISON = picture(3).tolist()
 
 def hungry(image):
     if image.tolist() == POISON:
-        return np.ones(3 << 30, np.uint8)[:8, None]
+        return np.ones(3 << 29, np.uint8)[:8, None]
     return image
 
 home, *sources = sys.argv[1:]
@@ -113,13 +113,13 @@ print(out.table("train")["reason"][3], "|", out.table("train")["error"][3], "|",
 
 @pytest.fixture
 def group():
-    """A control group of two GiB."""
+    """A control group of one GiB."""
     home = GROUPS / f"imgprep-{uuid.uuid4().hex[:8]}"
     try:
         home.mkdir()
-        (home / "memory.limit_in_bytes").write_text(str(2 << 30))
+        (home / "memory.limit_in_bytes").write_text(str(1 << 30))
         with contextlib.suppress(OSError):
-            (home / "memory.memsw.limit_in_bytes").write_text(str(2 << 30))
+            (home / "memory.memsw.limit_in_bytes").write_text(str(1 << 30))
     except OSError as e:
         pytest.skip(f"no control group can be made here ({e.strerror})")
     yield home

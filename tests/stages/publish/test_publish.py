@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import deaths
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -200,6 +201,21 @@ def test_killed_after_it_was_sent_folder_and_repository_end_as_in_an_unbroken_ru
         ended = left(hub, out, repo)
         wanted = wanted or ended
         assert ended == wanted, at
+
+
+@pytest.mark.slow
+def test_killed_anywhere_again_and_again_folder_and_repository_end_as_in_an_unbroken_run(
+    hub, checked, tmp_path
+):
+    """Each time the part of the run that is killed is another one, by the calls that it takes."""
+    whole, out = (shutil.copytree(checked, str(tmp_path / name / "out")) for name in ("whole", "killed"))
+    calls = [[whole, "alice/unbroken"], *([[out, "alice/broken"]] * 3)]
+    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_write", "HF_HOME": str(hub.home)}
+    shares = [0.2, 0.45, 0.35]
+    codes = deaths.ends("publish", shares, calls, HF_HUB_OFFLINE="0", **environment)
+    assert codes[0] == -9, codes
+    hub.run(PUBLISH, out, "alice/broken", "100", given='{"tag": "v1"}\n')
+    assert left(hub, out, "alice/broken") == left(hub, whole, "alice/unbroken")
 
 
 COMMAND = "import sys; from imgprep.app.cli import main; sys.exit(main(sys.argv[1:]))"
