@@ -148,6 +148,15 @@ class Access:
         wanted = [_signature(secret, path, given) for secret in self.secrets]
         return any([hmac.compare_digest(signature, one) for one in wanted])
 
+    def signed_folder(self, folder: str, expires: int) -> str:
+        """The folder of addresses that anybody may read until then: folder/expires/signature."""
+        signature = _signature(self.secrets[0], folder, {"expires": str(expires)})
+        return f"{folder}/{expires}/{signature}"
+
+    def is_signed_folder(self, folder: str, expires: str, signature: str) -> bool:
+        """Is the signature ours, and has it not expired?"""
+        return self.is_signed(folder, {"expires": expires, "signature": signature})
+
 
 def _signature(secret: bytes, path: str, query: dict[str, str]) -> str:
     text = f"{path}?{urlencode(sorted(query.items()))}"

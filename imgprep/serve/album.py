@@ -3,17 +3,18 @@
 import pyarrow as pa
 
 from imgprep.io.stores import Store
-from imgprep.serve.objects import place_of
+from imgprep.serve.places import is_film, place_of
 from imgprep.serve.records import Records, all_records
 
 
-def table(store: Store, records: Records) -> dict[str, pa.Table]:
-    """What `sources.read` would give for all objects of a service:
+def table(store: Store, records: Records, *, films: bool = False) -> dict[str, pa.Table]:
+    """What `sources.read` would give for the pictures of a service, or for its films:
     {"train": image_id, columns, source}.
 
-    `images.transform(album.table(store, records), "data/uploads", …)` makes a dataset folder of it.
+    `images.transform(album.table(store, records), "data/uploads", …)` makes a dataset folder of it,
+    and so does `film.extract_frames(album.table(store, records, films=True), …)`.
     """
-    rows = list(all_records(records, "object"))
+    rows = [row for row in all_records(records, "object") if is_film(row) == films]
     columns = {
         "image_id": [row["id"] for row in rows],
         "uploaded_at": [row.get("at") for row in rows],

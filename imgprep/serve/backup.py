@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imgprep.io.stores import Store
-from imgprep.serve.objects import OBJECT_TYPES, UNKNOWN_TYPE, place_of, result_place
+from imgprep.serve.places import UNKNOWN_TYPE, place_of, result_places, stored_type
 from imgprep.serve.records import Records, all_records
 
 BACKUP_MANIFEST = "manifest.json"
@@ -27,7 +27,7 @@ def stored_places(record: dict[str, Any]) -> list[str]:
     if record["kind"] == "object":
         return [place_of(record["id"])]
     if record["kind"] == "result":
-        return [result_place(record["id"])]
+        return result_places(record["id"], record)
     return [record["place"]] if "place" in record else []
 
 
@@ -75,7 +75,7 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
     if not (home / BACKUP_MANIFEST).is_file():
         raise ValueError(f"{folder} has no {BACKUP_MANIFEST}: it is no finished backup")
     rows = [json.loads(text) for text in pq.read_table(home / RECORDS)["record"].to_pylist()]
-    types = {place: _media_type(row) for row in rows for place in stored_places(row)}
+    types = {place: stored_type(row, place) for row in rows for place in stored_places(row)}
     for place, sha256 in known.items():
         data = (home / place).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -86,10 +86,6 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
         name = row.pop("id")
         records.put(name, row)
     return {"records": len(rows), "objects": len(known)}
-
-
-def _media_type(row: dict[str, Any]) -> str:
-    return row.get("media_type") or OBJECT_TYPES.get(row.get("format", ""), UNKNOWN_TYPE)
 
 
 def _read_manifest(home: Path) -> dict[str, str]:

@@ -23,8 +23,9 @@ from imgprep.io.uris import SourceError
 from imgprep.project import absolute
 from imgprep.redaction import redact, redact_url
 from imgprep.serve.answers import Refusal, Result
-from imgprep.serve.objects import ID, result_place
+from imgprep.serve.objects import ID
 from imgprep.serve.operations import MEDIA_TYPES, checked, job_id
+from imgprep.serve.places import result_place
 from imgprep.serve.records import FINISHED
 from imgprep.serve.service import Service, Settings
 
@@ -261,7 +262,7 @@ class Worker:
                 raise Refusal("corrupt", "data_base64 is not base64") from None
         source = asked["source"]
         if ID.fullmatch(source):
-            return (await self.service.objects.content(source)).body
+            return (await self.service.objects.picture(source)).body
         # Whoever may send a message must not read any file of this machine by it.
         if not any(is_below(source, root) for root in self.service.settings.source_roots):
             raise Refusal("no_permission", "the source is no object's id, and below no source root")

@@ -13,8 +13,10 @@ from fastapi.responses import JSONResponse
 
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.jobs import Jobs, read_steps
+from imgprep.serve.ladders import add_ladders
 from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
 from imgprep.serve.page import add_page
+from imgprep.serve.ranges import answer_range
 from imgprep.serve.refusals import STRICT, add_refusals
 from imgprep.serve.service import Service
 from imgprep.serve.uploads import Spool, add_uploads
@@ -54,6 +56,7 @@ def build_app(service: Service) -> FastAPI:
     _add_puts(app, service, jobs)
     _add_objects(app, service)
     _add_contents(app, service)
+    add_ladders(app, service)
     _add_health(app, service)
     for operation in service.operations.values():
         _add_operation(app, service, operation)
@@ -177,7 +180,7 @@ def _add_puts(app: FastAPI, service: Service, jobs: Jobs) -> None:
     @app.put("/v1/objects", tags=["objects"], openapi_extra=described)
     @app.post("/v1/objects", tags=["objects"], openapi_extra=described)
     async def put_object(request: Request) -> JSONResponse:
-        """Keep a picture. 201 with its id (the sha256 of its bytes), 200 where it is there already.
+        """Keep a picture or a film. 201 with its id (the sha256 of its bytes), 200 where it is there already.
 
         name: what people call it, to be found by; it names no file.
         steps: what is done with it in the background, instead of what the service does with every
@@ -222,8 +225,9 @@ def _add_contents(app: FastAPI, service: Service) -> None:
     async def get_content(request: Request, name: str) -> Response:
         """The bytes of an object, or the range of them that is asked for."""
         service.access.allow(request.headers.get("authorization"), "read")
-        result = await objects.content(name)
-        return ranged(result, request.headers.get("range", ""), name)
+        stored = await objects.stored(name)
+        headers = {"Content-Disposition": f'attachment; filename="{name[:16]}"'}
+        return await answer_range(stored, request.headers.get("range", ""), headers)
 
     @app.get("/v1/objects/{name}/{op}", tags=["objects"])
     async def get_result(request: Request, name: str, op: str) -> Response:
@@ -247,23 +251,6 @@ def _add_contents(app: FastAPI, service: Service) -> None:
             return await service.run(op, data, options, format, quality)
 
         return answered(await objects.result(name, job, make), **headers)
-
-
-def ranged(result: Result, asked: str, name: str) -> Response:
-    """All of it, or `Range: bytes=a-b` of it as 206; 416 where there is no such range."""
-    disposition = f'attachment; filename="{name[:16]}"'
-    headers = STRICT | {"Accept-Ranges": "bytes", "Content-Disposition": disposition}
-    size = len(result.body)
-    kind, _, span = asked.partition("=")
-    first, _, last = span.partition("-")
-    if kind != "bytes" or "," in span or not (first.isdigit() or last.isdigit()):
-        return Response(result.body, media_type=result.media_type, headers=headers)
-    start = int(first) if first.isdigit() else max(0, size - int(last))
-    stop = min(size, int(last) + 1) if first.isdigit() and last.isdigit() else size
-    if start >= stop:
-        return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    return Response(result.body[start:stop], 206, headers, result.media_type)
 
 
 def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
@@ -296,7 +283,7 @@ def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
         """What a step made."""
         service.access.allow(request.headers.get("authorization"), "read")
         return answered(
-            await service.objects.kept(job), ETag=f'"{job}"', **{"Cache-Control": CACHED}
+            await service.objects.results.kept(job), ETag=f'"{job}"', **{"Cache-Control": CACHED}
         )
 
 

@@ -8,20 +8,27 @@ so such a job waits until it is asked for again.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imgprep.hashing import digest
 from imgprep.redaction import redact, redact_values
-from imgprep.serve import segmenting
+from imgprep.serve import segmenting, transcoding
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.operations import checked, job_id
+from imgprep.serve.places import is_film
+from imgprep.serve.programs import Tell
 from imgprep.serve.records import all_records
 from imgprep.serve.refusals import OUTAGE_S, OUTAGES
 from imgprep.serve.service import Service
 
 JobStep = tuple[str, dict[str, Any]]
 LONGEST_WAIT_S = 60.0  # between tries while records or store are away
+# Steps that are no operations but a process of their own: what checks their options, what runs it.
+PROGRAMS: dict[str, tuple[Callable, Callable]] = {
+    segmenting.NAME: (segmenting.checked_options, segmenting.segment_outcome),
+    transcoding.TRANSCODE: (transcoding.ladder_options, transcoding.ladder_outcome),
+}
 
 
 def read_steps(service: Service, given: Any) -> list[JobStep]:
@@ -40,8 +47,8 @@ def read_steps(service: Service, given: Any) -> list[JobStep]:
                 "wrong_option", f"a step is a name, or one name with its options, not {one!r}"
             )
         ((name, options),) = one.items()
-        if name == segmenting.NAME:
-            found.append((name, segmenting.checked_options(options or {})))
+        if name in PROGRAMS:
+            found.append((name, PROGRAMS[name][0](options or {})))
             continue
         found.append((name, checked(service.operation(name), options or {})))
     return found
@@ -75,6 +82,8 @@ class Jobs:
         self.service = service
         self.usual = usual_steps(service)
         self._turns = asyncio.Semaphore(at_once)
+        # A ladder keeps a core busy for minutes: one at a time, and no picture waits for it.
+        self._film_turns = asyncio.Semaphore(1)
         self._tasks: dict[str, asyncio.Task] = {}
 
     def steps_of(self, asked: str | None) -> list[JobStep]:
@@ -94,7 +103,13 @@ class Jobs:
             raise Refusal("wrong_option", "steps: no JSON list, and no names with commas") from None
 
     async def begin(self, name: str, steps: list[JobStep]) -> dict[str, str]:
-        """Begin the steps of an upload: where its job is, or nothing where there are none."""
+        """Begin the steps of an upload: where its job is, or nothing where there are none.
+
+        Of what is done with every upload a picture is not transcoded.
+        """
+        if steps is self.usual and any(op == transcoding.TRANSCODE for op, _ in steps):
+            record = await self.service.objects.record(name)
+            steps = [one for one in steps if is_film(record) or one[0] != transcoding.TRANSCODE]
         if not steps:
             return {}
         job, _ = await self.add(name, steps)
@@ -109,10 +124,13 @@ class Jobs:
                 self._start(record["id"], record, options)
 
     async def add(self, name: str, steps: list[JobStep]) -> tuple[str, dict[str, Any]]:
-        """A job for an object: its id and its record. One that is there already stays."""
+        """A job for an object: its id and its record. One that is there with its results stays."""
         await self.service.objects.record(name)
         job = digest("steps", steps, name)
         known = await self._get(job)
+        is_lost = known is not None and not await self._has_results(known)
+        if is_lost:
+            known = None
         if known is not None and not (known.get("is_hidden") and known["status"] == "queued"):
             return job, known
         record = known or new_job(name, steps)
@@ -121,6 +139,15 @@ class Jobs:
         if job not in self._tasks:
             self._start(job, record, [options for _, options in steps])
         return job, record
+
+    async def _has_results(self, record: dict[str, Any]) -> bool:
+        """Is what a job made still there? With an object that is deleted its results go."""
+        for step in record["steps"]:
+            addresses = [step.get("result"), *step.get("results", {}).values()]
+            for address in filter(None, addresses):
+                if await self._get(address.split("/")[3]) is None:
+                    return False
+        return True
 
     async def find(self, job: str) -> dict[str, Any]:
         """Refusal (missing_file) where there is none."""
@@ -137,7 +164,8 @@ class Jobs:
     async def _do(self, job: str, record: dict[str, Any], options: list[dict[str, Any]]) -> None:
         """Every step that is not done, as soon as records and store are there."""
         wait_s = float(OUTAGE_S)
-        async with self._turns:
+        is_long = any(step["op"] == transcoding.TRANSCODE for step in record["steps"])
+        async with self._film_turns if is_long else self._turns:
             while True:
                 try:
                     return await self._do_steps(job, record, options)
@@ -161,8 +189,10 @@ class Jobs:
     ) -> dict[str, Any]:
         """What comes of a step: status, reason, error, and where its result is."""
         try:
-            if step["op"] == segmenting.NAME:
-                return await self._segmented(job, record, step, options)
+            if step["op"] in PROGRAMS:
+                run = PROGRAMS[step["op"]][1]
+                tell = self._teller(job, record, step)
+                return await run(self.service.objects, record["object"], options, tell)
             return await self._made(record["object"], step["op"], options)
         except Refusal as refusal:
             return {"status": "failed", **refusal.body()}
@@ -170,25 +200,12 @@ class Jobs:
             told = "its bytes are not in the store"
             return {"status": "failed", "reason": "missing_file", "error": told}
 
-    async def _segmented(
-        self, job: str, record: dict[str, Any], step: dict[str, Any], options: dict[str, Any]
-    ) -> dict[str, Any]:
-        """A segmentation: its progress in the job's record,
-        and where mask, labels and objects are.
-        """
-
+    def _teller(self, job: str, record: dict[str, Any], step: dict[str, Any]) -> Tell:
         async def tell(line: str) -> None:
             step["progress"] = redact(line)
             await self._put(job, record)
 
-        name, album = record["object"], self.service.objects
-        found = await segmenting.segmented(album, name, options, tell)
-        results = {}
-        for kind, (body, media_type) in found.items():
-            result_id = job_id(f"segment-{kind}", options, name)
-            await album.keep(name, result_id, Result(body, media_type))
-            results[kind] = f"/v1/results/{result_id}"
-        return {"status": "ok", "reason": "", "error": "", "results": results}
+        return tell
 
     async def _made(self, name: str, op: str, options: dict[str, Any]) -> dict[str, Any]:
         """A picture operation: kept under the same id as by its address."""

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import shutil
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +17,20 @@ from typing import Any
 from imgprep.io.stores import Store
 from imgprep.project import absolute
 from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.places import (
+    OBJECT_TYPES,
+    UNKNOWN_TYPE,
+    StoredBytes,
+    is_film,
+    place_of,
+    poster_id,
+)
 from imgprep.serve.records import Records
+from imgprep.serve.results import KeptResults
 from imgprep.serve.workers import Pool
 
 ID = re.compile(r"[0-9a-f]{64}")
-OBJECT_TYPES = {
-    "JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "AVIF": "image/avif", "GIF": "image/gif",
-    "TIFF": "image/tiff", "BMP": "image/bmp", "HEIF": "image/heif", "JPEG2000": "image/jp2",
-}  # fmt: skip
 SMALL_BYTES = 20_000_000  # what a request may hold in memory
-UNKNOWN_TYPE = "application/octet-stream"
 
 
 def _sha256(path: Path) -> str:
@@ -48,34 +51,6 @@ def lay_beside(path: Path, target: Path) -> None:
     half.unlink(missing_ok=True)  # it stays where it was the target already
 
 
-class Cache:
-    """The newest results, up to so many bytes."""
-
-    def __init__(self, max_bytes: int):
-        self.max_bytes = max_bytes
-        self.nbytes = 0
-        self._kept: OrderedDict[str, Result] = OrderedDict()
-
-    def get(self, name: str) -> Result | None:
-        if name in self._kept:
-            self._kept.move_to_end(name)
-        return self._kept.get(name)
-
-    def put(self, name: str, result: Result) -> None:
-        if name in self._kept or len(result.body) > self.max_bytes:
-            return
-        self._kept[name] = result
-        self.nbytes += len(result.body)
-        while self.nbytes > self.max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self.nbytes -= len(oldest.body)
-
-    def drop(self, names: list[str]) -> None:
-        for name in names:
-            gone = self._kept.pop(name, None)
-            self.nbytes -= len(gone.body) if gone else 0
-
-
 class Album:
     """Pictures that were put, and results that were made of them."""
 
@@ -86,7 +61,7 @@ class Album:
         self.records = records
         self.pool = pool
         self.keep_metadata = keep_metadata
-        self.cache = Cache(cache_bytes)
+        self.results = KeptResults(store, records, cache_bytes)
         self._making: dict[str, asyncio.Future[Result]] = {}
 
     async def put(self, data: bytes | bytearray, *, called: str = "") -> tuple[str, dict[str, Any], bool]:
@@ -99,27 +74,31 @@ class Album:
         if known is not None:
             return name, known, False
         given: dict[str, Any] = {"keep_metadata": self.keep_metadata, "called": called}
+        body: bytes | bytearray
         body, facts = await self.pool.run("look", data, **given)
-        record = self._new_record(facts, len(body), len(data))
+        posters = await self._keep_poster(name, facts, body)
+        body = data if posters else body
+        record = self._new_record(facts, len(body), len(data), posters)
         media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)
         await asyncio.to_thread(self.store.put, place_of(name), body, content_type=media_type)
         # The record last: an object that is known is whole.
         await asyncio.to_thread(self.records.put, name, record)
         return name, record, True
 
-    async def put_file(self, path: Path) -> tuple[str, dict[str, Any], bool]:
+    async def put_file(self, path: Path, *, called: str = "") -> tuple[str, dict[str, Any], bool]:
         """`put` of a file that may be too large for memory; the file itself stays.
 
         A picture of more pixels than a request decodes is kept as it came: `segment` takes it.
         """
         if path.stat().st_size <= SMALL_BYTES:
-            return await self.put(await asyncio.to_thread(path.read_bytes))
+            return await self.put(await asyncio.to_thread(path.read_bytes), called=called)
         name = await asyncio.to_thread(_sha256, path)
         known = await asyncio.to_thread(self.records.get, name)
         if known is not None:
             return name, known, False
-        _, facts = await self.pool.run("look_file", str(path).encode())
-        record = self._new_record(facts, path.stat().st_size, path.stat().st_size)
+        poster, facts = await self.pool.run("look_file", str(path).encode(), called=called)
+        posters = await self._keep_poster(name, facts, poster)
+        record = self._new_record(facts, path.stat().st_size, path.stat().st_size, posters)
         media_type = OBJECT_TYPES.get(facts["format"], UNKNOWN_TYPE)
         await asyncio.to_thread(self._keep_file, path, name, media_type)
         await asyncio.to_thread(self.records.put, name, record)
@@ -135,8 +114,17 @@ class Album:
         """Where an object lies in a store that is a folder of this machine."""
         return Path(absolute(self.store.uri), place_of(name))
 
+    async def _keep_poster(self, name: str, facts: dict[str, Any], poster: bytes) -> list[str]:
+        """The picture that stands for a film, as a result: its id. None for a picture."""
+        if not is_film(facts):
+            return []
+        await self.results.write(name, poster_id(name), Result(poster, "image/jpeg"))
+        return [poster_id(name)]
+
     @staticmethod
-    def _new_record(facts: dict[str, Any], nbytes: int, uploaded_nbytes: int) -> dict[str, Any]:
+    def _new_record(
+        facts: dict[str, Any], nbytes: int, uploaded_nbytes: int, results: list[str]
+    ) -> dict[str, Any]:
         return {
             "kind": "object",
             "status": "ok",
@@ -144,7 +132,7 @@ class Album:
             "nbytes": nbytes,
             "uploaded_nbytes": uploaded_nbytes,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "results": [],
+            "results": results,
         }
 
     async def correct(self, name: str, kind: str, tag: str, accepted: bool, who: str) -> None:
@@ -161,19 +149,9 @@ class Album:
             tags.append(entry(mine, source=f"human:{who}", version="1"))
         await asyncio.to_thread(self.records.put, name, known)
 
-    async def keep(self, name: str, job: str, result: Result) -> None:
-        """Keep a result that was made elsewhere."""
-        await asyncio.to_thread(
-            self.store.put, result_place(job), result.body, content_type=result.media_type
-        )
-        record = {
-            "kind": "result",
-            "status": "ok",
-            "object": name,
-            "media_type": result.media_type,
-            "nbytes": len(result.body),
-        }
-        await asyncio.to_thread(self.records.put, job, record)
+    async def keep(self, name: str, job: str, result: Result, **more: Any) -> None:
+        """Keep a result that was made elsewhere. more: what else its record says."""
+        await self.results.write(name, job, result, **more)
         known = await self.record(name)
         if job not in known["results"]:
             known["results"].append(job)
@@ -186,6 +164,23 @@ class Album:
             raise Refusal("missing_file", "there is no such object")
         return known
 
+    async def lent(self, name: str, home: Path) -> Path:
+        """An object as a file below a folder, for a process to read. Held in memory: a piece."""
+        path = home / "source"
+        if self.store.kind == "file":
+            path.symlink_to(self.path_of(name))
+            return path
+        with path.open("wb") as file:
+            async for piece in (await self.stored(name)).pieces():
+                await asyncio.to_thread(file.write, piece)
+        return path
+
+    async def stored(self, name: str) -> StoredBytes:
+        """An object's bytes where they lie."""
+        known = await self.record(name)
+        kind = OBJECT_TYPES.get(known["format"], UNKNOWN_TYPE)
+        return StoredBytes(self.store, place_of(name), known["nbytes"], kind)
+
     async def content(self, name: str) -> Result:
         """An object's bytes."""
         known = await self.record(name)
@@ -196,7 +191,7 @@ class Album:
         self, name: str, job: str, make: Callable[[bytes], Awaitable[Result]]
     ) -> Result:
         """A result by its job's id: from memory, from the store, else made, once at a time, and kept."""
-        kept = self.cache.get(job)
+        kept = self.results.cache.get(job)
         if kept is not None:
             return kept
         if job in self._making:
@@ -204,7 +199,7 @@ class Album:
         future = asyncio.get_running_loop().create_future()
         self._making[job] = future
         try:
-            result = await self._stored(job) or await self._made(name, job, make)
+            result = await self.results.find(job) or await self._made(name, job, make)
             future.set_result(result)
         except BaseException as e:
             future.set_exception(e)
@@ -212,25 +207,18 @@ class Album:
             raise
         finally:
             del self._making[job]
-        self.cache.put(job, result)
+        self.results.cache.put(job, result)
         return result
 
-    async def kept(self, job: str) -> Result:
-        """A result that has been made. Refusal (missing_file) where there is none."""
-        found = await self._stored(job)
-        if found is None:
-            raise Refusal("missing_file", "there is no such result")
-        return found
-
-    async def _stored(self, job: str) -> Result | None:
-        known = await asyncio.to_thread(self.records.get, job)
-        if known is None or known["kind"] != "result":
-            return None
-        body = await asyncio.to_thread(self.store.get, result_place(job))
-        return Result(body, known["media_type"])
+    async def picture(self, name: str) -> Result:
+        """What picture operations are given: the object's bytes, of a film its poster."""
+        known = await self.record(name)
+        if is_film(known):
+            return await self.results.kept(poster_id(name))
+        return await self.content(name)
 
     async def _made(self, name: str, job: str, make: Callable[[bytes], Awaitable[Result]]) -> Result:
-        source = await self.content(name)
+        source = await self.picture(name)
         result = await make(source.body)
         await self.keep(name, job, result)
         return result
@@ -239,22 +227,6 @@ class Album:
         """Take away an object and all that was made of it. Its record goes first: nobody finds half of it."""
         known = await self.record(name)
         await asyncio.to_thread(self.records.delete, name)
-        self.cache.drop(known["results"])
         for job in known["results"]:
-            await asyncio.to_thread(self.records.delete, job)
-            await self._gone(result_place(job))
-        await self._gone(place_of(name))
-
-    async def _gone(self, place: str) -> None:
-        try:
-            await asyncio.to_thread(self.store.delete, place)
-        except (FileNotFoundError, ValueError):
-            return  # it was not there
-
-
-def place_of(name: str) -> str:
-    return f"objects/{name[:2]}/{name}"
-
-
-def result_place(job: str) -> str:
-    return f"results/{job[:2]}/{job}"
+            await self.results.drop(job)
+        await self.results.remove([place_of(name)])

@@ -6,17 +6,16 @@ when it ends.
 """
 
 import asyncio
-import contextlib
 import json
-import os
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from imgprep.serve.answers import Refusal
+from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.objects import Album
+from imgprep.serve.operations import job_id
+from imgprep.serve.programs import Tell, run_program
 
 NAME = "segment"
 STEP_OPTIONS = ("operator", "min_area", "fill_holes", "connectivity", "objects")
@@ -51,7 +50,7 @@ def checked_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def segmented(
-    album: Album, name: str, options: dict[str, Any], tell: Callable[[str], Any]
+    album: Album, name: str, options: dict[str, Any], tell: Tell
 ) -> dict[str, tuple[bytes, str]]:
     """What comes of it: name -> bytes and type, the overlay among them.
 
@@ -60,48 +59,23 @@ async def segmented(
     tell: gets each line of progress.
     """
     with tempfile.TemporaryDirectory(prefix="imgprep-segment-") as folder:
-        source = f"{folder}/source"
-        if album.store.kind == "file":
-            os.symlink(album.path_of(name), source)
-        else:
-            body = (await album.content(name)).body
-            await asyncio.to_thread(Path(source).write_bytes, body)
-        words = [source, f"{folder}/out", json.dumps(options)]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            __name__,
-            *words,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=1 << 20,
-        )
-        try:
-            row = await _followed(process, tell)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+        source = await album.lent(name, Path(folder))
+        words = [str(source), f"{folder}/out", json.dumps(options)]
+        row = await run_program(__name__, words, tell)
         return await asyncio.to_thread(_collected, f"{folder}/out", row)
 
 
-async def _followed(
-    process: asyncio.subprocess.Process, tell: Callable[[str], Any]
+async def segment_outcome(
+    album: Album, name: str, options: dict[str, Any], tell: Tell
 ) -> dict[str, Any]:
-    """The row that the program prints last; every other line is progress."""
-    row: dict[str, Any] | None = None
-    assert process.stdout is not None
-    async for raw in process.stdout:
-        line = raw.decode("utf-8", "replace").strip()
-        if line.startswith('{"row"'):
-            row = json.loads(line)["row"]
-        elif line:
-            await tell(line[:200])
-    await process.wait()
-    if row is None:
-        raise Refusal("crashed", f"the process died on it (exit code {process.returncode})")
-    if row["status"] != "ok":
-        raise Refusal(row["reason"], row["error"])
-    return row
+    """What comes of the step: where mask, labels and objects are. Raises as `segmented`."""
+    found = await segmented(album, name, options, tell)
+    results = {}
+    for kind, (body, media_type) in found.items():
+        result_id = job_id(f"segment-{kind}", options, name)
+        await album.keep(name, result_id, Result(body, media_type))
+        results[kind] = f"/v1/results/{result_id}"
+    return {"status": "ok", "reason": "", "error": "", "results": results}
 
 
 def _collected(out: str, row: dict[str, Any]) -> dict[str, tuple[bytes, str]]:

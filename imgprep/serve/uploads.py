@@ -3,6 +3,7 @@ PATCH, DELETE) over a folder of pieces.
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -30,6 +31,7 @@ class Upload:
 
     path: Path
     length: int
+    called: str = ""
 
     @property
     def offset(self) -> int:
@@ -47,22 +49,22 @@ class Spool:
         self.max_bytes = max_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def begin(self, length: int) -> str:
-        """The name of a new upload. Refusal: too_large."""
+    def begin(self, length: int, called: str = "") -> str:
+        """The name of a new upload. called: what people call it. Refusal: too_large."""
         if length > self.max_bytes:
             raise Refusal("too_large", f"at most {self.max_bytes:,} bytes")
         self.sweep()
         name = uuid.uuid4().hex
         (self.folder / name).write_bytes(b"")
-        (self.folder / f"{name}.json").write_text(json.dumps({"length": length}))
+        (self.folder / f"{name}.json").write_text(json.dumps({"length": length, "called": called}))
         return name
 
     def find(self, name: str) -> Upload:
         """Refusal (missing_file) for one that is not there, any longer or at all."""
         if name.isalnum():
             with contextlib.suppress(OSError, ValueError, KeyError):
-                length = json.loads((self.folder / f"{name}.json").read_text())["length"]
-                return Upload(self.folder / name, length)
+                known = json.loads((self.folder / f"{name}.json").read_text())
+                return Upload(self.folder / name, known["length"], known.get("called", ""))
         raise Refusal("missing_file", "there is no such upload: begin anew")
 
     async def append(self, upload: Upload, offset: int, pieces: AsyncIterator[bytes]) -> int:
@@ -103,6 +105,20 @@ def _write_behind(file: BinaryIO, piece: bytes) -> None:
     file.flush()
 
 
+def called_in(metadata: str) -> str:
+    """The `filename` of tus's header Upload-Metadata; "" where there is none that can be read.
+
+    >>> called_in("filetype dmlkZW8vbXA0,filename Z2FyZGVuLm1wNA==")
+    'garden.mp4'
+    """
+    for pair in metadata.split(","):
+        key, _, value = pair.strip().partition(" ")
+        if key == "filename":
+            with contextlib.suppress(ValueError):
+                return base64.b64decode(value, validate=True).decode("utf-8")
+    return ""
+
+
 def add_uploads(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> None:
     """The routes of tus below /v1/uploads.
 
@@ -125,12 +141,16 @@ def _add_beginning(app: FastAPI, service: Service, spool: Spool) -> None:
 
     @app.post("/v1/uploads", tags=["uploads"])
     async def begin_upload(request: Request) -> Response:
-        """Begin an upload of `Upload-Length` bytes; its address is in Location."""
+        """Begin an upload of `Upload-Length` bytes; its address is in Location.
+
+        `Upload-Metadata: filename …` is what people call it.
+        """
         service.access.allow(request.headers.get("authorization"), "write")
         length = request.headers.get("upload-length", "")
         if not length.isdigit():
             raise Refusal("wrong_option", "Upload-Length: the number of bytes that will come")
-        name = spool.begin(int(length))
+        called = called_in(request.headers.get("upload-metadata", ""))
+        name = spool.begin(int(length), called)
         return Response(status_code=201, headers=TUS_HEADERS | {"Location": f"/v1/uploads/{name}"})
 
     @app.head("/v1/uploads/{name}", tags=["uploads"])
@@ -157,7 +177,9 @@ def _add_going_on(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> N
         headers = TUS_HEADERS | {"Upload-Offset": str(reached)}
         if reached == upload.length:
             try:
-                found, _, _ = await service.objects.put_file(upload.path)
+                found, _, _ = await service.objects.put_file(
+                    upload.path, called=upload.called
+                )
                 await jobs.begin(found, jobs.usual)
             except Refusal as refusal:
                 # What is no picture is forgotten. Where records, store or workers are away, what

@@ -15,7 +15,7 @@ from conftest import missing
 
 from imgprep.picture import codec
 from imgprep.serve import access, server
-from imgprep.serve.objects import place_of
+from imgprep.serve.places import place_of
 
 SCENE = np.full((900, 3000, 3), (60, 120, 200), np.uint8)
 cv2.circle(SCENE, (1500, 450), 300, (250, 220, 40), -1)

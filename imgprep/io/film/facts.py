@@ -93,3 +93,14 @@ def check_end(reel: Reel) -> None:
     if reel.damage:
         told = "the film is damaged, frames may be missing or smeared"
         raise FilmError("corrupt", f"{told}: {reel.damage}")
+
+
+def checked_note(reel: Reel, *, keep_truncated: bool) -> str:
+    """What was wrong with a film whose ladder is kept all the same. Raises FilmError for others."""
+    try:
+        check_end(reel)
+    except FilmError as e:
+        if e.reason == "truncated" and not keep_truncated:
+            raise FilmError("truncated", str(e).partition(":")[0]) from None
+        return str(e)
+    return ""

@@ -17,6 +17,7 @@ import numpy as np
 from imgprep.io.film.facts import check_frames
 from imgprep.io.film.library import load_library
 from imgprep.io.film.playlists import write_playlists
+from imgprep.io.film.poster import POSTER_SHARE
 from imgprep.io.film.reel import Reel
 from imgprep.io.film.rung import SEGMENT_S, TICKS, Colours, Encoding, Rung
 from imgprep.io.film.scrubbing import Scrubber
@@ -26,7 +27,6 @@ from imgprep.io.film.voice import Voice
 SEGMENT_TICKS = SEGMENT_S * TICKS
 # Sound that goes on for less after the last picture gets no segment of its own.
 TAIL_S = Fraction(1, 4)
-POSTER_SHARE = 0.1  # of the film, before the picture that stands for it
 USUAL_RATE = Fraction(25)
 UNKNOWN, BT709, BT601 = 2, 1, 6
 

@@ -107,6 +107,11 @@ class Store:
         return bytes(obstore.get(self._client, self._path(name)).bytes())
 
     @told
+    def get_range(self, name: str, start: int, stop: int) -> bytes:
+        """Some of the bytes of an object: from `start` to before `stop`, at least one."""
+        return bytes(obstore.get_range(self._client, self._path(name), start=start, end=stop))
+
+    @told
     def find(self, name: str) -> dict[str, Any] | None:
         """An object's `nbytes`, `etag`, `sha256` ("" where unknown), other metadata; or None."""
         try:

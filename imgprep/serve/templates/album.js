@@ -2,6 +2,7 @@
 // The server as a host of the gallery: pictures by address, uploads and deletions with the page blocked meanwhile.
 
 const LARGEST = 2048;  // the longest side that is sent; the rest of a photograph is nobody's use here
+const PIECE = 8 << 20;  // bytes of a film that go in one request
 const take = id => document.getElementById(id);
 
 async function ask(path, given = {}) {
@@ -54,7 +55,25 @@ async function smaller(file) {
   return new Promise(done => canvas.toBlob(blob => done(blob || file), "image/jpeg", .92));
 }
 
+// A film is sent in pieces (tus): it may be far larger than what one request holds.
+async function sendPieces(file) {
+  const tus = { "tus-resumable": "1.0.0" };
+  const called = btoa(String.fromCharCode(...new TextEncoder().encode(file.name || "")));
+  const begun = await ask("/v1/uploads", {
+    method: "POST", headers: { ...tus, "upload-length": file.size, "upload-metadata": `filename ${called}` },
+  });
+  if (!begun.ok) return said(begun);
+  for (let at = 0; at < file.size; at += PIECE) {
+    const headers = { ...tus, "upload-offset": at, "content-type": "application/offset+octet-stream" };
+    const body = file.slice(at, at + PIECE);
+    const why = await said(await ask(begun.headers.get("location"), { method: "PATCH", headers, body }));
+    if (why) return why;
+  }
+  return "";
+}
+
 async function put(file) {
+  if (/^video\//.test(file.type)) return sendPieces(file);
   const name = encodeURIComponent(file.name || "");
   return said(await ask(`/v1/objects?name=${name}`, { method: "PUT", body: await smaller(file) }));
 }

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 from imgprep import engine
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io.film import FilmError, Reel, chosen
-from imgprep.io.film.facts import check_end, check_frames, facts_of
+from imgprep.io.film.facts import check_end, check_frames, checked_note, facts_of
 from imgprep.io.film.ladder import Ladder, LadderWish
 from imgprep.io.film.upright import fitted_within, still_of
+from imgprep.io.film.wishes import check_span
 from imgprep.picture import codec
 from imgprep.resume import make
 from imgprep.resume.inputs import Wanted
@@ -59,12 +60,6 @@ class Wish:
         if self.way == "scenes":
             return chosen.at_scenes(reel, self.value)
         return chosen.at_keyframes(reel)
-
-
-def check_span(name: str, value: Any, told: str, most: float) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= most:
-        raise ValueError(f"{name} is {told}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class LadderRows:
             reel.on_packet = engine.beat
             with _whole_folder(self.folder, place) as new:
                 made = Ladder(reel, new, self.wish).write()
-                note = self._checked_note(reel)
+                note = checked_note(reel, keep_truncated=self.keep_truncated)
             facts = fact_columns(facts_of(reel))
         data = codec.encode(made.poster, "JPEG", quality=90)
         header = made.poster.shape[1], made.poster.shape[0], "JPEG"
@@ -136,16 +131,6 @@ class LadderRows:
             "film_note": "; ".join(filter(None, (facts["film_note"], note))),
         }
         yield make.picture_row(wanted.key, data, header, **columns)
-
-    def _checked_note(self, reel: Reel) -> str:
-        """What was wrong with a film whose ladder is kept all the same."""
-        try:
-            check_end(reel)
-        except FilmError as e:
-            if e.reason == "truncated" and not self.keep_truncated:
-                raise FilmError("truncated", str(e).partition(":")[0]) from None
-            return str(e)
-        return ""
 
 
 @contextlib.contextmanager

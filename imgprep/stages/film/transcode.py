@@ -12,16 +12,15 @@ from imgprep import engine
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.io.film import check_library
-from imgprep.io.film.ladder import LadderWish
 from imgprep.io.film.places import Films
-from imgprep.io.film.rung import Encoding, check_encoder
+from imgprep.io.film.wishes import USUAL_SIDES, USUAL_THUMBNAIL_S, ladder_wish
 from imgprep.picture import codec as pictures
 from imgprep.resume import pins, stage
 from imgprep.resume.kept import named_by_kept
 from imgprep.resume.options import check_flags, check_max_pixels, check_run_options
 from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
-from imgprep.stages.film.film import LADDERS, UNFINISHED, LadderRows, check_span
+from imgprep.stages.film.film import LADDERS, UNFINISHED, LadderRows
 from imgprep.stages.film.frames import MAX_FILM_BYTES, decoder_threads
 from imgprep.stages.film.inputs import film_inputs
 from imgprep.stages.film.work import FACTS, FilmWork
@@ -48,19 +47,17 @@ LADDER_COLUMNS = pa.schema(
         *FACTS,
     ]
 )
-USUAL = {"h264": (23, "veryfast"), "av1": (35, "8")}  # crf, preset
-MOST_CRF = {"h264": 51, "av1": 63}
 
 
 def transcode(
     films: Any,
     out: str,
     *,
-    sides: Sequence[int] = (360, 720, 1080),
+    sides: Sequence[int] = USUAL_SIDES,
     codec: str = "h264",
     crf: int | None = None,
     preset: str | None = None,
-    thumbnail_s: float | None = 4.0,
+    thumbnail_s: float | None = USUAL_THUMBNAIL_S,
     keep_truncated: bool = False,
     max_pixels: int | None = pictures.MAX_PIXELS,
     max_bytes: int = MAX_FILM_BYTES,
@@ -99,7 +96,7 @@ def transcode(
     check_run_options(**run)
     check_max_pixels(max_pixels)
     check_flags(keep_truncated=keep_truncated)
-    wish = _wish_of(sides, codec, crf, preset, thumbnail_s)
+    wish = ladder_wish(sides, codec, crf, preset, thumbnail_s)
     folder = _local_folder(out)
     inputs = film_inputs(films, out, LADDER_COLUMNS.names)
     count = sum(one.rows.num_rows for one in inputs.values())
@@ -149,27 +146,6 @@ def _local_folder(out: str) -> Folder:
     if folder.remote:
         raise ValueError(f"{out} is a URI: transcode into a local folder, then upload that")
     return folder
-
-
-def _wish_of(
-    sides: Any, codec: Any, crf: Any, preset: Any, thumbnail_s: float | None
-) -> LadderWish:
-    """ValueError for what no ladder can be made of."""
-    if codec not in USUAL:
-        raise ValueError(f"codec is 'h264' or 'av1', not {codec!r}")
-    is_list = isinstance(sides, list | tuple) and bool(sides)
-    if not is_list or not all(type(side) is int and side >= 2 for side in sides):
-        told = "sides is a list of the renditions' shorter sides in pixels, [360, 720]"
-        raise ValueError(f"{told}, not {sides!r}")
-    usual_crf, usual_preset = USUAL[codec]
-    crf = usual_crf if crf is None else crf
-    if type(crf) is not int or not 0 <= crf <= MOST_CRF[codec]:
-        raise ValueError(f"crf is a whole number from 0 to {MOST_CRF[codec]}, not {crf!r}")
-    if thumbnail_s is not None:
-        check_span("thumbnail_s", thumbnail_s, "a number of seconds above 0, or None", 1e9)
-    encoding = Encoding(codec, crf, str(usual_preset if preset is None else preset))
-    check_encoder(encoding)
-    return LadderWish(tuple(sorted(set(sides))), encoding, thumbnail_s)
 
 
 def _remove_unnamed(folder: Folder, found: Dataset) -> None:
