@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import time
+from fractions import Fraction
 
 import browser
 import cv2
@@ -14,6 +15,7 @@ from browser import Page
 from conftest import missing
 
 from imgprep.picture import codec
+from imgprep.sample.films import write_film
 from imgprep.serve import access, server
 from imgprep.serve.places import place_of
 
@@ -24,7 +26,7 @@ JPEG = codec.encode(SCENE, "JPEG")
 UPLOAD = """(async () => {
   const bytes = Uint8Array.from(atob(%r), c => c.charCodeAt(0));
   const given = new DataTransfer();
-  given.items.add(new File([bytes], %r, { type: "image/jpeg" }));
+  given.items.add(new File([bytes], %r, { type: %r }));
   const field = document.getElementById("files");
   field.files = given.files;
   field.dispatchEvent(new Event("change"));
@@ -48,8 +50,8 @@ def here(tmp_path):
         yield found
 
 
-def upload(page, data, name):
-    page.run(UPLOAD % (base64.b64encode(data).decode(), name))
+def upload(page, data, name, kind="image/jpeg"):
+    page.run(UPLOAD % (base64.b64encode(data).decode(), name, kind))
 
 
 @pytest.mark.browser
@@ -148,3 +150,20 @@ def test_pictures_of_a_guarded_album_have_signed_addresses(tmp_path, monkeypatch
         (small,) = httpx.get(f"{here.url}/v1/album", headers=headers).json()["small"]
         assert httpx.get(here.url + small).status_code == 200
         assert httpx.get(here.url + small.replace("max_side=400", "max_side=4")).status_code == 401
+
+
+@pytest.mark.browser
+def test_a_film_goes_up_in_pieces_and_is_seen_by_its_poster(here, tmp_path):
+    frames = [np.full((48, 64, 3), 90, np.uint8)] * 12
+    write_film(tmp_path / "a.mp4", frames, [Fraction(n, 12) for n in range(12)])
+    with Page(width=390, height=800) as page:
+        page.open(here.url)
+        until(page, "gallery.results?.().length === 0")
+        upload(page, (tmp_path / "a.mp4").read_bytes(), "garden – März.mp4", "video/mp4")
+        until(page, "gallery.results?.().length === 1")
+        (one,) = httpx.get(f"{here.url}/v1/objects").json()["objects"]
+        assert (one["media"], one["name"]) == ("film", "garden – März.mp4")
+        until(page, "gallery.root.querySelector('img')?.naturalWidth === 64")
+        assert page.problems == []
+        upload(page, b"no film", "b.mp4", "video/mp4")
+        until(page, "document.getElementById('refused').textContent.includes('b.mp4: ')")

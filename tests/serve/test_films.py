@@ -78,8 +78,9 @@ def put(client, film, query=""):
     return client.put(f"/v1/objects{query}", content=film).json()
 
 
-def uploaded(client, data):
-    begun = client.post("/v1/uploads", headers=PIECE | {"Upload-Length": str(len(data))})
+def uploaded(client, data, **headers):
+    length = {"Upload-Length": str(len(data))}
+    begun = client.post("/v1/uploads", headers=PIECE | length | headers)
     half = len(data) // 2
     for at, piece in ((0, data[:half]), (half, data[half:])):
         there = PIECE | {"Upload-Offset": str(at)}
@@ -130,9 +131,10 @@ def test_picture_operations_see_its_poster(client, film):
 def test_every_door_keeps_the_same_film(here, client, film, monkeypatch):
     monkeypatch.setattr(objects, "SMALL_BYTES", 10_000)  # so that this one counts as large
     other = made(Path(here.service.settings.out) / "b.mp4", 2).read_bytes()
-    by_pieces = uploaded(client, other).headers["object-id"]
+    named = {"Upload-Metadata": "filename Z2FyZGVuLm1wNA==,filetype dmlkZW8vbXA0"}
+    by_pieces = uploaded(client, other, **named).headers["object-id"]
     known = client.get(f"/v1/objects/{by_pieces}").json()
-    assert (known["media"], known["nbytes"]) == ("film", len(other))
+    assert (known["media"], known["nbytes"], known["name"]) == ("film", len(other), "garden.mp4")
     assert client.get(f"/v1/objects/{by_pieces}/content").content == other
     assert client.get(f"/v1/objects/{by_pieces}/fit?max_side=32").status_code == 200
     stub = Client(f"127.0.0.1:{here.service.grpc_port}")
@@ -321,6 +323,7 @@ def test_a_process_that_says_nothing_is_ended(client, film, monkeypatch):
     assert (step["status"], step["reason"]) == ("failed", "took_too_long")
 
 
+@pytest.mark.slow
 def test_a_stopped_server_takes_its_films_up_again(tmp_path, film):
     with Served(tmp_path, "--workers", "1") as here, here.client() as client:
         job = put(client, film, f"?steps={json.dumps([LADDER])}")["job"]
