@@ -10,6 +10,7 @@ import io
 import json
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,6 +25,14 @@ def mood_of(data: bytes) -> str:
     """The mood of a picture: how bright it is."""
     grey = Image.open(io.BytesIO(data)).convert("L").resize((8, 8))
     return MOODS[min(4, int(sum(grey.tobytes()) / 64 / 52))]
+
+
+def _picture_of(url: str) -> bytes:
+    """Of a data URL; or what the link leads to, read as services read it: without any key."""
+    if not url.startswith("http"):
+        return base64.b64decode(url.split(",", 1)[1])
+    with urllib.request.urlopen(url, timeout=10) as link:
+        return link.read()
 
 
 class VisionServer:
@@ -114,7 +123,12 @@ class VisionServer:
 
     def _answer(self, body: dict) -> tuple[int, dict, dict]:
         url = body["messages"][1]["content"][0]["image_url"]["url"]
-        content = json.dumps({"mood": [mood_of(base64.b64decode(url.split(",", 1)[1]))]})
+        try:
+            picture = _picture_of(url)
+        except OSError as e:  # HTTP's refusals are OSErrors too
+            said = f"Failed to download image from {url}: {e}"
+            return 400, {"error": {"message": said, "code": "invalid_image_url"}}, {}
+        content = json.dumps({"mood": [mood_of(picture)]})
         fault = self._fault(url)
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         finish = "stop"

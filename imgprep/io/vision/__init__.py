@@ -2,7 +2,8 @@
 LM Studio too), asked for words of closed lists.
 """
 
-from imgprep.io.vision.client import Said, Vision
+from imgprep.io.vision.answers import Linked, Said
+from imgprep.io.vision.client import Vision
 from imgprep.io.vision.prompt import Prompt
 
-__all__ = ["Said", "Prompt", "Vision"]
+__all__ = ["Linked", "Said", "Prompt", "Vision"]

@@ -3,25 +3,22 @@ with every answer kept so that none is paid twice.
 """
 
 import asyncio
-import base64
 import hashlib
-import json
 import os
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from imgprep.failures import known_reason
+from imgprep.io.vision.answers import KeptAnswers, Linked, Said, data_url, without_secrets
 from imgprep.io.vision.limits import MINUTE_S, Allowance
 from imgprep.io.vision.prompt import Prompt
-from imgprep.redaction import redact, redact_values
+from imgprep.redaction import redact
 
 PICTURE_TOKENS = (
     255  # of 512 pixels in low detail, as most services count; only the limits depend on it
@@ -31,25 +28,6 @@ STOPS = {
     403: "the key may not use this model",
     404: "the service has no such model or address",
 }
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a model says of one picture; or the reason why it says nothing."""
-
-    status: str  # ok | failed
-    reason: str = ""
-    error: str = ""
-    words: dict[str, list[str]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)  # words of none of the lists: never tags
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cached: bool = False
-ANSWER_TABLE = """
-create table if not exists answer (
-    sha text, version text, answer text, primary key (sha, version)
-)
-"""
 
 
 class _Stopped(Exception):
@@ -113,11 +91,11 @@ class Vision:
     def ask(
         self,
         prompt: Prompt,
-        pictures: Sequence[bytes],
+        pictures: Sequence[bytes | Linked],
         *,
         tell: Callable[[int], None] | None = None,
     ) -> list[Said]:
-        """The answer for each picture (encoded JPEG, PNG or WebP), in their order.
+        """The answer for each picture (encoded JPEG, PNG or WebP; or a link), in their order.
 
         A picture that was asked before, in the same words, costs nothing. ValueError where nothing
         can be answered: a wrong key, an unknown model, a quota that is used up; what was answered
@@ -154,7 +132,7 @@ class _Run:
     def __init__(self, vision: Vision, prompt: Prompt):
         self._vision, self._prompt = vision, prompt
         self._version, self._asked = vision.version(prompt), vision._asked(prompt)
-        self._kept = _Answers(vision.cache)
+        self._kept = KeptAnswers(vision.cache)
         self._need = PICTURE_TOKENS + len(prompt.text) // 4 + vision.max_tokens
         self._spent = self._promised = 0
         self._paused_until = 0.0
@@ -164,7 +142,7 @@ class _Run:
         self._kept.close()
 
     async def all(
-        self, pictures: Sequence[bytes], tell: Callable[[int], None] | None
+        self, pictures: Sequence[bytes | Linked], tell: Callable[[int], None] | None
     ) -> list[Said]:
         requests, tokens, window_s = self._vision._limits
         self._requests = Allowance(requests, window_s=window_s)
@@ -173,7 +151,7 @@ class _Run:
         limits = httpx.Limits(max_connections=self._vision.at_once)
         async with httpx.AsyncClient(timeout=self._vision.timeout_s, limits=limits) as client:
 
-            async def one(data: bytes) -> Said:
+            async def one(data: bytes | Linked) -> Said:
                 nonlocal done
                 async with gate:
                     answer = await self._answer(client, data)
@@ -189,20 +167,19 @@ class _Run:
                 for task in tasks:
                     task.cancel()
 
-    async def _answer(self, client: httpx.AsyncClient, data: bytes) -> Said:
-        sha = hashlib.sha256(data).hexdigest()
-        async with self._once.setdefault(
-            sha, asyncio.Lock()
-        ):  # the same picture twice is asked once
+    async def _answer(self, client: httpx.AsyncClient, data: bytes | Linked) -> Said:
+        sha = data.sha256 if isinstance(data, Linked) else hashlib.sha256(data).hexdigest()
+        # The same picture twice is asked once.
+        async with self._once.setdefault(sha, asyncio.Lock()):
             known = self._kept.get(sha, self._version)
             if known is not None:
                 return known
-            answer = _shown_answer(await self._asked_often(client, data))
+            answer = without_secrets(await self._asked_often(client, data))
             if answer.status == "ok" or answer.reason == "declined":
                 self._kept.put(sha, self._version, answer)
             return answer
 
-    async def _asked_often(self, client: httpx.AsyncClient, data: bytes) -> Said:
+    async def _asked_often(self, client: httpx.AsyncClient, data: bytes | Linked) -> Said:
         vision, last = self._vision, Said("failed", "error", "never asked")
         for attempt in range(vision.attempts):
             if vision.max_tokens_total is not None:
@@ -222,7 +199,7 @@ class _Run:
         return last
 
     async def _once_asked(
-        self, client: httpx.AsyncClient, data: bytes
+        self, client: httpx.AsyncClient, data: bytes | Linked
     ) -> tuple[Said, float | None]:
         """An answer, and how long to wait before asking again; None where it is final."""
         tokens, request = await self._tokens.take(self._need), await self._requests.take(1)
@@ -249,9 +226,8 @@ class _Run:
         key = os.environ.get(self._vision.key_env or "", "")
         return {"Authorization": f"Bearer {key}", "api-key": key} if key else {}
 
-    def _body(self, data: bytes) -> dict[str, Any]:
-        kind = "png" if data.startswith(b"\x89PNG") else "webp" if data[8:12] == b"WEBP" else "jpeg"
-        url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    def _body(self, data: bytes | Linked) -> dict[str, Any]:
+        url = data.url if isinstance(data, Linked) else data_url(data)
         picture = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
         # The text first: services keep what many requests begin with.
         messages = [
@@ -280,7 +256,7 @@ class _Run:
         return Said("failed", f"http_{code}", message), 0.5 if again else None
 
     def _without_key(self, text: str) -> str:
-        """Services quote the key they refuse."""
+        """Services quote the key they refuse, and the link they cannot read."""
         key = os.environ.get(self._vision.key_env or "", "")
         return redact(text.replace(key, "…") if key else text)
 
@@ -308,39 +284,9 @@ class _Run:
         return Said("ok", words=words, left_out=left_out, **tokens), None
 
 
-def _shown_answer(answer: Said) -> Said:
-    """Without passwords and keys, which may stand in a picture and be read there."""
-    return Said(**redact_values(vars(answer)))
-
-
 def _error_of(response: httpx.Response) -> dict[str, Any]:
     try:
         found = response.json().get("error")
     except (ValueError, AttributeError):
         return {}
     return found if isinstance(found, dict) else {"message": found}
-
-
-class _Answers:
-    """Answers by picture and version of the prompt, each written as it comes."""
-
-    def __init__(self, path: str | Path | None):
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=30)
-        self._db.execute(ANSWER_TABLE)
-
-    def get(self, sha: str, version: str) -> Said | None:
-        asked = "select answer from answer where sha = ? and version = ?"
-        found = self._db.execute(asked, (sha, version)).fetchone()
-        return Said(**json.loads(found[0]), cached=True) if found else None
-
-    def put(self, sha: str, version: str, answer: Said) -> None:
-        kept = {k: v for k, v in vars(answer).items() if k != "cached"}
-        with self._db:
-            self._db.execute(
-                "insert or replace into answer values (?, ?, ?)", (sha, version, json.dumps(kept))
-            )
-
-    def close(self) -> None:
-        self._db.close()

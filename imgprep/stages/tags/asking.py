@@ -9,10 +9,11 @@ import pyarrow as pa
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.failures import known_reason
-from imgprep.io.vision import Prompt, Said, Vision
+from imgprep.io.vision import Linked, Prompt, Said, Vision
 from imgprep.picture import codec, geometry
 from imgprep.stages import images
 from imgprep.stages.tags.entries import TagEntry, entry, merged_entries, tags_of_table, with_tags
+from imgprep.stages.tags.linking import signed_links
 from imgprep.words import number_of
 
 SIDE_ASKED = 512  # pixels: the least that services look at, without metadata
@@ -21,26 +22,41 @@ CACHE = ".imgprep/answers.sqlite"
 REASON_COLUMN = "ask_reason"
 
 
-def ask(ds: Dataset | str, out: str, vision: Vision, prompt: Prompt | None = None) -> Dataset:
+def ask(
+    ds: Dataset | str,
+    out: str,
+    vision: Vision,
+    prompt: Prompt | None = None,
+    *,
+    links: Dataset | str | None = None,
+    variant: str = "vision",
+    expires_s: int = 3600,
+    credentials_env: str | None = None,
+) -> Dataset:
     """The dataset with what a vision model says of each picture, as the dataset folder `out`.
 
     Pictures go as JPEGs of SIDE_ASKED pixels without metadata. Tags have the model as source and
     the prompt's version. A picture without an answer keeps its tags, and has the reason in the
     column `ask_reason`. Answers are kept in `out`: a second run asks only about what is new, and a
-    killed one goes on. Runs in this process, so that the service's limits hold. Raises ValueError
-    where the service refuses everything.
+    killed one goes on. Runs in this process, so that the service's limits hold.
+    links: a dataset of `upload.upload` with the same pictures: those of the size `variant` go by
+    URLs signed for `expires_s` seconds; what is not in it goes as bytes. Signatures are kept
+    nowhere. Raises ValueError where the service refuses everything, or nothing can be signed.
     """
     ds = ds if isinstance(ds, Dataset) else Dataset(ds)
     prompt = prompt or Prompt()
     if vision.cache is None:
         vision.cache = _cache_in(out)
+    signed: dict[tuple[str, str], Linked] = {}
+    if links is not None:
+        signed = signed_links(links, variant, expires_s, credentials_env)
     tables: dict[str, pa.Table] = {}
     reasons: Counter = Counter()
     for split in ds.splits:
         table = ds.table(split)
         if REASON_COLUMN in table.column_names:
             table = table.drop_columns([REASON_COLUMN])
-        answers = _answers_of(ds, split, table, vision, prompt)
+        answers = _answers_of(ds, split, table, vision, prompt, signed)
         reasons.update(answer.reason for answer in answers.values() if answer.reason)
         tables[split] = _with_answers(table, answers, vision.model, vision.version(prompt))
     failed = ", ".join(f"{word} {count:,}" for word, count in reasons.most_common())
@@ -58,15 +74,26 @@ def _cache_in(out: str) -> str:
 
 
 def _answers_of(
-    ds: Dataset, split: str, table: pa.Table, vision: Vision, prompt: Prompt
+    ds: Dataset,
+    split: str,
+    table: pa.Table,
+    vision: Vision,
+    prompt: Prompt,
+    signed: dict[tuple[str, str], Linked],
 ) -> dict[int, Said]:
     """Row -> answer, of the rows that have a picture."""
+    ids = table["image_id"].to_pylist()
     rows = [n for n, status in enumerate(table["status"].to_pylist()) if status == "ok"]
     found: dict[int, Said] = {}
     for start in range(0, len(rows), ASKED_TOGETHER):
         some = rows[start : start + ASKED_TOGETHER]
-        asked: dict[int, bytes] = {}
-        for row, data in zip(some, ds.pictures(split, some), strict=True):
+        asked: dict[int, bytes | Linked] = {}
+        for row in some:
+            picture = signed.get((split, ids[row]))
+            if picture is not None:
+                asked[row] = picture
+        unlinked = [row for row in some if row not in asked]
+        for row, data in zip(unlinked, ds.pictures(split, unlinked), strict=True):
             small = _asked_picture(data)
             if small:
                 asked[row] = small
