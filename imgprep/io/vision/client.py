@@ -3,6 +3,7 @@ with every answer kept so that none is paid twice.
 """
 
 import asyncio
+import copy
 import hashlib
 import os
 import random
@@ -130,7 +131,9 @@ class _Run:
     """One call of `Vision.ask`."""
 
     def __init__(self, vision: Vision, prompt: Prompt):
-        self._vision, self._prompt = vision, prompt
+        self._vision = vision
+        # Of its own: whoever edits theirs meanwhile does not change what is being asked.
+        self._prompt = prompt = copy.deepcopy(prompt)
         self._version, self._asked = vision.version(prompt), vision._asked(prompt)
         self._kept = KeptAnswers(vision.cache)
         self._need = PICTURE_TOKENS + len(prompt.text) // 4 + vision.max_tokens

@@ -100,7 +100,7 @@ def _check_words(kind: str, words: Any) -> None:
         isinstance(word, str) and word.strip() for word in words
     ):
         raise ValueError(f"the words of {kind!r} are a list of texts, not {str(words)[:80]!r}")
-    seen = [word.strip().casefold() for word in words]
+    seen = [" ".join(word.split()).casefold() for word in words]
     twice = next((word for word in seen if seen.count(word) > 1), None)
     if twice is not None or not words:
         told = f"names {twice!r} twice" if words else "is empty"
