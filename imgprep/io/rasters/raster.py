@@ -19,6 +19,7 @@ from imgprep.io.rasters.formats import (
     driver_of,
     readable,
 )
+from imgprep.io.rasters.links import Spelled, spelled
 from imgprep.io.rasters.marks import scene_identity
 from imgprep.io.rasters.remote import RASTER_NAME, Remote
 from imgprep.io.rasters.settings import gdal
@@ -64,13 +65,15 @@ class Raster:
     """
 
     _highest: float | None = None
+    _spelled: Spelled | None = None
 
     def __init__(self, uri: str, *, allow_hosts: Sequence[str] = ()):
         self.uri = uri
         self._remote: Remote | None = None
         if uris.scheme(uri) == "path":
-            found = _local(uri)
-            self._path = uris.path_of(uri)
+            self._spelled = spelled(uris.path_of(uri), _local(uri))
+            self._path = self._spelled.path
+            found = self._spelled.found
         else:
             self._remote = Remote(uri, allow_hosts)
             found = Readable(driver_of(self._remote.read_span(0, FORMAT_HEAD_BYTES)))
@@ -234,6 +237,8 @@ class Raster:
             dataset.close()
         if self._remote is not None:
             self._remote.close()
+        if self._spelled is not None:
+            self._spelled.close()
 
     def __enter__(self) -> Self:
         return self
