@@ -1,13 +1,14 @@
 """imgprep makes image datasets: `from imgprep import images, ocr` says where each thing lives."""
 
-import warnings
+import sys
 from importlib import import_module
 from typing import Any
 
-from imgprep.failures import Interrupted, RunStopped
+from imgprep.failures import RunStopped
+from imgprep.former import FormerModules, former
 
 __version__ = "0.1.0"
-__all__ = ["Interrupted", "RunStopped", "__version__"]
+__all__ = ["RunStopped", "__version__"]
 
 # The table of contents: name -> where it stands. `__init__.pyi` is the same for editors and type
 # checkers. These names are what is promised; and they, not the places, are in the keys of results.
@@ -18,7 +19,6 @@ CONTENTS = {
     "upload": "stages.upload",
     "batch_requests": "stages.batch_requests",
     "segmentation": "stages.segmentation",
-    "measures": "stages.segmentation.measures",
     "pairs": "stages.pairs",
     "exports": "stages.exports",
     "tags": "stages.tags",
@@ -27,7 +27,6 @@ CONTENTS = {
     "sources": "rows.sources",
     "splits": "rows.splits",
     "labels": "rows.labels",
-    "entities": "rows.entities",
     "annotations": "rows.annotations",
     "dataset": "dataset",
     "show": "display.show",
@@ -37,77 +36,19 @@ CONTENTS = {
     "enhance": "picture.enhance",
     "ocr": "picture.ocr",
     "models": "models",
-    "rasters": "io.rasters",
     "sample": "sample",
-    "specimen": "sample.slide",
+    "serve": "serve",
 }
 FUNCTIONS = {
     "session": "engine",
     "close": "engine",
-    "batch": "stages.images",
     "resolve": "project",
     "resolve_input": "project",
 }
 
-# Where names of 0.1 went. For one release they still answer, with a sentence.
-MOVED = {
-    "addresses": "io.web.addresses",
-    "answers": "stages.segmentation.answers",
-    "augment": "picture.augment",
-    "blending": "tiles.windows",
-    "budget": "picture.budget",
-    "card": "dataset.card",
-    "checks": "stages.publish.checks",
-    "cli": "app.cli",
-    "colour": "picture.colour",
-    "components": "tiles.components",
-    "container": "picture.header",
-    "facts": "stages.publish.facts",
-    "fetch": "io.web.fetch",
-    "findings": "display.findings",
-    "fingerprint": "resume.fingerprint",
-    "folder": "dataset.files",
-    "gather": "resume.gather",
-    "hub": "io.hub",
-    "instances": "tiles.instances",
-    "inventory": "app.inventory",
-    "loaded": "stages.publish.loaded",
-    "location": "picture.location",
-    "metadata": "picture.metadata",
-    "mosaic": "io.rasters.mosaic",
-    "nets": "models.nets",
-    "operators": "stages.segmentation",
-    "optout": "io.web.optout",
-    "overlays": "stages.segmentation.overlay",
-    "packshot": "sample.packshot",
-    "parameters": "app.parameters",
-    "parts": "resume.parts",
-    "passes": "stages.segmentation.passes",
-    "pictures": "stages.segmentation.headers",
-    "pipeline": "app.pipeline",
-    "politeness": "io.web.politeness",
-    "polygons": "stages.segmentation.polygons",
-    "progress": "engine.progress",
-    "reasons": "failures",
-    "routes": "io.web.routes",
-    "runner": "app.runner",
-    "sample_server": "sample.server",
-    "shards": "stages.publish.shards",
-    "similar": "picture.similar",
-    "slides": "io.rasters.slide",
-    "stage": "resume.stage",
-    "store": "io.stores",
-    "tables": "rows.tables",
-    "thumbnails": "display.pictures",
-    "tiling": "stages.segmentation.block",
-    "transfer": "io.web.transfer",
-    "uris": "io.uris",
-    "work": "resume.make",
-}
-
-GONE = {
-    "croissant": "the Hub writes the Croissant metadata of every dataset that is published there",
-}
+# Last, so that what is a file of the package never comes here.
+if not any(isinstance(finder, FormerModules) for finder in sys.meta_path):
+    sys.meta_path.append(FormerModules(CONTENTS))  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:
@@ -116,13 +57,4 @@ def __getattr__(name: str) -> Any:
         return import_module(f"imgprep.{CONTENTS[name]}")
     if name in FUNCTIONS:
         return getattr(import_module(f"imgprep.{FUNCTIONS[name]}"), name)
-    if name in MOVED:
-        warnings.warn(
-            f"imgprep.{name} is no public name: it is imgprep.{MOVED[name]} now",
-            FutureWarning,
-            stacklevel=2,
-        )
-        return import_module(f"imgprep.{MOVED[name]}")
-    if name in GONE:
-        raise ImportError(f"there is no imgprep.{name} any more: {GONE[name]}")
-    raise AttributeError(f"module 'imgprep' has no attribute {name!r}")
+    return former(name, stacklevel=2)

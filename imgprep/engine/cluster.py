@@ -47,7 +47,8 @@ def start_ray() -> str:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    return ray.get_runtime_context().gcs_address
+    joined = ray.get_runtime_context().gcs_address
+    return str(joined)
 
 
 def foresee_ray() -> None:
@@ -143,7 +144,7 @@ class _Keeper(threading.Thread):
         self.error = ""
         self._is_up = threading.Event()
         self._over = threading.Event()
-        self._undertaker: subprocess.Popen | None = None
+        self._undertaker: subprocess.Popen[bytes] | None = None
         say("starting Ray: about 10 s")
 
     def wait(self) -> None:
@@ -239,7 +240,7 @@ def _shared_address() -> str:
         found = runner.recv()
     if found["error"]:
         raise RayMissing(found["error"])
-    return found["address"]
+    return str(found["address"])
 
 
 # After a kill -9 of this process Ray's agents would stay for a minute. A child of ours, which looks

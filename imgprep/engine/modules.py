@@ -34,7 +34,8 @@ def dumps(value: Any) -> bytes:
     for module in own:
         cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps(value)
+        pickled: bytes = cloudpickle.dumps(value)
+        return pickled
     except Exception as e:
         told = f"the function cannot be sent to the workers ({e})"
         fix = "make what it uses inside it, or in the __init__ of a class"

@@ -205,7 +205,8 @@ class _Child:
         try:
             job = self._pool.submit(_do_piece, pickle.dumps(piece), self.fn, self.limits, note)
             processes = list(self._pool._processes.values())
-            return job.result()
+            done: Summary | Exception = job.result()
+            return done
         except BrokenProcessPool:
             self._pool = None
         word = noted(note)

@@ -66,7 +66,7 @@ class Labels:
             return demo.label_tags(image, self.at_least, self.most)
         with _net_lock:
             if not hasattr(self, "_net"):
-                loads = {"onnx": _OnnxClasses, "transformers": _HubClasses}
+                loads: dict[str, Any] = {"onnx": _OnnxClasses, "transformers": _HubClasses}
                 self._net = loads[self.runs](self.path, self.revision)
         odds = self._net(image)
         likely = np.argsort(-odds, kind="stable")[: self.most]

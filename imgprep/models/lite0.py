@@ -175,7 +175,8 @@ class _Graph:
             described("pooled", 1280),
             described("features", 1280, 7, 7),
         ]
-        inputs = [described("pixels", 3, INPUT_SIDE, INPUT_SIDE)]
-        graph = helper.make_graph(self._nodes, "lite0", inputs, outputs, self._constants)
+        pixels = described("pixels", 3, INPUT_SIDE, INPUT_SIDE)
+        graph = helper.make_graph(self._nodes, "lite0", [pixels], outputs, self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        return model.SerializeToString()
+        written: bytes = model.SerializeToString()
+        return written

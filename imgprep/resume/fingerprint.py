@@ -105,6 +105,7 @@ def _public(module: str) -> str:
 # Places -> the names in keys. What has no public name keeps the one it had before the package had
 # folders.
 PUBLIC = {place: name for name, place in CONTENTS.items()} | {
+    "io.rasters": "rasters",
     "models.nets": "nets",
     "picture.augment": "augment",
     "picture.budget": "budget",
@@ -115,8 +116,11 @@ PUBLIC = {place: name for name, place in CONTENTS.items()} | {
     "models.detectors": "models",
     "models.enhancers": "models",
     "models.segmenters": "models",
+    "rows.entities": "entities",
+    "sample.slide": "specimen",
     "stages.segmentation.chain": "operators",
     "stages.segmentation.filters": "operators",
+    "stages.segmentation.measures": "measures",
     "stages.segmentation.threshold": "operators",
     "stages.segmentation.overlay": "overlays",
     "tiles.components": "components",

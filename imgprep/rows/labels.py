@@ -12,6 +12,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.redaction import redact_column
 from imgprep.rows import column_types, tables
+from imgprep.rows import entities as entities
 
 LABELLED_WITH = ("status", "reason", "error", "width", "height")
 

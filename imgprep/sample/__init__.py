@@ -25,6 +25,7 @@ __all__ = [
     "ready",
     "serve",
     "snapshots",
+    "specimen",
 ]
 
 
@@ -52,3 +53,14 @@ def ready(*paths: str | Path | None) -> None:
 
 
 _served: set[Path] = set()  # by this process, while it lives
+
+
+def specimen(source: str, truth: str | None = None) -> str | None:
+    """If they are of the project's own sample slide, make that; returns the cells' truth.
+
+    Without a truth that was given it is the sample's own, for the sample only.
+    """
+    # Only here: GDAL is an extra, and nothing else of the sample needs it.
+    from imgprep.sample.slide import ready as ready_slide
+
+    return ready_slide(source, truth)

@@ -103,7 +103,7 @@ def write_film(
     except ImportError:
         raise ValueError(f"films need `{extra('video')}`") from None
     with av.open(str(file), "w") as container:
-        stream = container.add_stream(codec, rate=RATE, options=_encoding(codec) | options)
+        stream: Any = container.add_stream(codec, rate=RATE, options=_encoding(codec) | options)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
         stream.time_base = tick_s

@@ -137,7 +137,7 @@ def test_ray_opens_a_dataset_folder_runs_its_functions_and_writes_one(raw, tmp_p
     engine.start_ray()
     ds = ray.data.read_parquet(dataset.open(raw).data_files(split="train"))
     assert ds.count() == 60
-    tiny = imgprep.batch(ocr.prepare, size_wh=[4, 4])
+    tiny = images.batch(ocr.prepare, size_wh=[4, 4])
     mapped = ds.select_columns(["image_id", "image"]).map_batches(tiny, batch_size=16)
     first = {row["image_id"]: codec.decode(row["image"]).tolist() for row in mapped.take_all()}
     ids = dataset.open(raw).table("train")["image_id"].to_pylist()

@@ -36,9 +36,11 @@ tiles of a fixed grid, so that what it decides does not depend on tile_wh:
     choose(stats)               what `fn` gets as `chosen`; stats is None where no tile counted.
 """
 
+from imgprep.io import rasters
 from imgprep.stages.segmentation.chain import Chain, operator_of
 from imgprep.stages.segmentation.filters import Filter, Watershed
 from imgprep.stages.segmentation.finish import MEASURES, OUTPUTS
+from imgprep.stages.segmentation.measures import evaluate
 from imgprep.stages.segmentation.pieces import TILES
 from imgprep.stages.segmentation.preview import preview
 from imgprep.stages.segmentation.segment import SEGMENT_COLUMNS, segment
@@ -53,7 +55,9 @@ __all__ = [
     "Filter",
     "Threshold",
     "Watershed",
+    "evaluate",
     "operator_of",
     "preview",
+    "rasters",
     "segment",
 ]
