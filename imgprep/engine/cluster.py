@@ -42,6 +42,7 @@ def start_ray() -> str:
             _join(address)
         else:
             foresee_ray()
+            # For mypy: without a named cluster and without a runner, a keeper was made.
             assert _keeper is not None
             _keeper.wait()
     context = ray.data.DataContext.get_current()
@@ -55,6 +56,7 @@ def foresee_ray() -> None:
     """Begin to start Ray in the background, here or in the runner: there will be work for it."""
     global _keeper
     if named_cluster() or _keeper is not None:
+        # Nothing of ours to start: joining a cluster takes no time worth hiding.
         return
     if current().ray_socket:
         threading.Thread(target=_wake_runner, daemon=True).start()
@@ -66,6 +68,7 @@ def foresee_ray() -> None:
 def named_cluster() -> str:
     """The cluster that RAY_ADDRESS names, or "" for a Ray of our own."""
     address = os.environ.get("RAY_ADDRESS", "")
+    # "local" is Ray's own word for "start one here", and no address.
     return "" if address == "local" else address
 
 
@@ -85,6 +88,7 @@ def stop_ray() -> None:
     if "ray" in sys.modules:
         import ray
 
+        # Ray's shutdown tells of each process that it ends, and a notebook would show that in red.
         with silent_stderr():
             ray.shutdown()
     if _keeper is not None:
@@ -102,12 +106,14 @@ def check_cluster(address: str) -> None:
     if not match or "://" in address:
         raise ValueError(f"{told}: give host:port of the cluster's head, such as 10.0.0.1:6379")
     try:
+        # A plain socket first: Ray's client retries for minutes where nothing listens.
         socket.create_connection((match[1], int(match[2])), CONNECT_S).close()
     except (OSError, OverflowError) as e:
         fix = "start the cluster, or unset RAY_ADDRESS"
         raise ValueError(f"{told}: nothing answers there ({line(e)}): {fix}") from None
     asking = _Asking(address)
     asking.start()
+    # In a thread that is left alone: the client has no timeout, and cannot be stopped either.
     asking.join(ANSWER_S)
     if asking.is_alive():
         raise ValueError(f"{told}: what listens there does not answer as Ray does")
@@ -157,8 +163,11 @@ class _Keeper(threading.Thread):
     def end(self) -> None:
         """Let it go, and those of its processes that are left."""
         self._over.set()
+        # Briefly: the thread may be within ray.init, which
+        # does not hear it; the undertaker ends the rest.
         self.join(1)
         if self._undertaker is not None:
+            # Closes its stdin, which is what it waits for, and waits until it has looked.
             self._undertaker.communicate()
 
     def run(self) -> None:
@@ -172,8 +181,12 @@ class _Keeper(threading.Thread):
     def _start_ray(self) -> None:
         ray = _imported()
         command = [sys.executable, "-c", UNDERTAKER, os.path.dirname(ray.__file__)]
+        # A session of its own, so that Ctrl-C, which
+        # goes to our whole group, does not end it first.
         self._undertaker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         try:
+            # Twice: on a busy machine Ray gives up on its own
+            # processes, and the second try finds them warm.
             _init_here()
         except Exception:
             _init_here()
@@ -188,6 +201,7 @@ _keeper: _Keeper | None = None
 
 def _imported() -> Any:
     for setting, value in SETTINGS.items():
+        # setdefault: what somebody set by hand is wanted.
         os.environ.setdefault(setting, value)
     import ray
     import ray.data
@@ -218,6 +232,7 @@ def _init(**options: Any) -> None:
     with silent_stderr():
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        # A half-started Ray counts as initialized: the next try would be told so, and nothing else.
         except BaseException:
             with suppress(Exception):
                 ray.shutdown()

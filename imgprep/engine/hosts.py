@@ -24,6 +24,7 @@ def check_hosts(folder: Folder, reads: Callable[[], Iterable[str]] = tuple) -> N
     if not others:
         return
     if not folder.remote and folder.path not in _seen_folders:
+        # A file with a name of its own: another host may have an empty folder at the same path.
         mark = f"{STARTED}/seen-{uuid.uuid4().hex}"
         folder.put(mark, b"")
         try:
@@ -69,9 +70,11 @@ def _ask(nodes: list[dict[str, Any]], shown: dict[str, str]) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    # num_cpus=0: a busy cluster must answer before its work is done, not after.
     asked = ray.remote(num_cpus=0, max_retries=0)(_missing_there)
     answers = {}
     for node in nodes:
+        # soft=False: with True another host would answer in its place.
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         host = node["NodeManagerHostname"]
         answers[host] = asked.options(scheduling_strategy=there).remote(list(shown))
@@ -82,6 +85,7 @@ def _ask(nodes: list[dict[str, Any]], shown: dict[str, str]) -> None:
             told = f"the host {host} of the cluster does not run this imgprep"
             raise ValueError(f"{told} ({e.cause}): install the same version there") from None
         except ray.exceptions.RayError:  # it is gone, or too slow to tell
+            # No refusal: a host that is gone gets no work either.
             continue
         if missing:
             told = f"{shown[missing[0]]} is a path that the host {host} of the cluster does not see"

@@ -45,7 +45,10 @@ def run_pool(tasks: list[Task], job: Job) -> Generator[Done]:
     left = {task.key: task for task in tasks}
     orders = dumps(worker.Orders.of(job))
     fn = dumps(job.fn)
+    # No more processes than tasks: each has its imports to pay for.
     size = min(at_once(job.most), len(tasks))
+    # Tasks that kill are told by their marks after
+    # DEATHS, so this counts only pools that never worked.
     barren = 0  # how often in a row the pool broke and nothing was done
     while left:
         before = len(left)
@@ -78,6 +81,7 @@ def _submitted(tasks: list[Task], orders: bytes, fn: bytes, size: int) -> Genera
     try:
         for future in loky.as_completed(futures):
             yield futures[future], future.result()
+    # Seen before BaseException: the pool is broken already, and run_pool begins again.
     except loky.process_executor.BrokenProcessPool:
         raise
     except BaseException:  # the stop button, or the consumer went away: nothing goes on unseen
@@ -90,5 +94,7 @@ def stop_pool() -> None:
     """End the processes, if there are any."""
     global _pool
     if _pool is not None:
+        # wait=True: what a test or a notebook does next
+        # must not meet processes that are still ending.
         _pool.shutdown(wait=True, kill_workers=True)
         _pool = None

@@ -41,12 +41,16 @@ def dumps(value: Any) -> bytes:
         fix = "make what it uses inside it, or in the __init__ of a class"
         raise ValueError(f"{told}: {fix}") from e
     finally:
+        # Registered for this call only: else all that the
+        # user pickles later would carry whole modules.
         for module in own:
             cloudpickle.unregister_pickle_by_value(module)
 
 
 def _users_modules() -> list[ModuleType]:
     found = []
+    # A list, because an import in another thread changes the dict while it is walked.
+    # A module stands there under other names too (os.path): one of them is enough.
     for name, module in list(sys.modules.items()):
         is_named_so = getattr(module, "__name__", "") == name and name != "__main__"
         if is_named_so and getattr(module, "__file__", None) and not installed(name):

@@ -39,6 +39,7 @@ class Progress:
         self._tty = sys.stderr.isatty()
         self._file = current().progress_file
         self._created = time.monotonic()
+        # Reentrant: `close` draws while it holds it.
         self._drawing = threading.RLock()
         self._over = threading.Event()
         if self._tty or _in_notebook():
@@ -47,6 +48,7 @@ class Progress:
 
     def update(self, rows: int, reasons: Mapping[str, int], seconds: float) -> None:
         """`rows` more are done; `reasons`: those that failed; `seconds`: what a worker took."""
+        # Back by what the first unit took, or the rate would begin with infinity.
         self._began = self._began or time.monotonic() - seconds
         self.done += rows
         self.reasons.update(reasons)
@@ -89,6 +91,8 @@ class Progress:
 
     def _draw_line(self, final: bool) -> None:
         self._drawn = time.monotonic()
+        # Before the level is looked at: the runner shows
+        # the line also where a notebook is silenced.
         if self._file and self._began:
             self._tell_runner(final)
         if not LOG.isEnabledFor(logging.INFO):
@@ -102,6 +106,7 @@ class Progress:
 
     def _tell_runner(self, final: bool) -> None:
         record = {"stage": self.stage, "line": self.line(final=final)}
+        # Opened anew for each line: the runner reads it meanwhile, and a killed kernel loses none.
         with open(self._file, "a") as out:
             out.write(json.dumps(record) + "\n")
 
@@ -112,6 +117,8 @@ class Progress:
         bar = f"<progress max='{max(self.total, 1)}' value='{self.done}' style='width:16em'>"
         html = escape(line) if final else f"{bar}</progress> {escape(line)}"
         shown = {"text/plain": line, "text/html": f"<div>{html}</div>"}
+        # One display that is updated: papermill saves
+        # each new one, and only the last line is wanted.
         if self._display is None:
             self._display = display(shown, raw=True, display_id=True)
         else:
@@ -126,5 +133,6 @@ class Progress:
 
 
 def _in_notebook() -> bool:
+    # Looked up and not imported: where nobody has imported it, this is no notebook.
     shell = sys.modules.get("IPython")
     return bool(shell and shell.get_ipython() and hasattr(shell.get_ipython(), "kernel"))

@@ -18,7 +18,9 @@ def run_ray(tasks: list[Task], job: Job) -> Generator[tuple[Task, Summary | Exce
     check_hosts(job.folder)
     import ray
 
+    # Summaries come in any order: the key says of which task.
     by_key = {task.key: task for task in tasks}
+    # Pickled here, since Arrow would take a task apart into columns.
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(tasks))
     done = _on_actors(dataset, job, len(tasks)) if job.once else _on_tasks(dataset, job, len(tasks))
@@ -31,12 +33,15 @@ def _on_actors(dataset: Any, job: Job, tasks: int) -> Any:
     import ray
 
     size = at_once(job.most)
+    # As many actors as there are GPUs for, whatever the cores: more would wait for one for ever.
     if job.num_gpus:
         size = max(1, int(ray.cluster_resources().get("GPU", 0) / job.num_gpus))
     return dataset.map(
         _Actor,
         fn_constructor_args=(dumps(worker.Orders.of(job)), dumps(job.fn)),
         compute=_pool_of(min(size, tasks)),
+        # num_cpus=0: on a machine with more GPUs than cores,
+        # actors that ask for a core would not all start.
         num_cpus=0 if job.num_gpus else 1,
         num_gpus=job.num_gpus,
     )

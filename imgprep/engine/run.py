@@ -29,6 +29,7 @@ def start(tasks: Sequence[Task] = (), job: Job | None = None) -> None:
     then the time of `run` is the work's.
     """
     session = current()
+    # A session that is on Ray stays there: its start is paid for.
     if workers() == 0 or session.chosen == "ray":
         return
     rows = sum(map(_rows_in, tasks))
@@ -44,6 +45,7 @@ def start(tasks: Sequence[Task] = (), job: Job | None = None) -> None:
     except RayMissing as e:
         say(f"Ray did not start ({e}): processes of this machine do the work")
         session.chosen = "local"
+        # Not asked again: each stage would wait START_S for the same answer.
         session.has_ray = False
 
 
@@ -75,6 +77,8 @@ def run(tasks: Sequence[Task], job: Job) -> Generator[tuple[Task, Summary]]:
     if not tasks:
         return
     start(tasks, job)
+    # Closed also where the reader goes away or a task's fault is raised
+    # below: else workers would go on with what nobody waits for.
     with contextlib.closing(_started(list(tasks), job)) as results:
         for task, done in results:
             if isinstance(done, Exception):

@@ -85,6 +85,7 @@ def close() -> None:
 
 def name() -> str:
     """What `run` used last, or would use for a small job now: "ray", "local" or "inline"."""
+    # Asked first: with no workers no engine is used, whatever it is called.
     if workers() == 0:
         return "inline"
     if current().chosen:
@@ -113,6 +114,8 @@ def at_once(most: int | None) -> int:
 
 def cores() -> int:
     """How many cores this process may use."""
+    # The cores that a container or taskset leaves us,
+    # not those of the machine; macOS has no such call.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -51,6 +51,8 @@ class Watch:
         self.limits = limits
         words = [str(os.getpid()), str(limits.timeout_s or 0), str(limits.max_memory_mb or 0)]
         self._process = subprocess.Popen(
+            # -S and -E: it needs nothing that is installed,
+            # and starts without the hooks of site-packages.
             [sys.executable, "-S", "-E", "-c", WATCHER, *words, *WORDS],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

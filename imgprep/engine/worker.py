@@ -98,8 +98,11 @@ def pin_threads() -> None:
 
 
 def _die_with(parent: int) -> None:
+    # Asked, not told: Linux's PR_SET_PDEATHSIG fires when
+    # the thread that forked ends, and macOS has none.
     while os.getppid() == parent:
         time.sleep(1)
+    # Not sys.exit: in a thread that would end the thread alone.
     os._exit(1)
 
 
@@ -109,8 +112,10 @@ _functions: dict[bytes, Callable[[Task], Summary]] = {}
 def _unpickled(blob: bytes) -> Callable[[Task], Summary]:
     """The newest function: unpickled once per worker, not once per task."""
     if blob not in _functions:
+        # One at a time: the one before may hold a model.
         _functions.clear()
         _functions[blob] = pickle.loads(blob)
+        # Here too, since Ray's workers do not begin with start_worker.
         pin_threads()
     return _functions[blob]
 
@@ -156,15 +161,18 @@ def beat() -> None:
 def _guarded(task: Task, orders: Orders, fn: bytes) -> Summary | Exception:
     """The mark that a task leaves while it runs is what counts the deaths of workers on it."""
     began = f"{orders.run_id}.{task.key}"
+    # By the run's id: the marks of a run that was killed say nothing about this one's workers.
     marks = [name for name in orders.folder.list(STARTED) if name.startswith(began)]
     if len(marks) >= DEATHS:
         return _piece_by_piece(task, orders, fn)
+    # A name for each attempt, so that two deaths leave two marks.
     mark = f"{STARTED}/{began}.{uuid.uuid4().hex[:8]}"
     orders.folder.put(mark, b"")
     with tempfile.TemporaryDirectory(prefix="imgprep-watch-") as elsewhere:
         # A note beside the mark is a second death: the task is redone piece by piece at once.
         note = os.path.join(elsewhere, "note") if orders.folder.remote else orders.folder.full(mark)
         done = _attempt_pickled(task, fn, orders.limits, note)
+    # Not in a `finally`: a fault comes back as a value, so what skips this line is a death.
     orders.folder.delete(mark)
     return done
 
@@ -198,6 +206,7 @@ class _Child:
         from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
         if self._pool is None:
+            # Made anew after each death: loky's pool never works again once a process of it broke.
             start = {"initializer": start_worker, "initargs": (os.getpid(),)}
             self._pool = ProcessPoolExecutor(1, **start)
         killed_before = count_oom_kills()
@@ -217,4 +226,5 @@ class _Child:
 
     def close(self) -> None:
         if self._pool is not None:
+            # Not asked politely: the picture that is worked on may hang in a C library.
             self._pool.shutdown(kill_workers=True)
