@@ -129,6 +129,7 @@ class Commit:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as out:
             out.write_table(table)
+        # Through Arrow's own stream, since it says types and nulls as well as values.
         h = hashlib.blake2b(sink.getvalue(), digest_size=16)
         schema = self.plan.schemas["failures"]
         placeholder = self.stage.shape.placeholder
@@ -148,6 +149,8 @@ class Commit:
         before = (self.folder.get("README.md") or b"").decode("utf-8", "replace")
         if is_said and not card.damage(before, files):
             return False
+        # On the disk before a list names them: after a
+        # loss of power a list may not lead to nothing.
         self._settle(files)
         # The card is what readers follow; the manifest comes last, so that a run killed in between does both again.
         text = card.write(info, files, self.plan.schemas, before=before)
@@ -201,6 +204,7 @@ class Commit:
         for place in ("data", "failures", f"{PRIVATE}/index"):
             for name in self.folder.list(place):
                 if f"{place}/{name}" not in keep and OURS.fullmatch(name):
+                    # By our pattern of names only: what a person put beside the files stays.
                     self.folder.delete(f"{place}/{name}")
         for name in self.folder.list(PARTS):
             if f"{PARTS}/{name}" not in keep:

@@ -41,6 +41,7 @@ def gather(
     """
     reader = Reader(folder)
     with BatchFiles(folder, shape, schemas, name) as files:
+        # The first line of each input row; children that fell into several files have more lines.
         firsts = np.flatnonzero(places["lines"].to_numpy())
         ends = [*firsts, places.num_rows]
         nbytes = np.add.reduceat(places["nbytes"].fill_null(0).to_numpy(), firsts)
@@ -75,14 +76,17 @@ def _results(reader: Reader, shape: Shape, places: pa.Table) -> pa.Table:
     at = np.full(int(counts.sum()), -1, np.int64)  # of each result in the pieces
     pieces = []
     read = 0
+    # In order of the files, so that each is opened once and a store is read forwards.
     for file in sorted({f for f in files if f}):
         mine = np.flatnonzero(files == file)
         wanted = expand(starts[mine], counts[mine])
+        # Equal keys stand at several places and are read once.
         rows, inverse = np.unique(wanted, return_inverse=True)
         pieces.append(_read(reader, file, rows, shape, schema))
         at[expand((ends - counts)[mine], counts[mine])] = read + inverse
         read += len(rows)
     table = pa.concat_tables(pieces) if pieces else schema.empty_table()
+    # -1 becomes a row of nulls, which is what "no result" looks like from here on.
     table = table.take(pa.array(at, mask=at < 0))
     was_done = np.repeat(places["done"].to_numpy(), counts)
     return _with_outcome(table, pa.array(was_done, mask=np.repeat(files == "", counts)))
@@ -118,6 +122,7 @@ def _with_outcome(results: pa.Table, was_done: pa.Array) -> pa.Table:
     """A committed row shows the outcome of all stages;
     what this one's computation gave is in the index.
     """
+    # A part says `done` itself; a committed row only in the index, as its columns are the user's.
     done = pc.coalesce(results["done"], was_done)
     results = _replaced(results, "done", done)
     for column in ("reason", "error"):
@@ -166,6 +171,7 @@ class BatchFiles:
         return self
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        # After a fault nothing gets its name: half a batch is none.
         if kind is not None:
             for file in self._open.values():
                 with contextlib.suppress(BaseException):
@@ -178,6 +184,8 @@ class BatchFiles:
     def _write_index(self) -> None:
         index = pa.concat_tables(self._index) if self._index else INDEX.empty_table()
         files = pa.array([self._names[mark] for mark in index["file"].to_pylist()], pa.string())
+        # The files are named by their content, which is
+        # known when they are closed: marks stood for them.
         index = index.set_column(INDEX.get_field_index("file"), INDEX.field("file"), files)
         place = f"{PRIVATE}/index/{self.name}"
         with self.folder.create(lambda sha: f"{place}-{sha[:12]}.parquet") as sink:

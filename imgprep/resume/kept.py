@@ -28,6 +28,7 @@ def read_kept(folder: Folder) -> pa.Table:
         kept = pq.read_table(pa.BufferReader(data), schema=INDEX, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError):  # damaged: a recomputation at worst
         return INDEX.empty_table()
+    # Quickly: what was listed before it was last touched is read, and nothing else.
     look = Inspection.quick(folder)
     there = [name for name in kept["file"].unique().to_pylist() if not look.damage(name)]
     return kept.filter(pc.is_in(kept["file"], pa.array(there, pa.string())))
@@ -48,6 +49,7 @@ def leaving(folder: Folder, committed: list[pa.Table], keys: Keys, ids: Ids) -> 
         heads = np.flatnonzero(index["lines"].to_numpy())
         row_of = np.cumsum(index["lines"].to_numpy() > 0) - 1  # the input row of each line
         gone_key = pc.invert(pc.is_in(index["key"], now, skip_nulls=True))
+        # By id as well: a row whose picture is made anew has a new key, and did not leave.
         names = _ids(folder, index.take(pa.array(heads)))
         gone_id = pc.invert(pc.is_in(names, known)).take(pa.array(row_of))
         found.append(index.filter(pc.and_(gone_key, gone_id)))
@@ -103,6 +105,7 @@ def write_kept(folder: Folder, kept: pa.Table) -> None:
         folder.delete(KEPT)
         return
     sink = pa.BufferOutputStream()
+    # With checksums: it is no dataset file, so no list says what its bytes should be.
     pq.write_table(kept.combine_chunks(), sink, write_page_checksum=True)
     folder.put(KEPT, sink.getvalue().to_pybytes(), settled=True)
 

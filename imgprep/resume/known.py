@@ -52,6 +52,7 @@ class Known:
         return lines_of(keys, self.parts, self.committed)
 
     def found(self, keys: pa.Array, *, refresh: bool = False) -> np.ndarray:
+        # The unfinished run is the newer one: it was begun because something had changed.
         """Which keys have a result, be it a failure. refresh: one of a run that was not finished."""
         found = self.parts.find(keys) >= 0
         return found if refresh else found | (self.committed.find(keys) >= 0)
@@ -92,6 +93,7 @@ def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bo
     known.committed.add("kept", with_reasons(folder, usable(known.kept, (), retry=retry)))
     for name in folder.list(PARTS):
         with contextlib.suppress(pa.ArrowInvalid, OSError, KeyError):  # foreign or damaged: no part
+            # A store has its own checksums; a disk after a loss of power does not.
             known.parts.add_part(folder, f"{PARTS}/{name}", verify=not folder.remote)
     if retry:
         known.parts.forget_failures()

@@ -39,6 +39,7 @@ class Urls:
 
     @staticmethod
     def of(options: dict[str, Any]) -> "Urls":
+        # The sample's server takes any free port, and stands in for the one in the table.
         if STAND_INS:
             options = {"connect_to": dict(STAND_INS), **options}
         checked = fetch.Fetcher(**options)  # a wrong option is told now, not by a worker
@@ -71,6 +72,7 @@ class Urls:
             is_other = uris.scheme(wanted.where or "") in NOT_WEB
             part = others if is_other else web
             part.append(wanted)
+        # The web first: its answers come while the servers are slow anyway, files never wait.
         if web:
             yield from self._fetched(web, totals)
         yield from self._read(others, totals)
@@ -103,6 +105,7 @@ class Urls:
         return fetch.Fetcher(**dict(self.options), share=engine.share())
 
     def _read(self, wanted: list[Wanted], totals: dict[str, int]) -> Generator[Loaded, None, None]:
+        # By small chunks: `map` would read all of a unit at once and hold every body.
         with ThreadPoolExecutor(READERS) as pool:
             for at in range(0, len(wanted), READ_AT_ONCE):
                 chunk = wanted[at : at + READ_AT_ONCE]
@@ -139,6 +142,7 @@ class Stored:
     def __call__(
         self, payload: list[Wanted], totals: dict[str, int]
     ) -> Generator[Loaded, None, None]:
+        # Two files: a unit's rows come from one, and at a border from the next.
         reader = Reader(self.folder, keep=2)
         for wanted in payload:
             file, row = wanted.where

@@ -25,6 +25,7 @@ class Located:
 
     def __init__(self) -> None:
         self._tables: dict[str, pa.Table] = {}
+        # Built when it is asked for: parts come one by one, and each would merge all of them again.
         self._merged: pa.Table | None = None
         self._lookup: Lookup | None = None
         self.files: list[str] = []
@@ -108,6 +109,7 @@ def with_reasons(folder: Folder, lines: pa.Table) -> pa.Table:
     files = lines["file"].take(pa.array(failed)).to_numpy()
     starts = lines["start"].take(pa.array(failed)).to_numpy()
     for file in sorted(set(files)):
+        # partitioning=None: else pyarrow reads "split=train" in a folder's name as a column.
         rows = pq.read_table(folder.open(file), columns=["reason", "error"], partitioning=None)
         column = told_reasons(rows["reason"], rows["error"])
         mine = files == file
@@ -136,7 +138,9 @@ def usable(lines: pa.Table, gone: Iterable[str], *, retry: bool) -> pa.Table:
 def lines_of(keys: pa.Array, newer: Located, older: Located) -> pa.Table:
     """The lines of INDEX for each key; one with file "" and count 1 where it has no result."""
     fresh, old = newer.find(keys), older.find(keys)
+    # Never from both: the lines of one key in two places would make its rows twice.
     old[fresh >= 0] = -1
+    # Line 0 is what every key without a result gets.
     pieces = [pa.Table.from_pylist([NOWHERE], LOCATED)]
     at = np.zeros(len(keys), np.int64)  # in the pieces; at first nowhere
     counts = np.ones(len(keys), np.int64)

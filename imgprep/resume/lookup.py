@@ -24,6 +24,7 @@ class Lookup:
 
     def find(self, keys: pa.Array) -> np.ndarray:
         """For each key its place, or -1. Null keys are not found."""
+        # Arrow builds a hash table of all keys in each call: right for many keys, wasted on a few.
         if len(keys) * FEW < len(self._keys):
             return self._find_few(keys)
         hit = pc.index_in(keys, self._keys, skip_nulls=True).fill_null(-1)

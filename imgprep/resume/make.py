@@ -26,6 +26,7 @@ UNREADABLE = ("unsupported_format", "missing_extra")  # here: the bytes are kept
 def failed(one: Loaded, reason: str, error: str, **more: Any) -> dict[str, Any]:
     """The result of a picture that could not be had, or not be worked on."""
     row = {"key": one.key, "child": -1, "done": False, "reason": reason, "etag": ""}
+    # Here already: the part lies on the disk before anything else looks at the sentence.
     return {**row, "error": redact(error), **more}
 
 
@@ -81,6 +82,8 @@ class Original:
                 yield failed(one, e.reason, str(e), original=original, nbytes=nbytes)
 
     def _checked(self, one: Loaded, data: bytes) -> dict[str, Any]:
+        # Checked to the last byte, since the header of
+        # a cut file is as good as that of a whole one.
         h = codec.check(data, max_pixels=self.max_pixels, keep_truncated=self.keep_truncated)
         if h.format == "HEIF":  # `image` is always something that Pillow alone opens
             told = "a HEIC picture stays in `original`: give size_wh"
@@ -180,6 +183,8 @@ class Picture:
         results, error = self._call([found.image for found in waiting], columns)
         if error and len(waiting) > 1:  # one picture must not take the others with it
             for found in waiting:
+                # Again one by one: then the sentence is of the
+                # picture that fails, and the rest is kept.
                 yield from self._batch([found])
             return
         if error:
@@ -196,6 +201,7 @@ class Picture:
         """What the function returns, or the sentence of what it raises."""
         try:
             return self.fn(image, **columns), ""
+        # SystemExit too: a script's function may call exit(), which must not end the worker.
         except (Exception, SystemExit) as e:
             if is_of_machine(e):
                 raise
@@ -214,6 +220,8 @@ class Picture:
             yield failed(one, "empty", f"{self.name} returned no rows for this picture")
         items = enumerate(result) if is_many else [(-1, result)]
         try:
+            # All of them before the first is given on: a
+            # picture has its rows, or one failure, never both.
             rows = [self._row(one, item, child) for child, item in items]
         except _Unencodable as e:  # also where it is one of many: a picture fails as one row
             rows = [failed(one, "error", f"{self.name}: {e}")]
@@ -235,6 +243,7 @@ class Picture:
             raise ValueError(f"{self.name} returned None: {told}")
         if image is None:
             original = one.data or b""
+            # max_pixels=None: the picture was decoded within the limit a moment ago.
             h = codec.probe(original, max_pixels=None)
             header = h.width, h.height, h.format
             return picture_row(one.key, original, header, child=child, **more)
@@ -251,6 +260,8 @@ class Picture:
             told = "a picture is uint8 of shape (H, W, 3), a mask (H, W)"
             raise ValueError(f"{self.name} returned {what}: {told}")
         if image.ndim == 3 and (self.is_grey or image.shape[2] == 1):
+            # One channel is stored for one that three repeat:
+            # a third of the bytes, and the same pixels.
             image = np.ascontiguousarray(image[:, :, 0])
         try:
             return codec.encode(image, self.format, quality=95 if self.format == "JPEG" else None)
@@ -264,6 +275,7 @@ def _told(name: str, error: BaseException) -> str:
         text = str(error)
     except Exception:
         text = "(its message cannot be read)"
+    # Two runs of one picture must give the same bytes, and an address is another in each process.
     text = re.sub(r" at 0x[0-9a-f]+", "", f"{name}: {type(error).__name__}: {text}")
     return " ".join(text.encode("utf-8", "replace").decode().split())[:ERROR_CHARACTERS]
 

@@ -52,6 +52,8 @@ def missing_rows(
         is_there = (found & ~again) | has_none.to_numpy(zero_copy_only=False)
         numbers = np.flatnonzero(~is_there)
         wanted = column.take(pa.array(numbers))
+        # dictionary_encode keeps the order of first appearance;
+        # numpy would make objects of the keys first.
         codes = wanted.dictionary_encode().indices.to_numpy()
         _, first = np.unique(codes, return_index=True)
         missing.rows[split] = numbers[np.sort(first)]

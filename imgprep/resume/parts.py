@@ -75,6 +75,7 @@ class PartWriter:
         tally = _Tally()
         pending: list[dict[str, Any]] = []
         held = 0
+        # It has its name when it is whole: a part that is there is a finished unit.
         with self.folder.create(lambda _: f"{PARTS}/{task.key}.parquet") as sink:
             writer = Writer(sink, self.schema, group_bytes=GROUP_BYTES)
             for row in results:
@@ -97,6 +98,7 @@ class PartWriter:
 
     def _shown(self, rows: list[dict[str, Any]]) -> pa.Table:
         """The rows as a table, without what a function repeats of somebody's passwords."""
+        # Also what a function gives: a user may well put the URL with its signature into a column.
         table = pa.Table.from_pylist(rows, self.schema)
         for number, field in enumerate(self.schema):
             if field.name not in RESULT.names:

@@ -102,6 +102,8 @@ def make_plan(stage: "Stage", known: Known, options: RunOptions) -> Plan:
     Raises ValueError for columns and splits that no dataset can have.
     """
     schemas = stage.shape.schemas(stage.inputs)
+    # Failures have every column, and those of the ok
+    # rows besides: so they say what is carried along.
     rows = carried(stage.inputs, schemas["failures"])
     operation = hashing.digest(stage.operation)
     salt = options.run_id if stage.reusable else ""  # a key that no other run has
@@ -118,6 +120,7 @@ def make_plan(stage: "Stage", known: Known, options: RunOptions) -> Plan:
         again=dict(missing.again),
         stay=dict(missing.stay),
     )
+    # Last, because the sentence and the names of units need what is known of the plan until here.
     units = tuple(_units(stage, plan, missing, known, options))
     return replace(plan, units=units, why=_why(stage, known, options, plan))
 
@@ -141,6 +144,7 @@ def _key(begun: "hashlib.blake2b", identity: str) -> bytes:
 
 def _batches(keys: dict[str, pa.Array], size: int) -> Iterator[Batch]:
     for split, column in keys.items():
+        # At least one batch: a split without rows has files too, so that it can be opened.
         for start in range(0, max(len(column), 1), size):
             stop = min(len(column), start + size)
             yield Batch(split, start // size, start, stop)
@@ -197,6 +201,7 @@ def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
     text = f"{plan.missing:,} of {number_of(plan.total, 'row')} to compute"
     if stage.reusable:
         return f"{text}: {stage.reusable}, so nothing is reused"
+    # In this order: what was damaged or half done explains more than which word changed.
     if known.is_list_damaged:
         return f"{text}: what was finished is damaged"
     if known.before is None:

@@ -64,14 +64,19 @@ class Run:
         try:
             self._compute()
             for batch in self.plan.batches:
+                # What had nothing missing was never waited for, so it is gathered here.
                 if batch not in self.commit.gathered:
                     self.commit.gather(batch)
+            # Before the list is written, which is the last
+            # moment at which the rows that leave can be found.
             self.commit.keep_leaving()
             self.commit.note_circumstances()
             changed = self.commit.publish(complete=True)
+            # After the list: until then a reader may be opening them.
             self.commit.remove_unlisted()
             if changed or self.plan.missing:
                 write_log(self.commit, clock, self.totals)
+        # Not Exception: the stop button is a KeyboardInterrupt, and what is done is kept already.
         except KeyboardInterrupt:
             done = f"{self.totals.rows:,} of {number_of(self.plan.missing, 'row')} done and kept"
             raise Interrupted(f"{done}: run it again to go on") from None
@@ -83,11 +88,14 @@ class Run:
             return
         self.stage.ready()
         job = self._job()
+        # Before the hosts are asked and the passes run, since both are work that Ray would do.
         engine.start(self.plan.units, job)
         engine.check_hosts(self.folder, self._local_files)
         self._run_passes()
         progress = Progress(self.stage.name, self.plan.missing)
         try:
+            # Batches of which nothing is missing are listed
+            # at once: a reader need not wait for the others.
             self._commit([b for b in self.plan.batches if not self._left[b]])
             for task, summary in engine.run(self.plan.units, job):
                 self._take(task, summary, progress)
@@ -110,6 +118,7 @@ class Run:
         then seldom, so that it costs little.
         """
         time_s, rows = self._show_at
+        # A dataset that was committed before is not replaced by half of a new one.
         if self.known.before is not None or self.commit.is_whole:
             return
         if time.monotonic() < time_s or self.totals.rows < rows:
@@ -155,10 +164,14 @@ class Run:
         nearly all of what was done so far fails with one reason.
         """
         done, reasons = self.totals.rows, self.totals.reasons
+        # Few rows say nothing: 3 dead links of 3 are a small table, not a broken network.
         if not reasons or done < min(FIRST_ROWS, self.plan.missing) or self.max_failed >= 1:
             return
+        # The words of a network that is away count as one, and every other word for itself.
         alike = [{r} for r in reasons if r not in NO_ANSWER] + [NO_ANSWER & reasons.keys()]
         failed, words = max((sum(reasons[r] for r in words), sorted(words)) for words in alike)
+        # Beside what was reused: where most rows are
+        # fine from before, the network is not the cause.
         reused = self.plan.total - self.plan.missing
         if failed < ALIKE * (done + reused):
             return
@@ -189,6 +202,8 @@ class Run:
         gathered = len(self.commit.gathered)
         if gathered < self._list_at or self.commit.is_whole:
             return
+        # Only where the new list has all that the old one
+        # had: no row may vanish from a reader's view.
         if not self.known.listed <= self.commit.names:
             return
         self.commit.publish(complete=False)

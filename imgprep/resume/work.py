@@ -40,6 +40,7 @@ class Loader(Protocol):
     ) -> Generator[Loaded, None, None]: ...
 
 
+# Within `closing`: when a result raises, the thread that fetches ahead must end with it.
 @dataclass(frozen=True)
 class Work:
     """One unit: load each picture, make its results, write the part.
@@ -66,6 +67,7 @@ def once(key: tuple[str, ...], make: Callable[[], Any]) -> Any:
 
     A new key replaces the old.
     """
+    # By its kind: of the newest one only, or a second model would stay in memory beside the first.
     kind = key[0]
     if kind not in _kept or _kept[kind][0] != key:
         _kept[kind] = (key, make())
@@ -86,6 +88,7 @@ def ahead(items: Iterator[Item], size: Callable[[Item], int]) -> Generator[Item,
                 return
             pump.taken(item)
             yield item
+    # Also where the consumer stops early: a thread that waits for room would wait for ever.
     finally:
         pump.stop()
         thread.join()
@@ -107,6 +110,8 @@ class _Pump:
     def run(self) -> None:
         try:
             with contextlib.ExitStack() as stack:
+                # Closed in this thread: a generator cannot
+                # be closed from another one while it runs.
                 if hasattr(self._items, "close"):
                     stack.callback(self._items.close)
                 for item in self._items:
@@ -120,6 +125,7 @@ class _Pump:
     def _put(self, item: Any) -> None:
         with self._room:
             self._held += self._size(item) + ITEM_BYTES
+            # Put first and then waited: an item larger than all the room must get through, too.
             self.waiting.put((item, None))
             while self._held > AHEAD_BYTES and not self._is_stopped:
                 self._room.wait()

@@ -5,6 +5,7 @@ URL says what it will do: `/photo/…` answers, `/slow/…` answers late, `/drip
 (see URL_KINDS, and server.py).
 """
 
+import contextlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from imgprep.sample import packshot
 PORT = 8377  # of all URLs, because a row is known by its URL; who listens elsewhere says so
 FORMAT = 2  # raise it when plan or pictures change: samples made before are then made again
 ROWS = 1200
+SLIDE = "slide"  # a folder beside the tables, of notebook 04: it may have been there first
 ORIENTATION_TAG = 0x0112  # EXIF
 
 # The rows that are not plain `photo`: kind -> how many in 1,200, and the reason they end with.
@@ -122,7 +124,7 @@ def make_products(folder: str | Path, *, rows: int = ROWS, port: int = PORT) -> 
     about = {"format": FORMAT, "rows": rows, "port": port}
     there = about_sample(folder)
     if there != about:
-        if folder.exists() and not there and any(folder.iterdir()):
+        if folder.exists() and not there and any(name != SLIDE for name in os.listdir(folder)):
             fix = "name an empty or a new folder for the sample"
             raise ValueError(f"{folder} holds something else: {fix}")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +134,9 @@ def make_products(folder: str | Path, *, rows: int = ROWS, port: int = PORT) -> 
             if folder.exists():
                 folder.rename(Path(work, "old"))
             new.rename(folder)
+            # Notebook 04's own, which nothing here makes again.
+            with contextlib.suppress(FileNotFoundError):
+                Path(work, "old", SLIDE).rename(folder / SLIDE)
     return {split: folder / f"{split}.csv" for split in ("train", "test")}
 
 

@@ -156,6 +156,14 @@ def test_a_finished_sample_is_left_alone_and_another_is_replaced(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
 
+def test_the_slide_of_notebook_04_may_be_there_first_and_stays(tmp_path):
+    (tmp_path / "s" / "slide").mkdir(parents=True)
+    (tmp_path / "s" / "slide" / "slide.tif").write_bytes(b"cells")
+    for rows in (60, 72):
+        assert len(cells(sample.make(tmp_path / "s", rows=rows)["train"])) == rows * 5 // 6
+        assert (tmp_path / "s" / "slide" / "slide.tif").read_bytes() == b"cells"
+
+
 def test_a_folder_with_something_else_is_refused_and_kept(tmp_path):
     (tmp_path / "mine.txt").write_text("dear")
     with pytest.raises(ValueError, match="holds something else"):
