@@ -62,6 +62,7 @@ def write(
     """
     configs: list[dict[str, Any]] = []
     infos: list[dict[str, Any]] = []
+    # In the order of `schemas`, since the first config is what load_dataset opens without a name.
     for config, schema in schemas.items():
         splits = _files_of(config, info["splits"], files)
         if not splits:  # `datasets` cannot load a config without rows, so the card does not offer one
@@ -71,6 +72,7 @@ def write(
         infos.append(_info(config, splits, schema))
     before = _readable_text(before)
     above, below = own_text(before)
+    # A person's keys before the defaults, and what publishing must hold before theirs.
     meta = {**(keys or {}), **_own_keys_only(before), **(given or {})}
     if configs:
         meta |= {"configs": configs, "dataset_info": infos}
@@ -107,6 +109,7 @@ def _info(name: str, splits: dict[str, Files], schema: pa.Schema) -> dict[str, A
         nbytes = sum(f["bytes"] for f in files)
         rows = sum(f["rows"] for f in files)
         sizes.append({"name": split, "num_bytes": nbytes, "num_examples": rows})
+    # Private, but the only thing that writes what `load_dataset` reads back without guessing types.
     features = Features.from_arrow_schema(schema)._to_yaml_list()
     return {"config_name": name, "features": features, "splits": sizes}
 
@@ -171,6 +174,7 @@ def damage(text: str, files: Files) -> str:
     """What is wrong with a card of these files, as the end of a sentence; "" where a person may have written it so."""
     if not text:
         return "is missing"
+    # A card that ends within our part was cut; one without our marks is a person's own.
     cut = BEGIN in text and END not in text
     if cut or not _readable_text(text):
         return "is damaged"
@@ -202,6 +206,7 @@ def own_text(text: str) -> tuple[str, str]:
     ('# Cats', 'Write to me.')
     """
     text = _plain_lines(text)
+    # With MULTILINE and non-greedy: a line of three dashes further down is a rule of Markdown.
     body = re.sub(r"\A---\n.*?^---$", "", text, count=1, flags=re.S | re.M)
     head, _, rest = body.partition(BEGIN)
     above = head.strip()
@@ -225,6 +230,7 @@ class _CardLoader(yaml.SafeLoader):
 
 
 BOOLEAN = "tag:yaml.org,2002:bool"
+# PyYAML is YAML 1.1, where `no`, `on` and `off` are false; the Hub reads 1.2.
 _CardLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag != BOOLEAN]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -258,6 +264,7 @@ def cell(value: Any) -> str:
     >>> cell("<b>a|b</b>")
     '&lt;b&gt;a\\\\|b&lt;/b&gt;'
     """
+    # 80 characters: more makes a table that nobody reads.
     text = escape(" ".join(str(value).split())[:80], quote=False)
     return re.sub(r"([\\`*_{}\[\]|~!])", r"\\\1", text)
 
@@ -273,6 +280,8 @@ def _pretty(value: Any) -> str:
 def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:
     from huggingface_hub import DatasetCardData
 
+    # original_order: the Hub's own tools keep it too,
+    # so a card that goes back and forth stays the same.
     head = DatasetCardData(**meta).to_yaml(original_order=ORDER) + "\n" if meta else ""
     text = f"---\n{head}---\n\n{above}\n\n{BEGIN}\n\n{ours}\n\n{END}\n"
     return text + (f"\n{below}\n" if below else "")

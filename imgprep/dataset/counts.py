@@ -57,5 +57,6 @@ def words(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {n:,}" for reason, n in _commonest(reasons))
 
 
+# Then by name: equal counts in the order of their appearance would differ between runs.
 def _commonest(reasons: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

@@ -35,9 +35,11 @@ class Dataset:
         self.info, self.files = read_manifest(self._folder)
         self._index: dict[str, pa.Table] = {}
         self._places: dict[str, tuple[list[str], np.ndarray, np.ndarray]] = {}
+        # With a lock: a notebook's widget asks from a thread of its own.
         self._reader, self._reading = Reader(self._folder, keep=2), threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # By its folder alone: in another process it is read as it is there, at that time.
         return Dataset, (self._folder,)
 
     @property
@@ -84,6 +86,7 @@ class Dataset:
             pieces.append(table)
             base[file["file"]] = total
             total += table.num_rows
+        # By codes of the file names: a million rows, and a name is looked up once for each file.
         known = index["file"].combine_chunks().dictionary_encode()
         bases = np.array([base[name] for name in known.dictionary.to_pylist()], np.int64)
         starts = bases[known.indices.to_numpy()] + index["start"].to_numpy()

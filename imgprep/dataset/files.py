@@ -26,6 +26,7 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]):
         text = os.fspath(path)
+        # "file://" is fsspec's word for a plain path; all else with "://" is a store.
         self.remote = "://" in text and not text.startswith("file://")
         if self.remote:
             self.path = text.rstrip("/")
@@ -39,6 +40,8 @@ class Folder:
         """fsspec's file system of a store, and this folder's place in it."""
         import fsspec  # only where a store is used
 
+        # Without its cache of listings, another run's
+        # files would not be seen until this process ends.
         fs, root = fsspec.core.url_to_fs(self.path, use_listings_cache=False)
         return fs, str(root)
 
@@ -60,6 +63,8 @@ class Folder:
                 return Path(self.full(name)).read_bytes()
             fs, root = self.filesystem()
             return bytes(fs.cat_file(f"{root}/{name}"))
+        # NotADirectoryError: a file stands where a folder
+        # of the name would be; so there is no such file.
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -77,6 +82,8 @@ class Folder:
         """The file names directly under `prefix/`, sorted; empty when there is no such folder."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if not self.remote:
+                # Sorted: the order of a directory is the file
+                # system's own, and results must not depend on it.
                 return sorted(e.name for e in os.scandir(self.full(prefix)) if e.is_file())
             fs, root = self.filesystem()
             return sorted(p.rsplit("/", 1)[-1] for p in fs.ls(f"{root}/{prefix}", detail=False))
@@ -118,10 +125,13 @@ class Folder:
     def changed_ns(self, name: str) -> int:
         """When a local file was last written, moved here or given other rights. OSError when there is none."""
         found = os.stat(self.full(name))
+        # ctime too: `cp -p` and rsync set the mtime back, and a moved file keeps it.
         return max(found.st_mtime_ns, found.st_ctime_ns)
 
     def put(self, name: str, data: bytes, *, settled: bool = False) -> None:
         """Write a small file in one step. An unchanged file is left alone. settled: see `settle`."""
+        # Compared first: the time of a file says when it
+        # changed, and a look at damage goes by that time.
         if self.get(name) != data:
             with self.create(lambda _: name, settled=settled) as sink:
                 sink.write(data)
@@ -138,11 +148,14 @@ class Folder:
         if not self.remote and not os.path.isdir(self.full(PRIVATE)):
             tmp = self.path  # a plain folder, not a dataset's
         os.makedirs(tmp, exist_ok=True)
+        # A name of its own: two runs in a folder, or two
+        # threads of one, must not write into one file.
         path = os.path.join(tmp, f".{os.getpid()}-{uuid.uuid4().hex}")
         sink = Sink(path)
         try:
             yield sink
             sink.close()
+            # Only now: a name may hold the hash of all that was written.
             sink.name = name(sink.sha256)
             if self.remote:
                 fs, root = self.filesystem()
@@ -156,6 +169,7 @@ class Folder:
                 os.replace(path, target)
                 if settled:
                     sync_path(os.path.dirname(target))
+        # BaseException: the stop button, too, must not leave half a file.
         except BaseException:
             with contextlib.suppress(OSError):
                 sink.close()
@@ -170,6 +184,7 @@ class Folder:
         """
         if self.remote:
             return
+        # The folder above as well: a new folder's own name stands in there.
         homes = {self.path, os.path.dirname(self.path)}
         for name in names:
             sync_path(self.full(name))
@@ -177,6 +192,7 @@ class Folder:
             while home.startswith(self.path + os.sep):
                 homes.add(home)
                 home = os.path.dirname(home)
+        # The deepest first, so that what is named is there before its name is.
         for home in sorted(homes, reverse=True):
             sync_path(home)
 
@@ -196,6 +212,8 @@ def sync_path(path: str) -> None:
     try:
         os.fsync(handle)
     except OSError as e:
+        # What cannot be synced (a share, a FUSE disk) is
+        # no reason to fail; what fails to be (EIO) is.
         if e.errno not in UNSETTLED:
             raise
     finally:

@@ -22,6 +22,7 @@ LEASE_S = 120.0
 def hold(folder: Folder) -> Iterator[None]:
     """One run at a time in a folder; a second one says that it waits."""
     if folder.remote:
+        # Looked at first, so that a run which has to wait can say so.
         lock: Any = Lease(folder)
         is_free = lock.acquire(wait=False)
     else:
@@ -56,9 +57,12 @@ class Lease:
         since = time.monotonic()
         while not self._put(mode="create"):
             there = self._folder.get(LOCK)
+            # By what stands there, not by its time: clocks of
+            # hosts differ, and a store's times are coarse.
             if there != seen:
                 seen, since = there, time.monotonic()
             if there and (self._is_dead(there) or time.monotonic() - since > LEASE_S):
+                # Asked again: between the two looks its owner may have renewed it.
                 if self._folder.get(LOCK) == there:
                     self._remove()
             elif not wait:
@@ -87,6 +91,7 @@ class Lease:
             fs.rm_file(f"{root}/{LOCK}")
 
     def _renew(self) -> None:
+        # Four chances within LEASE_S: one PUT that fails does not lose it.
         while not self._over.wait(LEASE_S / 4):
             self._renewed += 1
             with contextlib.suppress(Exception):  # a store that is away for a moment
@@ -99,4 +104,5 @@ class Lease:
         words = there.decode("utf-8", "replace").split()
         host, pid = (*words, "", "")[:2]
         is_here = host == socket.gethostname() and pid.isdecimal()
+        # A process id says something about this machine alone.
         return is_here and not psutil.pid_exists(int(pid))

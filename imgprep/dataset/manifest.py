@@ -20,6 +20,7 @@ class DamagedManifest(ValueError):
 
 def manifest_bytes(info: dict[str, Any], files: list[FileEntry]) -> bytes:
     """The manifest as it is written."""
+    # Over what is parsed, not over bytes: a list that an editor saved with other spaces is whole.
     sealed = info | {CHECKSUM: hashing.digest(info, files)}
     lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in [sealed, *files]]
     return "".join(lines).encode()
@@ -33,6 +34,7 @@ def read_manifest(folder: Folder) -> tuple[dict[str, Any], list[FileEntry]]:
     try:
         info, *files = [json.loads(line) for line in data.decode().removesuffix("\n").split("\n")]
         checksum = info.pop(CHECKSUM, None)
+        # None: of a version that wrote no checksum.
         is_whole = checksum in (None, hashing.digest(info, files))
     except (ValueError, AttributeError):  # torn, zeros, not text, no line at all
         is_whole = False

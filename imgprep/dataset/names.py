@@ -18,7 +18,9 @@ def stems(ids: list[str]) -> list[str]:
 
     They differ in more than upper and lower case.
     """
+    # 80 and a hash: with an ending still short enough for every file system.
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "_", one)[:80] for one in ids]
+    # Windows and macOS take A.png and a.png for one file.
     same = Counter(map(str.lower, plain))
     names = []
     for name, one in zip(plain, ids, strict=True):

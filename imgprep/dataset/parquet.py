@@ -29,11 +29,16 @@ class Writer:
         self._file = pq.ParquetWriter(
             sink,
             schema,
+            # A dictionary for words that repeat; of pictures it would be a copy of each.
             use_dictionary=texts,
             # Pictures are compressed already; the leaf names are how pyarrow spells nested columns.
             compression={_leaf(f): "none" if f.name in pictures else "snappy" for f in schema},
+            # With a page index a reader skips to a row instead of reading all of its group.
             write_page_index=True,
+            # Of each page: a bit that rots is found when it is read, not when a picture looks odd.
             write_page_checksum=True,
+            # Chunks by content: an edited row changes its page
+            # and not all behind it, so Xet uploads little.
             use_content_defined_chunking=True,
         )
         self._pending: list[pa.Table] = []
@@ -51,6 +56,7 @@ class Writer:
             held = np.zeros(table.num_rows, np.int64)
         ends = np.cumsum(held + ROW_BYTES)
         self.bytes += int(ends[-1])
+        # Cut by the rows alone and not by what came in one call: the same rows give the same bytes.
         while len(ends) and self._pending_bytes + ends[-1] >= self._group_bytes:
             cut = int(np.searchsorted(ends, self._group_bytes - self._pending_bytes)) + 1
             self._pending.append(table.slice(0, cut))
@@ -104,6 +110,7 @@ class _Opened:
     def read(self, group: int, columns: list[str] | None) -> pa.Table:
         wanted = (group, tuple(columns or ()))
         if self.group != wanted:
+            # Both at once would be two groups of pictures in memory.
             self.group = self.table = None  # drop the old group before the new one is read
             self.table = self.file.read_row_group(group, columns=columns)
             self.group = wanted

@@ -29,9 +29,11 @@ def schema_of(user: pa.Schema, extra: pa.Schema, *, children: bool = False) -> p
     from datasets import Features, Image
 
     ours = [pa.field(name, kind) for name, kind in COLUMNS.items()]
+    # The order of names is part of the bytes.
     fields = [pa.field("image_id", pa.string()), *user, *ours, *extra]
     if children:
         fields += [pa.field("parent_id", pa.string()), pa.field("index", pa.int32())]
+    # Without metadata: what other tools left there would make two equal datasets differ.
     plain = pa.schema([f.remove_metadata() for f in fields], metadata=None)
     features = {f.name: _feature(f) for f in plain if f.name != "image"}
     for declared in (user, extra):
@@ -55,6 +57,7 @@ def _feature(field: pa.Field) -> Any:
     """The feature of a plain column. ValueError where there is none."""
     from datasets import Features
 
+    # The views of newer Arrow are unknown to `datasets`; they hold the same.
     shortened = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
     kind = shortened.get(field.type, field.type)
     try:

@@ -31,6 +31,8 @@ def dealt(groups: list[Piece], mine: int, readers: int) -> list[Piece]:
     >>> dealt([Piece("a", 0, 0, 6), Piece("a", 1, 0, 4)], 1, 2)
     [Piece(file='a', group=0, start=5, stop=6), Piece(file='a', group=1, start=0, stop=4)]
     """
+    # Rows are dealt, not groups: with few groups some
+    # workers would have none, and others wait for them.
     total = sum(group.stop for group in groups)
     first = total * mine // readers
     last = total * (mine + 1) // readers
@@ -78,6 +80,7 @@ class TorchRows(IterableDataset[Row]):
         self._decode, self._shuffle_rows, self._seed = decode, shuffle_rows, seed
         self._rank, self._world = rank, world
         self._known_groups: list[Piece] = []
+        # In shared memory: workers that stay between epochs do not see what the main process sets.
         self._epoch = torch.zeros(1, dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that stay see it, too
         if self._columns and self._files:
@@ -103,10 +106,12 @@ class TorchRows(IterableDataset[Row]):
         named = f"{self._seed}/{int(self._epoch)}"
         groups = self._groups()
         if self._shuffle_rows:
+            # By groups first, as a group is read at once; within `shuffle_rows` then row by row.
             random.Random(named).shuffle(groups)
         rows = self._rows(dealt(groups, mine, readers))
         if not self._shuffle_rows:
             return map(self._finished, rows)
+        # Another order for each worker: they read other rows.
         mixed = shuffled(rows, self._shuffle_rows, random.Random(f"{named}/{mine}"))
         return map(self._finished, mixed)
 
@@ -127,6 +132,7 @@ class TorchRows(IterableDataset[Row]):
         for piece in pieces:
             if opened is None or opened[0] != piece.file:
                 opened = piece.file, pq.ParquetFile(self._folder.open(piece.file))
+            # use_threads=False: the workers of the DataLoader are the threads.
             table = opened[1].read_row_group(piece.group, columns=self._columns, use_threads=False)
             yield from _dicts(table.slice(piece.start, piece.stop - piece.start))
 
@@ -143,6 +149,7 @@ def _dicts(table: pa.Table) -> Iterator[Row]:
     for name in table.column_names:
         column = table[name].combine_chunks()
         if name == "image":
+            # A slice of a struct has an offset that `field` does not know; `flatten` does.
             column = column.field("bytes") if not column.offset else column.flatten()[0]
         columns.append(column)
     names = table.column_names

@@ -64,6 +64,8 @@ class Inspection:
         if not name.endswith(".parquet"):
             return True
         with open(self.folder.full(name), "rb") as file:
+            # Both ends: a file that was cut has the first, one
+            # that was not flushed after a crash may have zeros.
             begins = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
             file.seek(-len(PARQUET_MAGIC), os.SEEK_END)
             return begins and file.read() == PARQUET_MAGIC
@@ -96,6 +98,7 @@ def note_checked(folder: Folder, files: Iterable[FileEntry]) -> None:
     with contextlib.suppress(OSError):
         listed_ns = os.stat(folder.full(MANIFEST)).st_mtime_ns
         if any(folder.changed_ns(file["file"]) > listed_ns for file in files):
+            # The manifest's time is "all was well then", so it is what moves.
             os.utime(folder.full(MANIFEST))
 
 

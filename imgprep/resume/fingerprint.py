@@ -45,10 +45,12 @@ def _describe(value: Any, seen: Seen, attributes: frozenset[str] = frozenset()) 
 
     Attributes: what the code that uses a module takes from it.
     """
+    # By repr: 1, 1.0 and True are equal to Python, and compute other things.
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if type(value) is tuple:
         return ["tuple", *(_describe(v, seen) for v in value)]
+    # Each with its own `seen`: an element must not look other because of which came before it.
     if isinstance(value, set | frozenset):
         return ["set", *sorted(json.dumps(_describe(v, dict(seen))) for v in value)]
     is_code = isinstance(value, type | types.FunctionType | types.BuiltinFunctionType)
@@ -173,12 +175,15 @@ def _object(value: Any, seen: Seen) -> Any:
     kind: Any = type(value)
     plain: Any = object
     is_plain = (kind.__reduce_ex__, kind.__reduce__) == (plain.__reduce_ex__, plain.__reduce__)
+    # What an installed class says about its own pickling is
+    # not ours to take apart: numpy's arrays, torch's modules.
     if installed(kind.__module__) and not is_plain:
         return _hash(value)
     try:
         _, args, *state = value.__reduce_ex__(4)
     except Exception:  # it does not pickle; `datasets` may know it all the same
         return _hash(value)
+    # An iterator can be read once; of a list the key is the same each time.
     state = [list(s) if isinstance(s, Iterator) else s for s in state]
     return ["object", _describe(kind, seen), _describe(args, seen), _describe(state, seen)]
 
@@ -192,10 +197,13 @@ def _used(fn: types.FunctionType, seen: Seen) -> list[Any]:
     for name in sorted(names.read & fn.__globals__.keys()):
         used += [name, fn.__globals__[name]]
     for name in sorted(names.imported):  # inside the function
+        # A module that is missing here cannot be used by
+        # the function either, and it will say so itself.
         with contextlib.suppress(Exception):
             module = importlib.import_module(name)
             used += [f"import {name}", module]
     attributes = frozenset(names.attributes)
+    # With the attributes: a function may keep its table on itself.
     own = [fn.__defaults__, fn.__kwdefaults__, vars(fn)]
     return [*(_describe(v, seen) for v in own), *(_describe(v, seen, attributes) for v in used)]
 
@@ -220,12 +228,14 @@ class _Names:
 
 def _names(code: types.CodeType) -> _Names:
     """Those of the code and the code inside it."""
+    # What the bytecode names, rather than the source: a lambda or a cell of a notebook has none.
     found = _Names()
     for step in dis.get_instructions(code):
         if step.opname.startswith("LOAD_") and ("GLOBAL" in step.opname or "NAME" in step.opname):
             found.read.add(step.argval)
         elif step.opname == "IMPORT_NAME":
             found.imported.add(step.argval)
+            # `import a.b` binds a, and the code then takes b from it.
             found.attributes.update(step.argval.split("."))
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM", "LOAD_SUPER_ATTR"):
             found.attributes.add(step.argval)
@@ -261,6 +271,7 @@ def _code(code: types.CodeType) -> list[Any]:
 def _const(value: Any) -> Any:
     if isinstance(value, types.CodeType):
         return _code(value)
+    # The order of a frozenset differs from process to process.
     return repr(sorted(value, key=repr)) if isinstance(value, frozenset) else repr(value)
 
 

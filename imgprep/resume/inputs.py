@@ -62,6 +62,7 @@ class Inputs:
         def identities() -> Iterator[str | None]:
             cells = zip(*(column.to_pylist() for column in columns.values()), strict=True)
             for identity, values in zip(self.identity, cells, strict=True):
+                # `and`: a row without a picture has no identity, whatever stands beside it.
                 yield identity and f"{identity}\n{values!r}"
 
         return replace(self, columns=columns, identity=Identities(identities))
@@ -127,6 +128,8 @@ def _cells(values: Any, rows: list[int]) -> list[Any]:
     if isinstance(values, pa.Table):
         return list(zip(*(_cells(column, rows) for column in values.columns), strict=True))
     if isinstance(values, pa.ChunkedArray):
+        # One slice for the whole unit: to ask a chunked
+        # column for each row costs a search each time.
         near = values.slice(rows[0], rows[-1] - rows[0] + 1).to_pylist()
         return [near[row - rows[0]] for row in rows]
     return [values[row] for row in rows]

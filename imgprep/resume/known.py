@@ -49,10 +49,10 @@ class Known:
 
     def places(self, keys: pa.Array) -> pa.Table:
         """The lines of INDEX for each key. What an unfinished run left comes before what is committed."""
+        # The unfinished run is the newer one: it was begun because something had changed.
         return lines_of(keys, self.parts, self.committed)
 
     def found(self, keys: pa.Array, *, refresh: bool = False) -> np.ndarray:
-        # The unfinished run is the newer one: it was begun because something had changed.
         """Which keys have a result, be it a failure. refresh: one of a run that was not finished."""
         found = self.parts.find(keys) >= 0
         return found if refresh else found | (self.committed.find(keys) >= 0)

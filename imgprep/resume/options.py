@@ -17,6 +17,8 @@ def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list
     ValueError when an option is not one of its parameters.
     """
     try:
+        # A class is called with the picture in `__call__`;
+        # its `__init__` takes the options of the model.
         call = fn.__call__ if isinstance(fn, type) else fn
         parameters = list(inspect.signature(call).parameters.values())
     except (TypeError, ValueError):  # a builtin without a signature: Python will say
@@ -29,6 +31,7 @@ def check_options(fn: Callable[..., Any], options: dict[str, Any], columns: list
         names = {p.name for p in parameters}
         check_known(where, options, sorted(names - {first}))
     asked = []
+    # Without the picture, which is always the first.
     for p in parameters[1:]:
         if p.name in options or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             continue
@@ -58,6 +61,8 @@ def as_spelled_before(fn: Callable[..., Any], options: dict[str, Any], out: str)
         return options
     defaults = _defaults(fn)
     is_same = _said(before, defaults) == _said(options, defaults)
+    # What stands in the card already: else a default
+    # that is spelled out would change the card's bytes.
     return before if is_same else options
 
 
@@ -75,6 +80,7 @@ def _defaults(fn: Callable[..., Any]) -> dict[str, Any]:
 def _said(options: dict[str, Any], defaults: dict[str, Any]) -> dict[str, str]:
     """What these options say beside the defaults. A list is as good as a tuple."""
     said = {
+        # Through JSON, as the card has them: there a tuple is a list, and both mean the same.
         name: json.dumps(value, sort_keys=True, default=repr) for name, value in options.items()
     }
     plain = {
@@ -129,6 +135,7 @@ def check_run_options(
     num_gpus: Any = 0,
 ) -> None:
     """ValueError for a wrong value of an option that the stages share."""
+    # bool is an int to Python, and batch_size=True is a slip.
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise ValueError(f"batch_size is a number of rows, not {batch_size!r}")
     check_flags(retry_failed=retry_failed, refresh=refresh, dry_run=dry_run)
@@ -155,5 +162,6 @@ def check_max_bytes(value: Any) -> None:
 
 
 def _check_most(name: str, value: Any, told: str) -> None:
+    # type and not isinstance, for the same reason.
     if value is not None and (type(value) is not int or value < 1):
         raise ValueError(f"{name} is {told}, not {value!r}")

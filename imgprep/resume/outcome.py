@@ -25,6 +25,7 @@ def outcome(before: Columns, computed: Columns) -> Columns:
     status, done = before["status"], computed["done"]
     had_failed = pc.and_(pc.not_equal(status, "ok"), pc.not_equal(status, ""))
     unless_computed = pc.if_else(had_failed, status, "failed")
+    # null means "not computed here", so that what an earlier stage said is left alone.
     not_done = pc.if_else(pc.is_valid(done), "failed", unless_computed)
     if_done = pc.if_else(had_failed, status, "ok")
     found = {"status": pc.if_else(pc.fill_null(done, False), if_done, not_done)}

@@ -52,6 +52,7 @@ def run_passes(
     """Do the passes, one after the other; `given` is the first state. Returns the last one."""
     state: Any = given
     for one in passes:
+        # Asked for each pass anew: what the one before decided may say which files there are to be.
         missing = _missing(folder, one.tasks(state))
         _run_pass(one, missing, folder, f"{stage}: {one.name}", f"{run_id}-{one.name}")
         state = one.reduce(state)
@@ -64,6 +65,7 @@ def _missing(folder: Folder, wanted: dict[str, Any]) -> list[engine.Task]:
     for home in {os.path.dirname(file) for file in wanted}:
         there.update(f"{home}/{name}" for name in folder.list(home))
     return [
+        # The file's name as the key: a pass has no rows, and a file is what is there or is not.
         engine.Task(hashing.digest(file), payload)
         for file, payload in wanted.items()
         if file not in there

@@ -51,6 +51,7 @@ def edits(operator: Operator, name: str, version: Any) -> list[str]:
     """What a key has to hold besides name and version:
     the hash of the code where that is not the pinned one.
     """
+    # In a wheel there is nothing to edit, and no source is read for the sake of a key.
     if not in_checkout() or not (operator.__module__ or "").startswith(COMPUTING):
         return []
     code = code_of(operator)
@@ -64,6 +65,7 @@ def stage_version(operator: Operator, version: int) -> Any:
     return [version, *more] if more else version
 
 
+# Cached for the process: a notebook that edits our code has to be restarted anyway, to import it.
 @functools.cache
 def code_of(operator: Operator) -> str:
     """Hash of a function's or class's source, and that of everything of ours it computes with.
@@ -76,6 +78,7 @@ def code_of(operator: Operator) -> str:
 def _describe(value: Any, seen: set[int]) -> Any:
     is_code = isinstance(value, types.FunctionType | type)
     if is_code and value.__module__.startswith("imgprep."):
+        # By name alone: what only carries pixels is tested byte by byte; and a circle has to end.
         if not value.__module__.startswith(COMPUTING) or id(value) in seen:
             return value.__qualname__
         seen.add(id(value))
@@ -146,6 +149,7 @@ def _plain_source(value: Any) -> str:
     """Source without comments, docstrings and layout; "" of what has none."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(value)))
+    # A class made in a notebook or by a C library has none; then its parts have to say it.
     except (OSError, TypeError, SyntaxError):
         return ""
     for node in ast.walk(tree):
@@ -153,6 +157,8 @@ def _plain_source(value: Any) -> str:
             continue
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
+    # Unparsed again: layout and comments are gone, and
+    # what is left differs only where the code does.
     return ast.unparse(tree)
 
 

@@ -64,7 +64,6 @@ class Run:
         try:
             self._compute()
             for batch in self.plan.batches:
-                # What had nothing missing was never waited for, so it is gathered here.
                 if batch not in self.commit.gathered:
                     self.commit.gather(batch)
             # Before the list is written, which is the last
@@ -76,7 +75,6 @@ class Run:
             self.commit.remove_unlisted()
             if changed or self.plan.missing:
                 write_log(self.commit, clock, self.totals)
-        # Not Exception: the stop button is a KeyboardInterrupt, and what is done is kept already.
         except KeyboardInterrupt:
             done = f"{self.totals.rows:,} of {number_of(self.plan.missing, 'row')} done and kept"
             raise Interrupted(f"{done}: run it again to go on") from None
@@ -94,8 +92,6 @@ class Run:
         self._run_passes()
         progress = Progress(self.stage.name, self.plan.missing)
         try:
-            # Batches of which nothing is missing are listed
-            # at once: a reader need not wait for the others.
             self._commit([b for b in self.plan.batches if not self._left[b]])
             for task, summary in engine.run(self.plan.units, job):
                 self._take(task, summary, progress)
@@ -167,7 +163,6 @@ class Run:
         # Few rows say nothing: 3 dead links of 3 are a small table, not a broken network.
         if not reasons or done < min(FIRST_ROWS, self.plan.missing) or self.max_failed >= 1:
             return
-        # The words of a network that is away count as one, and every other word for itself.
         alike = [{r} for r in reasons if r not in NO_ANSWER] + [NO_ANSWER & reasons.keys()]
         failed, words = max((sum(reasons[r] for r in words), sorted(words)) for words in alike)
         # Beside what was reused: where most rows are

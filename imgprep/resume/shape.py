@@ -39,6 +39,8 @@ class Shape:
         tables = [one.rows for one in inputs.values()]
         _check_names(list(inputs), tables)
         try:
+            # Without their metadata, since each table has
+            # its own and pyarrow would keep the first one's.
             user = pa.unify_schemas([t.schema.remove_metadata() for t in tables])
         except (pa.ArrowTypeError, pa.ArrowInvalid) as e:
             raise ValueError(f"the columns do not go together: {e}") from None
@@ -55,6 +57,8 @@ class Shape:
 
 def _check_names(splits: list[str], tables: list[pa.Table]) -> None:
     for split in splits:
+        # `datasets` takes the name of a split apart at other
+        # signs, and "all" is its word for all of them.
         if not re.fullmatch(r"\w+(\.\w+)*", split) or split.lower() == "all":
             told = "is no name for `datasets`: use letters, digits and _"
             raise ValueError(f"split {split!r} {told}")

@@ -89,6 +89,7 @@ def check_apart(source: Any, out: str) -> None:
     if home.remote != target.remote:
         return
     place, within = home.path, target.path
+    # A link to the folder is the folder.
     if not home.remote:
         place, within = os.path.realpath(place), os.path.realpath(within)
     if place == within:

@@ -99,6 +99,8 @@ def build(
     started = datetime.now(UTC)
     clock = Clock(started, time.monotonic())
     options = RunOptions(
+        # To the microsecond, and with the process: two
+        # runs that begin together must not share marks.
         run_id=f"{started:%Y%m%dT%H%M%S%f}-{os.getpid()}",
         batch_size=batch_size,
         retry_failed=retry_failed,
@@ -109,20 +111,26 @@ def build(
         tell_plan(folder.path, stage.name, _told(_planned(stage, folder, options)))
         return None
     try:
+        # Held from the look at what is there until all is
+        # listed: between the two another run would count.
         with lock.hold(folder):
+            # Before the plan: what a killed run left half written is no part.
             folder.sweep()
             if folder.size(MANIFEST) is None:  # so all of it is missing
                 rows = sum(given.rows.num_rows for given in stage.inputs.values())
                 engine.foresee(rows, once=stage.once)
             commit = _planned(stage, folder, options)
+            # Only what a whole look has found well; a damaged file is looked at again next time.
             if commit.known.before and not commit.known.damaged:
                 note_checked(folder, commit.known.before.files)
             say(f"{stage.name}: {_told(commit)}")
             found = Run(stage, commit, max_failed).execute(clock)
+    # A full disk, a share that went away: nothing that a row could say.
     except OSError as e:
         raise RuntimeError(engine.sentence(e)) from e
     counts = found.counts()
     bad = counts["rows"] - counts["ok"]
+    # At the end, not on the way: what was computed is kept and shown, and then the run is refused.
     if counts["rows"] and bad / counts["rows"] > max_failed:
         told = f"more than max_failed={max_failed} of the rows, in {folder.path}"
         said = found.error_words()
@@ -157,6 +165,7 @@ def _folder(out: Any) -> Folder:
 def _planned(stage: Stage, folder: Folder, options: RunOptions) -> Commit:
     before = _before(folder)
     maker = before.info["stage"] if before else _last_stage(folder)
+    # The same run, or a later notebook of the same verb. Another verb would throw all results away.
     if maker not in ("", stage.name):
         made = f"{folder.path} was made by {maker!r}"
         fix = "name another folder, or delete this one first"
@@ -165,6 +174,7 @@ def _planned(stage: Stage, folder: Folder, options: RunOptions) -> Commit:
     known.is_list_damaged = before is None and folder.size(MANIFEST) is not None
     plan = make_plan(stage, known, options)
     ids = {split: rows["image_id"] for split, rows in plan.rows.items()}
+    # Which rows leave is seen before anything is written: afterwards the old index is gone.
     return Commit(stage, folder, plan, known, options, leaving(folder, known.indexes, plan.keys, ids))
 
 

@@ -40,7 +40,6 @@ class Loader(Protocol):
     ) -> Generator[Loaded, None, None]: ...
 
 
-# Within `closing`: when a result raises, the thread that fetches ahead must end with it.
 @dataclass(frozen=True)
 class Work:
     """One unit: load each picture, make its results, write the part.
@@ -54,6 +53,7 @@ class Work:
 
     def __call__(self, task: engine.Task) -> engine.Summary:
         totals = {"attempts": 0, "unchanged": 0}
+        # Within `closing`: when a result raises, the thread that fetches ahead must end with it.
         with contextlib.closing(self.load(task.payload, totals)) as loaded:
             summary = self.parts.write(task, self.make(loaded))
         return summary + engine.Summary(attempts=totals["attempts"], unchanged=totals["unchanged"])

@@ -91,6 +91,7 @@ def parse_url(text: str | None) -> Url:
     if not isinstance(text, str) or not text.strip():
         raise UrlError("bad_url", "there is no URL")
     text = BREAKS.sub("", text).strip().strip(COPYING_TRACES)
+    # Of the text before anything is quoted: quoting would turn the colon's neighbours into %20.
     scheme = re.match(r"[a-z][a-z0-9+-]*(?=:)", text.lower())
     if not scheme:
         raise UrlError("bad_url", "the URL does not begin with http:// or https://")
@@ -103,10 +104,15 @@ def parse_url(text: str | None) -> Url:
 
 
 def _parsed(text: str, scheme: str) -> Url:
+    # Quoted first, as curl refuses spaces that browsers
+    # send; `PLAIN` keeps what is encoded already.
     url = pycurl.CurlUrl(quote(text, safe=PLAIN))
     if not url.host.isascii():
+        # UTS 46, what browsers do: "Bücher" and "bücher" are one host.
         url.host = idna.encode(url.host, uts46=True).decode()
         url = pycurl.CurlUrl(url.url)  # once more: it may be a number now
+    # A dot at the end is the DNS root: the same host,
+    # but another name in certificates and in limits.
     url.host = url.host.lower().rstrip(".")
     port = int(url.getpart(pycurl.UPART_PORT, pycurl.U_DEFAULT_PORT))
     whole = url.getpart(pycurl.UPART_URL, pycurl.U_NO_DEFAULT_PORT)
@@ -130,6 +136,8 @@ def url_identity(url: str) -> str:
         return url
     address, _, query = url.partition("?")
     names = {part: unquote(part.partition("=")[0]) for part in query.split("&")}
+    # By their decoded names, kept as they are spelled:
+    # a key must not change with the spelling of %2D.
     kept = "&".join(part for part in query.split("&") if not SIGNATURE.fullmatch(names[part]))
     return f"{address}?{kept}" if kept else address
 
@@ -148,6 +156,7 @@ def is_public(ip: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address):
+        # ::ffff:127.0.0.1 is 127.0.0.1 to a kernel, and so is a translated address behind NAT64.
         hidden = address.ipv4_mapped
         if address in NAT64:
             hidden = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)

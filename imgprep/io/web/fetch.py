@@ -39,12 +39,14 @@ class Fetcher(AbstractContextManager):
     def __init__(self, **options: Any):
         self.options = Options(**options)
         self.room = Room()
+        # The environment is read here, once: a run must not change its way half through.
         routes = Routes(self.options.allow_hosts)
         secret = authorization(self.options.authorization_env)
         self._means = Means(self.options, routes, self.room, secret, ca_bundle())
         self._schedule = Schedule(self.options, routes)
         self._is_busy = False  # while fetch runs
         self._multi: Any = pycurl.CurlMulti()
+        # Else curl closes connections that the next unit would have used again.
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.options.in_flight)
 
     def fetch(
@@ -86,7 +88,9 @@ class Fetcher(AbstractContextManager):
                 while schedule.done:
                     left_at = time.monotonic()
                     yield schedule.done.popleft()
+                    # The caller decodes meanwhile: the time belongs to no server.
                     self.room.stop_clock(left_at)
+        # Also when the caller stops reading: what is under way would go on into nobody's hands.
         finally:
             self._abandon()
 
@@ -119,8 +123,10 @@ class Fetcher(AbstractContextManager):
         if len(self.room) < self.options.in_flight:
             queue_s = self._schedule.queue.wait_s(time.monotonic())
         curl_ms = self._multi.timeout()
+        # -1 is curl's word for "no opinion".
         curl_s = curl_ms / 1000 if curl_ms >= 0 else FETCH_TICK_S
         readable, writable, broken = self._multi.fdset()
+        # select will do: no more than `in_flight` sockets are open.
         select.select(readable, writable, broken, min(queue_s, FETCH_TICK_S, curl_s))
         self._multi.perform()
         now = time.monotonic()
@@ -129,6 +135,7 @@ class Fetcher(AbstractContextManager):
             self._ended(curl.transfer, 0, "", now)
         for curl, code, text in bad:
             self._ended(curl.transfer, code, text, now)
+        # curl's own timeouts count the caller's time too, so the deadlines are looked at here.
         for transfer in self.room:
             if transfer.is_late():
                 self._ended(transfer, 0, "", now)
@@ -138,6 +145,7 @@ class Fetcher(AbstractContextManager):
         """A request is over: what came of it goes to the schedule."""
         journey = transfer.journey
         response = outcome.response(transfer, code, text)
+        # Before the release: they ask the handle, which is closed then.
         again = outcome.may_pass(transfer, response)
         location = outcome.location(transfer, response)
         spent_s = transfer.spent_s()

@@ -53,10 +53,12 @@ class Journey:
 
     def begin_again(self, response: Response) -> None:
         """The attempt failed with this; the next one starts at the first URL."""
+        # The bytes of the attempt that failed must not stand before those of the next.
         if self.sink is not None:
             self.sink.seek(0)
             self.sink.truncate()
         self.outcome = response
+        # From the start: a redirect may have led to the mirror that is broken.
         self.url = self.first
         self.hops = 0
         self.spent_s = 0.0

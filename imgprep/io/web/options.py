@@ -81,6 +81,7 @@ class Options:
     @property
     def at_once(self) -> int:
         """How many requests this worker may have open at one host."""
+        # Rounded down: all workers together must not have more than per_host.
         return max(1, int(self.per_host * min(self.share, 1)))
 
     @property

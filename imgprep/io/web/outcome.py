@@ -42,9 +42,11 @@ def response(transfer: Transfer, code: int, text: str) -> Response:
     found = Response(http_status=status, opt_out=transfer.opt_out)
     if transfer.verdict:
         found.reason, found.error = transfer.verdict
+    # With a proxy only: a server of its own that says 407 is just another refusal.
     elif status == 407 and transfer.proxy:
         found.reason = "proxy"
         found.error = "the proxy asks for a user and password"
+    # Only where we asked with an ETag: a 304 to anything else has no body, and nothing to keep.
     elif status == 304 and transfer.journey.etag:
         found.not_modified = True
         found.etag = transfer.header("etag") or transfer.journey.etag
@@ -75,6 +77,7 @@ def location(transfer: Transfer, found: Response) -> str:
     is_redirect = 300 <= (transfer.status or 0) < 400  # else a Location is a word about the answer
     if transfer.verdict or found.not_modified or not is_redirect:
         return ""
+    # curl's own answer: it makes a relative Location whole by the URL that was asked.
     return transfer.curl.getinfo(pycurl.REDIRECT_URL) or ""
 
 
@@ -88,6 +91,7 @@ def is_coding_unknown(transfer: Transfer, code: int) -> bool:
 
 def may_pass(transfer: Transfer, found: Response) -> bool:
     """Whether another attempt may have another outcome."""
+    # Where there is no answer the proxy may have given one, to CONNECT.
     status = transfer.status or transfer.curl.getinfo(pycurl.HTTP_CONNECTCODE)
     is_5xx = 500 <= status <= 599 and not transfer.verdict
     return is_5xx or found.reason in TRANSIENT
@@ -100,8 +104,10 @@ def _failure(transfer: Transfer, code: int, text: str) -> tuple[str, str]:
         status = transfer.curl.getinfo(pycurl.HTTP_CONNECTCODE)
         said = f"the proxy answers {status}" if status else "the proxy cannot be reached"
         return "proxy", said
+    # Every address was barred. Where one was opened and did not answer, that is the fault to tell.
     if code == pycurl.E_COULDNT_CONNECT and transfer.blocked and not transfer.opened:
         return blocked(url, transfer.blocked)
+    # An EOF in the handshake is a connection that broke off, which may pass.
     is_handshake = code == pycurl.E_SSL_CONNECT_ERROR and "eof" not in text
     if is_handshake and not transfer.curl.getinfo(pycurl.OS_ERRNO):
         return "tls", f"{url.host} and this machine agree on no TLS connection"

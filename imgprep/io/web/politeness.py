@@ -85,6 +85,7 @@ class Host:
     def answered(self, now: float) -> None:
         """An answer that is no refusal (a 404 too): both numbers rise a little."""
         self._answers.append(now)
+        # Any answer ends a row of refusals or of silence.
         self._rounds = 0
         self._unreachable = 0
         self._parked_until = 0.0
@@ -100,6 +101,7 @@ class Host:
         if started_at >= self._cut_at:
             self._rounds += 1
             self._cut_at = now
+            # Once for each burst: 30 refusals of requests under way would halve it thirty times.
             self.limit = max(self.limit / 2, 1.0)
             self.rate = self._lower_rate(now)
         pause_s = retry_after_s
@@ -116,6 +118,7 @@ class Host:
         borne = 0.9 * sum(at > now - 1 for at in self._answers)
         if not self.rate:
             return max(borne, FIRST_RATE)
+        # Never below 0.7 of what it was: one bad second is not to cost a minute of climbing.
         return max(min(borne, 0.9 * self.rate), 0.7 * self.rate, 0.2)
 
     def struggled(self, now: float, started_at: float) -> None:
@@ -163,6 +166,7 @@ class Queue:
         for host, rows in self._rows.items():
             if host.parked(now) or host.wait_s(now) == 0:
                 row = rows.popleft()
+                # To the end of the order: each host has its turn.
                 del self._rows[host]
                 if rows:
                     self._rows[host] = rows

@@ -49,6 +49,7 @@ class Robots:
         if not response.reason:
             text = (response.body or b"").decode("utf-8", "replace")
             self._rules[site] = Protego.parse(text)
+        # 429 is a server that cannot say now; so it counts with the 5xx.
         elif 400 <= status < 500 and status != 429:
             # Where there is none all is allowed; a server that cannot say forbids it.
             self._rules[site] = Protego.parse("")

@@ -45,6 +45,8 @@ class Room:
         for transfer in self._under_way:
             if self.held_bytes < limit:
                 transfer.resume()
+            # From the second on: only with half of the room free,
+            # so that bodies do not stop and go with each chunk.
             limit = HELD_BYTES / 2
 
     def clock_s(self) -> float:

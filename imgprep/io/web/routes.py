@@ -16,6 +16,7 @@ import certifi
 from imgprep.io.web.addresses import Url, is_public
 
 BUNDLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+# getaddrinfo blocks; the loop that drives curl must not.
 LOOKUPS = ThreadPoolExecutor(4, "imgprep-dns")
 # Servers of this process that stand in for others: "host:port" of URLs -> where they listen.
 STAND_INS: dict[str, str] = {}
@@ -28,6 +29,7 @@ class Routes:
         if isinstance(allow_hosts, str):
             what = f"allow_hosts is a list of hosts, not the text {allow_hosts!r}"
             raise ValueError(f"{what}: write [{allow_hosts!r}]")
+        # In curl's words, and from here: curl would read lower-case http_proxy alone.
         self._proxies = urllib.request.getproxies_environment()  # type: ignore[attr-defined]
         self.named = tuple(allow_hosts)
         self._names: set[str] = set()
@@ -47,6 +49,7 @@ class Routes:
         if is_public(ip) or url.host in self._names:
             return True
         address = ipaddress.ip_address(ip)
+        # An IPv4 network that is allowed holds for its form in IPv6, too.
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks)
 
@@ -116,6 +119,7 @@ def authorization(variable: str | None) -> str:
         what = "the name of an environment variable, not the value itself"
         raise ValueError(f"authorization_env is {what}")
     value = os.environ.get(variable, "")
+    # A line break in it would be a header of its own.
     if not re.fullmatch(r"[ -~]+", value):
         fix = f"set {variable} in the environment to one line, like 'Bearer …'"
         raise ValueError(f"authorization_env: {fix}")

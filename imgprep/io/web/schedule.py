@@ -56,6 +56,8 @@ class Schedule:
         except UrlError as e:
             self.done.append((index, Response(reason=e.reason, error=str(e))))
             return
+        # An ETag with spaces or beyond ASCII would break the
+        # header; without one the picture just comes anew.
         is_plain = re.fullmatch(r"[!-~]+", etag)
         journey = Journey(index, url, url, etag if is_plain else "", **more)
         self.queue.add(journey, self._host(url))
@@ -130,6 +132,7 @@ class Schedule:
         host = self._host(journey.url)
         if is_refusal:
             self.queue.add(journey, host)
+        # A refusal has its pause in the host; what failed else waits by itself, at random.
         else:
             self.queue.add_later(journey, host, now + backoff_s(journey.failures))
 
@@ -148,6 +151,7 @@ class Schedule:
             self._end(journey, many)
             return
         journey.url = url
+        # At the front: it is the same attempt, and its deadline runs.
         self.queue.add(journey, self._host(url), first=True)
 
     def _end(self, journey: Journey, response: Response) -> None:
@@ -156,6 +160,7 @@ class Schedule:
             self.done.append((journey.index, response))
             return
         waiting = self._robots.told(journey.first.site, response)
+        # From behind and each to the front, so they stand in the order in which they came.
         for other in reversed(waiting):
             self.queue.add(other, self._host(other.url), first=True)
 
@@ -164,6 +169,7 @@ def _tell(transfer: Transfer, response: Response, now: float) -> bool:
     """Let the host learn from an answer; whether it was a refusal, which asks to wait."""
     host = transfer.host
     status = response.http_status
+    # Wall-clock time: an HTTP date is one.
     wait_s = retry_after_s(transfer.header("retry-after"), time.time())
     is_refusal = status == 429 or (status == 503 and wait_s is not None)
     if is_refusal:

@@ -76,12 +76,14 @@ class Transfer:
     # What comes
 
     def on_header(self, line: bytes) -> int | None:
+        # Each answer begins anew: of a 100, or of the proxy's CONNECT, nothing may stay.
         if line.startswith(b"HTTP/"):
             self.status_line = line
             self.headers = {}
         elif not line.strip() and self.status is None:  # else the trailers of a chunked body
             return self._on_head()
         name, _, value = line.decode("utf-8", "replace").partition(":")
+        # Printable only: a header ends in error texts and in the card.
         plain = "".join(filter(str.isprintable, value.strip()))
         self.headers.setdefault(name.strip().lower(), []).append(plain)
         return None
@@ -90,17 +92,20 @@ class Transfer:
         """All headers have come: decide whether the body is wanted."""
         words = self.status_line.split(None, 2)
         status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+        # 100 Continue, 103 Early Hints: the answer is still to come.
         if status < 200:
             return None
         self.status = status
         self.window_at = self.means.room.clock_s()
         self.keep = 200 <= status < 300
+        # Else 200 would bring all of a file of gigabytes for its last kilobytes.
         if status == 200 and self.journey.span is not None:
             what = "does not answer range requests: download it first"
             self.verdict = ("error", f"the server of {self.journey.url.host} {what}")
             return -1
         if (self.keep or status == 304) and not self.journey.is_robots and self._is_opted_out():
             self.verdict = ("opted_out", f"{self.journey.url.host} opts out: {self.opt_out}")
+            # -1 ends the request: the bytes of one who opts out are not even downloaded.
             return -1
         return None
 
@@ -129,6 +134,7 @@ class Transfer:
             return None
         if not self.means.room.takes(self, len(chunk)):
             self.is_paused = True
+            # curl keeps the chunk, and gives it again when the handle goes on.
             return pycurl.WRITEFUNC_PAUSE
         self.size += len(chunk)
         self.chunks.append(chunk)
@@ -152,14 +158,17 @@ class Transfer:
 
     def is_late(self) -> bool:
         """Whether a deadline has passed. The one for the connection is curl's."""
+        # A body that waits for room is late by our fault.
         if self.is_paused:
             return False
         options = self.means.options
         spent_s = self.spent_s()
+        # Less what its redirects took: timeout_s is of the URL, not of each hop.
         if spent_s > options.timeout_s - self.journey.spent_s:
             within = f"timeout_s={options.timeout_s:g}"
             self.verdict = ("timeout", f"the answer was not complete within {within}")
         elif self.status is None:
+            # Counted from the sent request: the connection has a deadline of its own.
             sent_s = self.curl.getinfo(pycurl.PRETRANSFER_TIME)
             if sent_s and spent_s - sent_s > options.first_byte_timeout_s:
                 within = f"first_byte_timeout_s={options.first_byte_timeout_s:g}"
@@ -187,6 +196,7 @@ def _handle(transfer: Transfer) -> Any:
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     # Not HTTP/2: a picture that is given up ends only itself.
     curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    # Else libcurl raises SIGALRM for slow lookups, which only a main thread survives.
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.BUFFERSIZE, 128 * 1024)
     curl.setopt(pycurl.USERAGENT, options.user_agent)
@@ -194,6 +204,7 @@ def _handle(transfer: Transfer) -> Any:
     if not journey.is_raw:
         # Decode what comes; what is asked for is in _headers.
         curl.setopt(pycurl.ACCEPT_ENCODING, "")
+    # By Content-Length, before a byte has come; `on_body` counts what comes without one.
     curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
     curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
     # curl remembers failures too, so after one the name is looked up anew.
@@ -201,6 +212,7 @@ def _handle(transfer: Transfer) -> Any:
     curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0 if is_again else DNS_CACHE_S)
     curl.setopt(pycurl.PROXY, transfer.proxy)
     curl.setopt(pycurl.NOPROXY, "")  # PROXY alone decides
+    # The proxy's own headers would be taken for the server's.
     curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
     stand_ins = [f"{site}:{place}" for site, place in options.connect_to.items()]
     curl.setopt(pycurl.CONNECT_TO, stand_ins)
@@ -219,6 +231,7 @@ def _headers(means: Means, journey: Journey) -> list[str]:
     if journey.span:
         first, behind = journey.span
         lines.append(f"Range: bytes={first}-{behind - 1}")
+    # Never to where a redirect leads, nor for robots.txt, which is public.
     if means.authorization and journey.is_at_home and not journey.is_robots:
         lines.append(f"Authorization: {means.authorization}")
     return lines
