@@ -86,7 +86,6 @@ class Run:
             return
         self.stage.ready()
         job = self._job()
-        # Before the hosts are asked and the passes run, since both are work that Ray would do.
         engine.start(self.plan.units, job)
         engine.check_hosts(self.folder, self._local_files)
         self._run_passes()
