@@ -182,8 +182,7 @@ class Raster:
 
     @functools.cached_property
     def levels(self) -> list[tuple[int, int]]:
-        count = len(self.dataset.overviews(1))
-        smaller = [self._level(n) for n in range(1, count + 1)]
+        smaller = [self._level(n) for n, _ in enumerate(self.dataset.overviews(1), 1)]
         return [(self.width, self.height), *((d.width, d.height) for d in smaller)]
 
     def _level(self, level: int) -> Any:
