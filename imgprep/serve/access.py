@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from imgprep.serve.answers import Refusal
+from imgprep.serve.answers import Refusal, whole_number
 
 ROLES = ("read", "write")
 
@@ -142,11 +142,12 @@ class Access:
         """
         given = dict(query)
         signature = given.pop("signature", "")
-        expires = given.get("expires", "")
-        if not signature or not expires.isdigit() or int(expires) < time.time():
+        expires = whole_number(given.get("expires", ""))
+        if not signature or expires is None or expires < time.time():
             return False
         wanted = [_signature(secret, path, given) for secret in self.secrets]
-        return any([hmac.compare_digest(signature, one) for one in wanted])
+        sent = signature.encode()  # compare_digest takes no text that is not ASCII
+        return any([hmac.compare_digest(sent, one.encode()) for one in wanted])
 
     def signed_folder(self, folder: str, expires: int) -> str:
         """The folder of addresses that anybody may read until then: folder/expires/signature."""

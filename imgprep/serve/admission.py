@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from imgprep.serve.answers import Refusal
+from imgprep.serve.answers import LONGEST_NUMBER, Refusal
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -64,7 +64,7 @@ class Admission:
         prefix, streamed_bytes = self.streamed
         is_streamed = bool(prefix) and scope["path"].startswith(prefix)
         most = streamed_bytes if is_streamed else self.max_bytes
-        length = int(declared) if declared.isdigit() else most
+        length = int(declared) if declared.isdigit() and len(declared) <= LONGEST_NUMBER else most
         if length > most:
             await refuse(send, _too_large(most), receive)
             return

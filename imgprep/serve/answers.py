@@ -1,5 +1,9 @@
-"""Every answer is an outcome: a reason of the closed list, a sentence, and the status of each door."""
+"""Every answer is an outcome: a reason of the closed list, a sentence, and the status of each door.
 
+And what clients send as text: whole numbers, JSON.
+"""
+
+import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +29,39 @@ STATUS = {
     "conflict": 409,
 }
 UNPROCESSABLE = 422
+LONGEST_NUMBER = 18  # digits; of 4,300 and more Python makes no number
+
+
+def whole_number(text: str) -> int | None:
+    """A number of a client's, as plain digits; None for all else.
+
+    >>> whole_number("12"), whole_number("-1"), whole_number("²"), whole_number("9" * 5000)
+    (12, None, None, None)
+    """
+    is_plain = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+    return int(text) if is_plain else None
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON of a client's.
+
+    ValueError where it is none; also for NaN and Infinity, half a character, and what is nested
+    deeper than it can be read: none of that could be told again as JSON.
+    """
+    try:
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if "\\ud" in str(text).lower():
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+    return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
 
 
 @dataclass

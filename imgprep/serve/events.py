@@ -22,7 +22,7 @@ from imgprep.io import uris
 from imgprep.io.uris import SourceError
 from imgprep.project import absolute
 from imgprep.redaction import redact, redact_url
-from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.answers import Refusal, Result, read_json
 from imgprep.serve.objects import ID
 from imgprep.serve.operations import MEDIA_TYPES, checked, job_id
 from imgprep.serve.places import result_place
@@ -72,7 +72,7 @@ class Event:
 
 def read_message(value: bytes | None) -> dict[str, Any]:
     """A message's op, options, and source or data. Raises ValueError."""
-    given = json.loads(value or b"")
+    given = read_json(value or b"")
     if isinstance(given, dict) and "specversion" in given:
         given = given.get("data")
     if not isinstance(given, dict) or not isinstance(given.get("op"), str):

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.answers import Refusal, Result, read_json, whole_number
 from imgprep.serve.jobs import Jobs, read_steps
 from imgprep.serve.ladders import add_ladders
 from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
@@ -70,7 +70,7 @@ def answered(result: Result, **headers: str) -> Response:
 async def raw_body(request: Request) -> bytearray:
     """The body, put where it stays: pieces that are joined at the end need twice the memory."""
     declared = request.headers.get("content-length", "")
-    held = bytearray(int(declared) if declared.isdigit() else 0)
+    held = bytearray(whole_number(declared) or 0)
     at = 0
     async for piece in request.stream():
         held[at : at + len(piece)] = piece
@@ -108,13 +108,14 @@ def encoding_of(request: Request) -> tuple[str, int | None]:
     asked = request.query_params.get("format", "").upper().replace("JPG", "JPEG")
     if asked and asked not in MEDIA_TYPES:
         raise Refusal("wrong_option", f"format: one of {', '.join(MEDIA_TYPES)}, not {asked!r}")
-    quality = request.query_params.get("quality")
-    if quality is not None and not (quality.isdigit() and 1 <= int(quality) <= 100):
-        raise Refusal("wrong_option", f"quality: from 1 to 100, not {quality!r}")
+    given = request.query_params.get("quality")
+    quality = None if given is None else whole_number(given)
+    if given is not None and not (quality and quality <= 100):
+        raise Refusal("wrong_option", f"quality: from 1 to 100, not {given[:80]!r}")
     accepted = request.headers.get("accept", "")
     # Browsers that can say so by name; `image/*` and `*/*` are said by everybody.
     negotiated = next((f for kind, f in ACCEPTED.items() if kind in accepted), "JPEG")
-    return asked or negotiated, int(quality) if quality else None
+    return asked or negotiated, quality
 
 
 def _add_operation(app: FastAPI, service: Service, operation: Operation) -> None:
@@ -264,7 +265,7 @@ def _add_jobs(app: FastAPI, service: Service, jobs: Jobs) -> None:
         """
         service.access.allow(request.headers.get("authorization"), "write")
         try:
-            asked = json.loads(await request.body())
+            asked = read_json(await request.body())
         except ValueError:
             raise Refusal("wrong_option", "the body is no JSON") from None
         steps = read_steps(service, asked.get("steps") if isinstance(asked, dict) else asked)

@@ -14,7 +14,7 @@ from typing import Any
 from imgprep.hashing import digest
 from imgprep.redaction import redact, redact_values
 from imgprep.serve import segmenting, transcoding
-from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.answers import Refusal, Result, read_json
 from imgprep.serve.operations import checked, job_id
 from imgprep.serve.places import is_film
 from imgprep.serve.programs import Tell
@@ -44,9 +44,11 @@ def read_steps(service: Service, given: Any) -> list[JobStep]:
             one = {one: {}}
         if not isinstance(one, dict) or len(one) != 1:
             raise Refusal(
-                "wrong_option", f"a step is a name, or one name with its options, not {one!r}"
+                "wrong_option", f"a step is a name, or one name with its options, not {str(one)[:80]!r}"
             )
         ((name, options),) = one.items()
+        if not isinstance(options or {}, dict):
+            raise Refusal("wrong_option", f"the options of a step are an object, not {str(options)[:80]!r}")
         if name in PROGRAMS:
             found.append((name, PROGRAMS[name][0](options or {})))
             continue
@@ -98,7 +100,7 @@ class Jobs:
         if not asked.startswith("["):
             return read_steps(self.service, [name.strip() for name in asked.split(",")])
         try:
-            return read_steps(self.service, json.loads(asked))
+            return read_steps(self.service, read_json(asked))
         except ValueError:
             raise Refusal("wrong_option", "steps: no JSON list, and no names with commas") from None
 

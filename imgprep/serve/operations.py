@@ -19,7 +19,7 @@ from PIL import Image
 
 from imgprep.hashing import digest
 from imgprep.picture import codec, enhance, geometry, ocr
-from imgprep.serve.answers import Refusal, Result
+from imgprep.serve.answers import Refusal, Result, read_json
 
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "AVIF": "image/avif"}
 # What a door means by itself; a function's option of that name could not be told from it.
@@ -69,7 +69,9 @@ def operation(function: Callable, name: str = "", *, mark: str = "") -> Operatio
     for parameter in parameters:
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             fields[parameter.name] = _field(parameter, hints.get(parameter.name))
-    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
     options = pydantic.create_model(f"{name}_options", __config__=config, **fields)
     return Operation(name, function, options, inspect.getdoc(function) or name, mark)
 
@@ -140,7 +142,7 @@ def _from_query(value: Any) -> Any:
     """A query's list or dict, which is text."""
     if isinstance(value, str) and value[:1] in "[{":
         try:
-            return json.loads(value)
+            return read_json(value)
         except ValueError:
             return value
     return value

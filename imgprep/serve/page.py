@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from imgprep import display
-from imgprep.serve.answers import Refusal
+from imgprep.serve.answers import Refusal, read_json
 from imgprep.serve.records import all_records
 from imgprep.serve.service import Service
 
@@ -137,7 +137,7 @@ def add_page(app: FastAPI, service: Service) -> None:
         """Decisions about tags: {"corrections": [{"image_id", "kind", "name", "accepted"}]}."""
         who = service.access.allow(request.headers.get("authorization"), "write")
         try:
-            given = json.loads(await request.body())["corrections"]
+            given = read_json(await request.body())["corrections"]
             asked = [
                 (c["image_id"], str(c["kind"]), str(c["name"]), bool(c["accepted"])) for c in given
             ]

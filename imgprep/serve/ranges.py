@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from fastapi.responses import Response, StreamingResponse
 
+from imgprep.serve.answers import whole_number
 from imgprep.serve.places import SENT_BYTES, StoredBytes
 from imgprep.serve.refusals import STRICT
 
@@ -20,11 +21,14 @@ def asked_span(asked: str, size: int) -> tuple[int, int] | None:
     """
     kind, _, span = asked.partition("=")
     first, _, last = span.partition("-")
-    if kind != "bytes" or "," in span or not (first.isdigit() or last.isdigit()):
+    begin = whole_number(first)
+    end = whole_number(last)
+    is_understood = (begin is not None or not first) and (end is not None or not last)
+    if kind != "bytes" or not is_understood or begin is end is None:
         return None
-    start = int(first) if first.isdigit() else max(0, size - int(last))
-    is_bounded = first.isdigit() and last.isdigit()
-    return start, min(size, int(last) + 1) if is_bounded else size
+    if begin is None:
+        return max(0, size - (end or 0)), size
+    return begin, size if end is None else min(size, end + 1)
 
 
 async def answer_range(stored: StoredBytes, asked: str, headers: dict[str, str]) -> Response:

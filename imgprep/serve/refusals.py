@@ -3,6 +3,7 @@
 from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import JSONResponse
 
@@ -17,6 +18,7 @@ STRICT = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
 }
+REASONS_OF_STATUS = {400: "wrong_option", 404: "no_such_operation"}
 OUTAGE_S = 5
 # Records, store or disk: nothing is wrong with what was asked, and it is worth asking again.
 OUTAGES = (RecordsDown, StoreError, RunStopped, OSError)
@@ -36,6 +38,7 @@ def add_refusals(app: FastAPI) -> None:
     """No door of this app answers by a bare 500 for what can be told."""
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_no_such_path)
+    app.exception_handler(RequestValidationError)(_wrong_query)
     for kind in OUTAGES:
         app.exception_handler(kind)(_out_of_order)
 
@@ -49,8 +52,15 @@ async def _out_of_order(request: Request, e: Exception) -> JSONResponse:
     return await _refused(request, outage(e))
 
 
+async def _wrong_query(request: Request, e: RequestValidationError) -> JSONResponse:
+    """A number in the query that is none."""
+    first = e.errors()[0]
+    told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return await _refused(request, Refusal("wrong_option", told))
+
+
 async def _no_such_path(request: Request, e: HTTPException) -> JSONResponse:
-    """A path or method that no route has."""
-    reason = "no_such_operation" if e.status_code == 404 else "not_allowed"
+    """A path or method that no route has; a form that cannot be read."""
+    reason = REASONS_OF_STATUS.get(e.status_code, "not_allowed")
     told = f"{e.detail}: {request.method} {unquote(request.url.path)}; /docs lists what there is"
     return JSONResponse({"reason": reason, "error": redact(told)}, e.status_code, STRICT)

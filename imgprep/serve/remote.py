@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from imgprep.serve import messages
-from imgprep.serve.answers import Refusal
+from imgprep.serve.answers import Refusal, read_json
 from imgprep.serve.jobs import Jobs
 from imgprep.serve.operations import MEDIA_TYPES, checked
 from imgprep.serve.refusals import OUTAGES, outage
@@ -72,7 +72,7 @@ class Media:
         self._allow(context, "read")
         operation = self.service.operation(request.op)
         try:
-            given = json.loads(request.options_json or "{}")
+            given = read_json(request.options_json or "{}")
         except ValueError as e:
             raise Refusal("wrong_option", f"options_json is no JSON: {e}") from None
         if not isinstance(given, dict):

@@ -39,11 +39,9 @@ def checked_options(given: dict[str, Any]) -> dict[str, Any]:
     # A model's file or name would be read by whoever may ask: only the words of the built-in
     # operators.
     for word in words:
-        if (
-            not isinstance(word, int | float | str)
-            or "/" in str(word)
-            or "." in str(word).split()[0][1:]
-        ):
+        is_plain = isinstance(word, int | float | str)
+        text = str(word).strip()
+        if not is_plain or not text or "/" in text or "." in text.split()[0][1:]:
             told = f"operator: numbers and words such as 'otsu', not {word!r}"
             raise Refusal("wrong_option", told)
     return given

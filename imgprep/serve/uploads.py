@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from fastapi import FastAPI, Request, Response
 
-from imgprep.serve.answers import Refusal
+from imgprep.serve.answers import Refusal, whole_number
 from imgprep.serve.jobs import Jobs
 from imgprep.serve.service import Service
 
@@ -146,11 +146,11 @@ def _add_beginning(app: FastAPI, service: Service, spool: Spool) -> None:
         `Upload-Metadata: filename …` is what people call it.
         """
         service.access.allow(request.headers.get("authorization"), "write")
-        length = request.headers.get("upload-length", "")
-        if not length.isdigit():
+        length = whole_number(request.headers.get("upload-length", ""))
+        if length is None:
             raise Refusal("wrong_option", "Upload-Length: the number of bytes that will come")
         called = called_in(request.headers.get("upload-metadata", ""))
-        name = spool.begin(int(length), called)
+        name = spool.begin(length, called)
         return Response(status_code=201, headers=TUS_HEADERS | {"Location": f"/v1/uploads/{name}"})
 
     @app.head("/v1/uploads/{name}", tags=["uploads"])
@@ -168,12 +168,12 @@ def _add_going_on(app: FastAPI, service: Service, spool: Spool, jobs: Jobs) -> N
         """More bytes, from `Upload-Offset` on."""
         service.access.allow(request.headers.get("authorization"), "write")
         upload = spool.find(name)
-        offset = request.headers.get("upload-offset", "")
+        offset = whole_number(request.headers.get("upload-offset", ""))
         if request.headers.get("content-type") != "application/offset+octet-stream":
             raise Refusal("wrong_option", "Content-Type: application/offset+octet-stream")
-        if not offset.isdigit():
+        if offset is None:
             raise Refusal("wrong_option", "Upload-Offset: where these bytes begin")
-        reached = await spool.append(upload, int(offset), request.stream())
+        reached = await spool.append(upload, offset, request.stream())
         headers = TUS_HEADERS | {"Upload-Offset": str(reached)}
         if reached == upload.length:
             try:
