@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return options.command(options) or 0
+    # 2 as argparse has it: something in the command is to be corrected.
     except ValueError as e:
         return _complain(e, 2)
     except KeyboardInterrupt:
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add_serve(found)
     add_work(found)
     add_backup(found)
+    # prefix_chars: all that begins with "-" is JupyterLab's.
     lab = found.add_parser("lab", help="open JupyterLab on notebooks/", prefix_chars="+")
     lab.add_argument(
         "options", nargs=argparse.REMAINDER, help="passed on, for example --no-browser --port 8899"

@@ -108,6 +108,7 @@ def compare(options: argparse.Namespace) -> int:
     for what, ids in found.items():
         more = " …" if len(ids) > 3 else ""
         print(f"{len(ids):,} {what}: {', '.join(ids[:3])}{more}")
+    # As diff(1) does: 1 is "they differ", no fault.
     return 1 if found else 0
 
 
@@ -183,4 +184,5 @@ def open_lab(options: argparse.Namespace) -> None:
     command += ["--LabApp.default_url=/lab/tree/notebooks"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # in a container there is often nobody else
+    # execv: signals and the exit code are JupyterLab's own then, without a process between.
     os.execv(sys.executable, command + options.options)

@@ -66,6 +66,7 @@ class _Both:
         for number, (name, then, now) in enumerate(self._beside("sha256")):
             if then != now and number not in moved:
                 changed.append(name)
+        # A row that failed has no picture, and "outcome" says so already: not both.
         return {**found, "picture changed": changed}
 
     def _beside(self, column: str) -> list[tuple[str, Any, Any]]:
@@ -83,6 +84,7 @@ def _comparable(values: list[Any]) -> list[Any]:
 def _compared(ds: Dataset) -> pa.Table:
     """All rows with what is compared, and `.split`, ENDING and ROW_KEY."""
     tables = [_of_split(ds, split) for split in ds.splits]
+    # promote: a split may lack a column that another has.
     whole = pa.concat_tables(tables, promote_options="default").combine_chunks()
     names = whole["image_id"].to_pandas()
     again = names.groupby(names).cumcount().astype(str)

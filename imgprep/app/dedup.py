@@ -98,5 +98,6 @@ def _joined_places(places: list[Place], near: list[list[int]]) -> list[list[int]
         group = group_of.setdefault(place.sha256, [])
         if number not in group:
             group.append(number)
+    # By identity: a group is one list, which several of its hashes lead to.
     distinct = {id(group): sorted(group) for group in group_of.values() if len(group) > 1}
     return sorted(distinct.values())

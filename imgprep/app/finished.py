@@ -44,11 +44,13 @@ def find_finished(plan: Pipeline, runs: Path) -> Finished | None:
     """The newest run of this plan below `runs`, where nothing has changed since it ended."""
     if not is_certain(plan):
         return None
+    # By name: the time stands at its beginning, and sorts.
     newest = max(runs.glob(f"*Z-{digest_of(plan)}*"), default=None)
     if newest is None:
         return None
     try:
         record = json.loads((newest / RECORD).read_text("utf-8"))
+        # In the order of their cost: what is read last is only read where all else is the same.
         is_same = (
             record["code"] == _code_of(plan)
             and record["inputs"] == {path: stamp(path) for path in record["inputs"]}
@@ -72,6 +74,7 @@ def write_finished(
         return
     record = {
         "code": _code_of(plan),
+        # From before the run: what changes while it works must be noticed by the next.
         "inputs": before | {path: stamp(path) for path in _picture_folders(made)},
         "outputs": {path: stamp(path) for path in made},
         "shown": shown,
@@ -117,6 +120,7 @@ def stamp(path: str) -> str:
         try:
             found = os.stat(name)
         except OSError:  # a link to nowhere, or gone by now
+            # surrogateescape: a file name need not be UTF-8.
             total.update(f"{name}\0gone\n".encode("utf-8", "surrogateescape"))
             continue
         facts = f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n"
@@ -138,6 +142,7 @@ def _code_of(plan: Pipeline) -> str:
     """The package, where it lies, and the text of every notebook."""
     package = Path(imgprep.__file__).parent
     total = hashlib.blake2b(imgprep.__version__.encode(), digest_size=16)
+    # By size and time and not by content: hundreds of files are looked at before every run.
     for file in sorted(package.rglob("*.py")):
         found = file.stat()
         total.update(f"{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
@@ -226,6 +231,7 @@ def _is_settled(made: list[str]) -> bool:
 
     for folder in [folder for root in made for folder in find_datasets(root)]:
         ds = Dataset(folder)
+        # Twice: the counts are at hand and say no most of the time; the sentences have to be read.
         if any(map(is_passing, ds.counts()["reasons"])) and any(map(is_passing, told_in(ds))):
             return False
     return True
@@ -244,6 +250,7 @@ def _sentences(plan: Pipeline) -> list[str]:
     for number, step in enumerate(plan.steps):
         others = [place for place in places if place and _is_in(place, places[number])]
         mine = [f for f in find_datasets(places[number]) if not _is_made(f, others)]
+        # In the order in which they were made, since a stage is told by what came before it.
         made = sorted(map(Dataset, mine), key=_last_run)
         every += made
         now = ", as things are now" if number else ""

@@ -27,6 +27,7 @@ AGES = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 def find_datasets(root: str) -> list[str]:
     """The dataset folders at and below a folder or fsspec URI."""
     if "://" not in root:
+        # parents[1]: the manifest lies in .imgprep, one below the folder.
         return sorted(str(path.parents[1]) for path in Path(root).rglob(MANIFEST))
     try:
         fs, path = fsspec.core.url_to_fs(root.rstrip("/"), use_listings_cache=False)
@@ -90,6 +91,7 @@ def sweep(roots: Sequence[str], *, keep: int, dry_run: bool = False) -> list[tup
 def _swept(folder: Folder, dry_run: bool) -> list[tuple[str, int]]:
     gone = []
     lock = filelock.FileLock(folder.full(f"{PRIVATE}/lock"))
+    # timeout=0: where a run is at work nothing is litter yet.
     with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
         for name in _litter(folder):
             gone.append((folder.full(name), folder.size(name) or 0))

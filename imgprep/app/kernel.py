@@ -14,6 +14,7 @@ from imgprep.redaction import redact, redact_values
 
 # What a command exits with: 2 for something to correct in it, 3 where too much failed.
 EXIT_CODES = {
+    # By the name of the class alone: the error happened in the kernel, and arrives as text.
     "ValueError": 2,
     "StoreError": 2,
     "FileNotFoundError": 2,
@@ -54,6 +55,8 @@ def execute(step: Step, output: Path, environment: dict[str, str]) -> None:
             extra_arguments=["--log-level=CRITICAL"],
             start_timeout=START_TIMEOUT_S,
             progress_bar=False,
+            # The project's root: in JupyterLab a notebook has
+            # its own folder, and paths must mean the same.
             cwd=project_root(),
         )
     except papermill.PapermillExecutionError as e:
@@ -62,6 +65,7 @@ def execute(step: Step, output: Path, environment: dict[str, str]) -> None:
         why = "its kernel died, perhaps for want of memory."
         raise StepFailed(f"{step.name} stopped: {why}\n{_saved(output)}\n{GO_ON}", 1) from None
     finally:
+        # Also after a failure: a traceback shows the arguments of every call.
         redact_notebook(output)
 
 
@@ -87,6 +91,7 @@ def redact_notebook(path: Path) -> None:
                 shown = {kind: _redacted_lines(value) for kind, value in output["data"].items()}
                 output["data"] = shown | pictures
     after = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    # Compared as JSON: papermill's own layout is kept where there was nothing to hide.
     if json.loads(before) != notebook:
         Folder(path.parent).put(path.name, after.encode())
 
@@ -103,6 +108,7 @@ def _redacted_lines(value: Any) -> Any:
 
 def _stopped(step: Step, error: Any, output: Path) -> StepFailed:
     code = EXIT_CODES.get(error.ename, 1)
+    # The last line: a traceback's text may go on for pages before it.
     lines = [line for line in error.evalue.splitlines() if line.strip()] or [""]
     why = lines[-1].strip()
     # A mistake of the user's is a sentence; for anything else the kind of error helps.

@@ -66,6 +66,7 @@ def declared(source: str, file: str) -> dict[str, Parameter]:
     try:
         lines = ast.parse(source).body
         helps = _helps(source)
+    # RecursionError and MemoryError: a cell of ten thousand brackets is an attack on the parser.
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError) as e:
         why = getattr(e, "msg", "") or type(e).__name__
         raise ValueError(f"{file}: the parameters cell is not Python: {why}") from None
@@ -77,6 +78,7 @@ def declared(source: str, file: str) -> dict[str, Parameter]:
             raise ValueError(f"{file}: {_not_a_parameter(line)}")
         name = line.target.id
         try:
+            # literal_eval: a notebook of somebody else's is read here, and not run.
             kind = _kind(line.annotation)
             default = fitted_value(ast.literal_eval(line.value), kind)
         except (ValueError, TypeError, RecursionError) as e:
@@ -193,6 +195,7 @@ def spell(kind: Any) -> str:
 def nearest(name: str, names: Iterable[str]) -> str:
     """'; did you mean 'x'?' when a name comes close, else '; there is: a, b'."""
     names = list(names)
+    # The last part of a dotted name first: who writes size_wh means ocr.size_wh.
     close = [n for n in names if n.rpartition(".")[2] == name]
     close = close or difflib.get_close_matches(name, names, 1)
     if close:

@@ -169,6 +169,7 @@ class _Values:
             return {key: self.fill(part) for key, part in written.items()}
         if not isinstance(written, str):
             return written
+        # A text that is nothing but a reference keeps the value's type: a list stays a list.
         whole = REFERENCE.fullmatch(written)
         if whole:
             return self.of(whole[1])

@@ -34,7 +34,9 @@ class Relay:
         with open(self.file, encoding="utf-8") as lines:
             over = False
             while not over:
+                # Looked at once more after the end: the last line is the one that stays.
                 over = self._over.wait(REDRAW_S if is_terminal else LOG_S)
+                # Only the latest line of each stage: a log wants no flicker.
                 latest = {record["stage"]: record["line"] for record in map(json.loads, lines)}
                 for stage, line in latest.items():
                     _show(line, is_terminal, is_new=bool(shown) and shown != stage)

@@ -45,6 +45,7 @@ def run_notebooks(
     Where nothing has changed since the last run no kernel starts; again: run it all the same.
     """
     plan = pipeline.load_pipeline(name, given)
+    # Before the inputs are looked at: a finished run needs none of them any more.
     found = None if again else finished.find_finished(plan, _runs(plan))
     if found:
         said = f"{plan.name}: nothing to compute since {short(found.folder)}"
@@ -58,6 +59,7 @@ def run_notebooks(
     result = RunResult(folder, folder / "report.html" if plan.report else None)
     if result.report:
         _write_report(plan, result.report, steps, command or plan.command)
+    # After the report: `latest` leads to a run that is whole.
     _point_to(folder)
     lines = _step_results(plan, result)
     print(*lines, sep="\n")
@@ -144,6 +146,7 @@ def _foretold(plan: Pipeline, number: int, folder: Path) -> list[str]:
 
 def _run_folder(plan: Pipeline) -> Path:
     """A new folder; its name sorts by time."""
+    # UTC and without a colon: it sorts in every time zone, and is a name on every system.
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{finished.digest_of(plan)}"
     for again in itertools.count(1):  # the same run twice in a second
         last = name if again == 1 else f"{name}-{again}"

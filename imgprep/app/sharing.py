@@ -19,6 +19,7 @@ def shared_ray() -> Iterator[dict[str, str]]:
 
     It is asked through a socket that only this user can open.
     """
+    # Two locks: the folder is open to this user alone, and the key is known to these kernels only.
     key = secrets.token_hex(16)
     place = "/tmp" if len(tempfile.gettempdir()) > LONGEST_TMP else None
     with tempfile.TemporaryDirectory(prefix="imgprep-", dir=place) as folder:
@@ -56,11 +57,13 @@ class _Answering(threading.Thread):
 
         found: dict[str, str] = {}
         while not self.over.is_set():
+            # One at a time: the first kernel starts Ray, and the others wait for that one.
             with contextlib.suppress(OSError, EOFError), self.listener.accept() as kernel:
                 if self.over.is_set():
                     break
                 found = found or _started()
                 kernel.send(found)
+        # In this thread: Ray's processes die with the one that started them.
         engine.close()
 
 

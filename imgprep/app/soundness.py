@@ -50,6 +50,7 @@ def check_folders(roots: Sequence[str]) -> list[Checkup]:
 def _folders(root: str) -> list[str]:
     found = find_datasets(root)
     here = Folder(root)
+    # A manifest that is lost leaves the index: then there was a dataset.
     has_lost_its_list = here.path not in found and bool(here.list(f"{PRIVATE}/index"))
     return [here.path, *found] if has_lost_its_list else found
 
@@ -60,6 +61,7 @@ def _settled(folder: str) -> Checkup:
     for _ in range(TIMES):
         before = place.get(MANIFEST)
         found = _checked(place)
+        # The list changed meanwhile: what looked damaged may be a file that a run had replaced.
         if not found.problems or place.get(MANIFEST) == before:
             break
     return found

@@ -32,6 +32,7 @@ def staying(ds: Dataset, others: Sequence[Dataset]) -> dict[str, int]:
     """
     own = told_in(ds)
     for other in others:
+        # By the whole chain of stages: two datasets of one name may be made of other tables.
         if _chain(other) == ds.info.get("earlier", []):
             own -= told_in(other)
             break

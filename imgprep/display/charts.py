@@ -51,9 +51,11 @@ def _chart(
     values = column.to_numpy(float)
     low, high = values.min(), values.max()
     is_wide = high / low > WIDE
+    # asarray bends nothing: one way for both kinds of scale.
     bend = np.log if is_wide else np.asarray
     edges = np.histogram_bin_edges(bend(values), BINS)
     counts = [np.histogram(bend(values[split == one]), edges)[0] for one in splits]
+    # Shares, since splits differ in size, and what is compared is their shape.
     shares = [some / max(some.sum(), 1) for some in counts]
     start, end = edges[0], edges[-1]
     marks = []

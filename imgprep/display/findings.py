@@ -53,6 +53,7 @@ def all_rows(ds: Dataset, label: str | None) -> pd.DataFrame:
     table, places = every_row(ds)
     frame: pd.DataFrame = table.select(ROW_COLUMNS).to_pandas()
     frame = frame.fillna({"source": "", "format": ""})
+    # Text for all: a label may be a number, and is compared with words.
     frame["label"] = ["" if cell is None else str(cell) for cell in _column_cells(table, label)]
     for side in ("width", "height"):
         whole = pd.Series(_column_cells(table, f"source_{side}"), dtype=float)
@@ -128,6 +129,7 @@ def variant_sizes(ds: Dataset) -> list[dict[str, Any]]:
     columns = ["variant", "outcome", "quality", "width", "height", "nbytes", "status"]
     frame = table.select(columns).to_pandas()
     lines = []
+    # sort=False: in the order in which the sizes were asked for.
     for size, these in frame[frame.status == "ok"].groupby("variant", sort=False):
         sides = these[["width", "height"]].max(axis=1)
         lines.append(
@@ -205,6 +207,7 @@ def masks_in_words(masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def tally(values: pd.Series, split: pd.Series, splits: list[str]) -> list[dict[str, Any]]:
     """Pictures per value and split, the commonest values first, the rest in one line."""
     counts = pd.crosstab(values, split).reindex(columns=splits, fill_value=0)
+    # By name where counts are equal, or the page would differ from run to run.
     order = sorted(counts.index, key=lambda value: (-counts.loc[value].sum(), value))
     counts = counts.loc[order]
     lines = []
@@ -220,6 +223,7 @@ def time(stages: list[Dataset], notebooks: Sequence[dict[str, Any]]) -> dict[str
     """The last ten runs of each stage, oldest first, and what each notebook took."""
     runs = []
     for ds in stages:
+        # Ten: who runs a pipeline every night wants the last ones.
         for run in ds.runs()[-10:]:
             runs.append({"name": dataset_name(ds), **{key: run[key] for key in RUN_FACTS}})
     return {"runs": runs, "notebooks": list(notebooks)}

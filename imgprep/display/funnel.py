@@ -41,6 +41,7 @@ def _funnel(stages: list[Dataset], names: list[str], split: str | None) -> dict[
 
 def _dealt_at(stages: list[Dataset]) -> int:
     """The number of the last stage whose rows stand in other splits than before; 0: none."""
+    # From the end: a later deal is the one whose splits readers see.
     for at in reversed(range(1, len(stages))):
         before = stages[at - 1]
         after = stages[at]
@@ -66,6 +67,7 @@ def _split_of(ds: Dataset) -> "pd.Series[str]":
         ids = ds.table(split, ["image_id"])["image_id"].to_pandas()
         parts.append(pd.Series(split, index=ids))
     whole = pd.concat(parts)
+    # An id that stands in two splits says nothing about where it moved.
     return whole[~whole.index.duplicated(keep=False)]
 
 
@@ -86,6 +88,7 @@ def deal_as(first: pd.DataFrame, last: pd.DataFrame) -> bool:
 
 def _splits_now(first: pd.DataFrame, last: pd.DataFrame) -> list[str]:
     """The split in which each row of the first stage, or a child of it, is now; "" for none."""
+    # Parents first: an id of the row itself says more than that of a child, so it comes on top.
     now = dict(zip(last.parent, last.split, strict=True))
     now.update(zip(last.image_id, last.split, strict=True))
     splits = []

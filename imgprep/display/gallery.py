@@ -55,6 +55,7 @@ def write_gallery(
     found = collect(ds, words=words)
     pictures = small_pictures(ds, found.places, side or side_for(len(found.places)))
     data = page_data(found, pictures, redact(title) or Path(ds.folder).name)
+    # Measured before they are laid into the page: base64 makes a third more of it.
     nbytes = sum(len(one.data) for one in pictures)
     is_inside = len(pictures) <= MOST_INSIDE and nbytes <= MOST_PAGE_BYTES
     chunks: list[str] = []
@@ -73,6 +74,7 @@ def write_gallery(
         data=inert_json(data),
         script=script,
     )
+    # "replace": a lone surrogate in a name must not cost the whole page.
     Folder(path.parent).put(path.name, page.encode("utf-8", "replace"))
     return path
 
@@ -102,6 +104,7 @@ def _policy_hash(script: str) -> str:
 def inert_json(data: dict[str, Any]) -> str:
     """JSON that ends no script element and begins none, whatever a name says."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    # Not only "</script>": "<!--" opens a state in which a browser waits for another end.
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return text
@@ -113,6 +116,7 @@ def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
     places = []
     current = bytearray()
     for one in pictures:
+        # In pieces: the page decodes one when its pictures come into view, and not 60 MB at once.
         if len(current) > PICTURES_BYTES:
             chunks.append(base64.b64encode(current).decode())
             current = bytearray()
@@ -127,10 +131,12 @@ def _in_folder(path: Path, pictures: Sequence[Small]) -> list[str]:
     them.
     """
     folder = path.with_name(f"{path.stem}-pictures")
+    # Made anew: pictures of a version before would travel with the page.
     shutil.rmtree(folder, ignore_errors=True)
     names = []
     for number, one in enumerate(pictures):
         digest = hashlib.sha256(one.data).hexdigest()[:16]
+        # A thousand in a folder: file managers are slow with more.
         name = f"{number // 1000:03d}/{digest}.webp"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(one.data)

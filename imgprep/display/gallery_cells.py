@@ -36,6 +36,7 @@ def gallery(
     corrections: with live=True the file that gets each decision. A live gallery travels in no saved
     notebook.
     """
+    # Here only: anywidget is an extra.
     if live:
         from imgprep.display.widget import live_gallery
 
@@ -92,6 +93,7 @@ def evidence(ds: Dataset, technique: str, n: int = 3) -> Cell:
     if rows and rows[0] is not None and column not in rows[0]:
         known = ", ".join(name.replace("_", " ") for name in rows[0] if name != "evidence")
         raise ValueError(f"there is no technique {technique!r}; there is {known}")
+    # -1 behind every score: a picture that was not scored is never among the best.
     scores = np.array([row[column] if row else -1 for row in rows])
     figures = []
     texts = []

@@ -163,7 +163,9 @@ def _vector_columns(table: pa.Table, vectors: np.ndarray) -> dict[str, Any]:
         places = (places - low) / np.maximum(high - low, 1e-9)
     else:
         places, method = flat_map(vectors)
+    # 16 bits: 65,536 places are finer than any screen, and half the text of decimals.
     whole = np.round(places * 65535).astype(int)
+    # "<u8": the page reads them as little-endian numbers, whatever machine wrote them.
     packed = base64.b64encode(codes.astype("<u8").tobytes()).decode()
     return {
         "bits": packed,
@@ -207,9 +209,11 @@ def spread_order(x: list[int] | None, y: list[int] | None, count: int) -> list[i
     """
     along = list(range(count))
     if x is not None and y is not None:
+        # >> 6: a curve of 1,024 x 1,024 places is fine enough to keep neighbours together.
         along.sort(key=lambda i: (curve_place(x[i] >> 6, y[i] >> 6), i))
     bits = max(1, (count - 1).bit_length())
     order = []
+    # Bits reversed: any first part of the numbers is spread over all of them.
     for n in range(1 << bits):
         turned = int(f"{n:0{bits}b}"[::-1], 2)
         if turned < count:

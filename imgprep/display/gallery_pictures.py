@@ -30,6 +30,7 @@ def small_pictures(ds: Dataset, places: Sequence[tuple[str, int]], side: int) ->
     """
     found: list[Small] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoding lets other threads run
+        # In pieces: all originals of a collection do not fit into memory.
         for start in range(0, len(places), TOGETHER):
             some = places[start : start + TOGETHER]
             held = [ds.pictures(split, [row])[0] for split, row in some]
@@ -51,6 +52,7 @@ def _small(data: bytes | None, side: int) -> Small:
 
 def palette(image: np.ndarray) -> list[str]:
     """Five colours, the commonest first, as #rrggbb."""
+    # 24 x 24: five colours are no question of detail, and k-means takes time by the pixel.
     tiny = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA)
     few = tiny.reshape(-1, 3).astype(np.float32)
     # k-means begins with random centres: the same picture has the same colours every time.

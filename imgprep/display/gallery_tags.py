@@ -42,6 +42,7 @@ def _placed_entry(
     """
     tag = numbers.setdefault((one["kind"], one["name"]), len(numbers))
     source = sources.setdefault(said_by(one["source"], one["version"]), len(sources))
+    # What another program wrote may be above 1, and the page draws bars by it.
     score = min(1.0, max(0.0, one["score"] or 0.0))
     entry = [tag, round(100 * score), source, one["accepted"]]
     boxes = seen_boxes(one["evidence"])

@@ -30,6 +30,7 @@ def measured_rows(ds: Dataset, ok: pd.DataFrame) -> pd.DataFrame:
     """A bounded part of the ok rows, every distinct picture once, with the columns
     MEASURED_COLUMNS.
     """
+    # Equal bytes are equal pictures: one of them is decoded.
     part = _sampled(ok.drop_duplicates("sha256"))
     found: dict[Any, tuple[Any, ...]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -51,6 +52,7 @@ def _sampled(part: pd.DataFrame) -> pd.DataFrame:
     at.
     """
     pixels = part.width.astype(float) * part.height
+    # One of a gigapixel would take the time of all the others.
     part = part[pixels <= MOST_PIXELS]
     if not len(part):
         return part
@@ -69,6 +71,7 @@ def _look_of(data: bytes) -> tuple[int, np.ndarray, float, float, float] | None:
         return None
     small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).ravel()
+    # Without their mean and length: a dot product of two is their correlation then.
     around = grey - grey.mean()
     look = (around / max(float(np.linalg.norm(around)), 1e-6)).astype(np.float32)
     return (
@@ -100,6 +103,7 @@ def duplicates(ok: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
     for cluster in clusters:
         splits = [split for sha in cluster for split in splits_of[sha]]
         groups.append(_group(cluster, splits, exact=False))
+    # Leaks first: those spoil a test, all others only cost room.
     groups.sort(key=lambda group: (not group["leak"], not group["exact"], -group["size"]))
     return {"groups": groups, "compared": len(measured), "distinct": int(ok.sha256.nunique())}
 
@@ -121,6 +125,7 @@ def _clusters(measured: pd.DataFrame) -> list[list[str]]:
     shas = measured.sha256.tolist()
     looks = measured.look.tolist()
     clusters = []
+    # mirrored: a flipped copy in the test set is a leak as well.
     for near in similar.near(measured["hash"].tolist(), mirrored=True):
         for group in _correlated(near, looks):
             clusters.append([shas[place] for place in group])
@@ -135,6 +140,7 @@ def _correlated(cluster: list[int], looks: list[np.ndarray]) -> list[list[int]]:
     left = np.array(cluster)
     while len(left) > 1:
         close = np.stack([looks[place] for place in left]) @ looks[left[0]] >= LOOKS_ALIKE
+        # A picture is like itself, but 0.9999 of rounding might not be.
         close[0] = True
         if close.sum() > 1:
             groups.append(left[close].tolist())

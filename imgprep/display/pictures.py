@@ -38,6 +38,8 @@ def thumbnail(picture: bytes | np.ndarray | None, px: int) -> str:
     image = picture
     if isinstance(image, bytes):
         try:
+            # Twice the size at least: JPEG's own shrinking is
+            # coarse, and INTER_AREA wants something to take.
             image = codec.decode(image, min_wh=(2 * px, 2 * px))
         except codec.DecodeError:
             return ""
@@ -80,6 +82,7 @@ def label_column(table: pa.Table) -> str | None:
         if not is_text and not is_class:
             continue
         words = set(table[name].unique().to_pylist()) - {None, ""}
+        # More words than half the rows are names, not labels.
         if 2 <= len(words) <= min(50, table.num_rows / 2):
             found[name] = len(words)
     for name in USUAL_LABELS:

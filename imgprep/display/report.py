@@ -57,9 +57,12 @@ def write(
     facts["time"] = findings.time(stages, steps)
     facts |= _provenance(stages, parameters or {}, defaults or {})
     groups = facts["duplicates"]["groups"]
+    # The page counts all groups; the JSON in it, for programs, lists the first of them only:
+    # of a million rows their hashes would be most of the page.
     machine = {**facts, "duplicates": {**facts["duplicates"], "groups": groups[:MACHINE_GROUPS]}}
     tables = _page_tables(facts)
     template = _report_template()
+    # The number of pictures is tried, as nobody knows before how well they pack.
     for share in PICTURE_SHARES:
         pictures = report_pictures.drawn(seen, groups, facts["variants"], share)
         page = template.render(**facts, **pictures, tables=tables, machine=machine)

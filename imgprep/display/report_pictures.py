@@ -128,6 +128,7 @@ def _tiles(seen: ReportRows, rows: pd.DataFrame) -> list[dict[str, Any]]:
     origin = origin[origin.status == "ok"]
     if len(seen.stages) == 1:
         origin = origin[:0]
+    # Left: a picture without an original beside it (a child, a new name) is shown all the same.
     rows = rows.merge(origin, how="left", on=["split", "image_id"], suffixes=("", "_before"))
     made = rows[rows.row_before.notna()]
     made = made.assign(row=made.row_before, home=made.home_before)
@@ -224,12 +225,14 @@ def _cluster_pictures(
 
 def _outliers(ds: Dataset, measured: pd.DataFrame, most: int) -> list[dict[str, Any]]:
     """The ends of the scales: so many pictures of each, and never more than a tenth of all."""
+    # A tenth: of twenty pictures two are odd, not six.
     n = min(most, -(-len(measured) // 10))
     # Of a few pictures every one would be an odd one.
     if not n or len(measured) < FEW_PICTURES:
         return []
     kinds = []
     for title, column, unit, text, upper in SCALES:
+        # stable: equal values keep their order, so two runs show the same pictures.
         rows = measured.sort_values(column, ascending=not upper, kind="stable").head(n)
         uris = _drawn(ds, rows, SMALL_PX)
         tiles = []

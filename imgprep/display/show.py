@@ -201,6 +201,7 @@ def sizes(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
     columns = ["parent_id", "variant", "nbytes", "quality", "status"]
     frame = table.select(columns).to_pandas().join(places)
     frame = frame[frame.status == "ok"]
+    # In the order of the sizes, not of the alphabet.
     names = list(dict.fromkeys(frame.variant))
     parents = frame.parent_id.unique()
     style = "max-width:220px;max-height:220px"
@@ -227,6 +228,7 @@ def places(ds: Dataset, public: dict[str, bool]) -> Cell:
     table, _ = every_row(ds)
     objects = table.select(["uri", "nbytes"]).to_pandas().dropna(subset=["uri"])
     for place, is_public in public.items():
+        # With the slash: container "a" is not "ab".
         these = objects[objects.uri.str.startswith(f"{place}/")]
         counts = number_of(len(these), "picture")
         nbytes = bytes_text(these.nbytes.sum())
@@ -255,6 +257,7 @@ def _with_pictures(
     ds: Dataset, table: pa.Table, places: pd.DataFrame, rows: Sequence[int]
 ) -> Iterator[ShownRow]:
     """These rows of `every_row`, with their pictures."""
+    # One at a time: a sheet is small, and a hundred originals in memory are not.
     for number in rows:
         place = places.iloc[number]
         picture = ds.pictures(place["split"], [int(place["row"])])[0]

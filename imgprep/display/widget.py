@@ -55,6 +55,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
         raise ValueError(f"the gallery in a cell needs `{extra('widget')}`") from None
 
     class Gallery(anywidget.AnyWidget):
+        # One component for page and cell: what is said beside its code is only who hosts it.
         _esm = (TEMPLATES / "gallery.js").read_text("utf-8") + WIDGET_HOST
         data = traitlets.Unicode().tag(sync=True)
         sheet = traitlets.Unicode().tag(sync=True)  # `style` is another thing to every widget
@@ -62,6 +63,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
         height = traitlets.Int().tag(sync=True)
         decided: Any = traitlets.List().tag(sync=True)
 
+    # words=False: a cell is opened often, and the words' model takes seconds to load.
     found = collect(ds, words=False, most=MOST_LIVE)
     small = small_pictures(ds, found.places, LIVE_SIDE)
     columns = page_data(found, small, Path(ds.folder).name)
@@ -82,6 +84,7 @@ def live_gallery(ds: Dataset, corrections: str | Path | None = None, *, height: 
 def keep_corrections(path: str | Path, decided: list[dict[str, Any]]) -> None:
     """Add decisions to a file of corrections; the latest of a picture and tag counts."""
     path = Path(path)
+    # A lock: the browser may send two decisions in one moment.
     with _writing:
         before = json.loads(path.read_text("utf-8"))["corrections"] if path.exists() else []
         latest = {(one["image_id"], one["kind"], one["name"]): one for one in [*before, *decided]}

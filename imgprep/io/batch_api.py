@@ -37,6 +37,7 @@ class BatchApi:
 
     def __init__(self, base_url: str, key_env: str | None):
         address = httpx.URL(base_url) if isinstance(base_url, str) else httpx.URL()
+        # A name in the URL would go into every log along the way.
         if address.scheme not in ("http", "https") or not address.host or address.userinfo:
             raise ValueError("base_url is https://host/v1, without a name or a key in it")
         self._key = os.environ.get(key_env or "", "")
@@ -111,6 +112,7 @@ class BatchApi:
             if answer is not None and not self._passes(answer):
                 raise self._refusal(answer)
             if attempt < TRIES:
+                # What was read of the file is gone with the failed request.
                 for _, file in given.get("files", {}).values():
                     file.seek(0)
                 pause_s = _pause_s(answer, attempt)
@@ -126,6 +128,7 @@ class BatchApi:
 
     def _refusal(self, answer: httpx.Response) -> Exception:
         code, said = _said_by(answer)
+        # Services quote the key that they refuse.
         if self._key:
             said = said.replace(self._key, "***")
         status = answer.status_code
@@ -167,5 +170,6 @@ def _said_by(answer: httpx.Response) -> tuple[str, str]:
 
 def _pause_s(answer: httpx.Response | None, attempt: int) -> float:
     asked = "" if answer is None else answer.headers.get("Retry-After", "")
+    # 4 ** n: 1, 4, 16 s. A queue of hours behind the API is not hurried by asking more often.
     wanted = float(asked) if asked.isdecimal() else FIRST_PAUSE_S * 4 ** (attempt - 1)
     return min(wanted, MOST_PAUSE_S)

@@ -162,6 +162,7 @@ def table_contents(rows: Rows) -> list[tuple[str, tuple[str, ...], list[tuple]]]
 
 def write_sqlite(path: str, rows: Rows) -> None:
     """A new SQLite file with the three tables. ValueError where the file is there already."""
+    # Not "create if not exists": rows of two collections would mix.
     if os.path.exists(path):
         raise ValueError(f"{path} is there already: name another file, or remove it")
     db = sqlite3.connect(path)
@@ -201,6 +202,7 @@ def write_postgres(
             raise ValueError(
                 "the database has a table 'image' or 'image_tag' already: name another database"
             )
+        # One transaction: a reader sees all or nothing, and a failure leaves no tables.
         db.execute(POSTGRES.format(dim=vectors.shape[1]))
         register_vector(db)
         _copy_with_vectors(db, "image", IMAGE_COLUMNS, _IMAGE_TYPES, rows.images, vectors)
@@ -212,6 +214,8 @@ def write_postgres(
             copy.set_types(_JOIN_TYPES)
             for row in rows.joins:
                 copy.write_row(row)
+        # Behind the rows: HNSW over a full table is built
+        # at once, row by row it takes many times as long.
         db.execute(INDICES)
 
 
@@ -228,6 +232,7 @@ def _copy_with_vectors(
         copy.set_types(types)
         for number, row in enumerate(rows):
             vector = None if vectors is None else vectors[number]
+            # No vector rather than zeros, which are as near to everything as to nothing.
             copy.write_row((*row, vector if vector is not None and vector.any() else None))
 
 

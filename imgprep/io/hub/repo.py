@@ -28,6 +28,7 @@ class Repo:
     """
 
     def __init__(self, repo_id: str, token_env: str | None = "HF_TOKEN"):
+        # None is "no variable": then the saved login is used.
         token = os.environ.get(token_env or "") or None
         if token_env not in (None, "HF_TOKEN") and not token:
             what = f"the environment variable {token_env}, which should hold the token"
@@ -40,6 +41,7 @@ class Repo:
         self.user = ""
         self.api = hf.HfApi(token=self.token)
         for name, value in XET.items():
+            # setdefault: who has set them by hand knows the line.
             os.environ.setdefault(name, value)
         hf.utils.disable_progress_bars()
         hf.utils.logging.set_verbosity_error()  # what goes wrong is said by us, once
@@ -74,6 +76,7 @@ class Repo:
     def look(self, revision: str = "main") -> There | None:
         """(commit, {file: (sha256 or git hash, bytes)}), or None: there is no such repository."""
         with contextlib.suppress(faults.NoRepository):
+            # The commit's own name, not "main": both questions must be about one version.
             head = self.ask(self.api.dataset_info, self.id, revision=revision).sha
             where = {"repo_type": "dataset", "revision": head, "recursive": True}
             # The tree is asked for page by page, so it is read inside the call that is repeated.

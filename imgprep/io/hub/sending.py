@@ -51,12 +51,14 @@ def _send_many(
     """By a pull request of several commits: what is visible changes when it is merged."""
     number, revision = _pull_request(repo, head, message)
     at, there = repo.there(revision)
+    # What a killed run has sent already stands in the pull request.
     missing = [f for f in files if (f.sha256, f.bytes) != there.get(f.name)]
     for batch in _file_batches(missing):
         at = _commit(repo, _upload(repo, batch, revision), revision, at, message)
     gone = [d for d in deletions if d.path_in_repo in there]
     if gone:
         _commit(repo, gone, revision, at, message)
+    # Looked at before it is merged: after that it is what readers get.
     _, there = repo.there(revision)
     wrong = [f for f in files if (f.sha256, f.bytes) != there.get(f.name)]
     if wrong:
@@ -89,6 +91,7 @@ def _pull_request(repo: "Repo", head: str, message: str) -> tuple[int, str]:
         commits = repo.ask(api.list_repo_commits, repo.id, **where)
         if head in [c.commit_id for c in commits]:
             return one.num, revision
+        # Begun on an older commit: merged, it would undo what came since.
         repo.ask(api.change_discussion_status, repo.id, one.num, "closed", repo_type="dataset")
     made = repo.ask(api.create_pull_request, repo.id, message, repo_type="dataset")
     return made.num, f"refs/pr/{made.num}"

@@ -47,6 +47,7 @@ def driver_of(head: bytes) -> str:
     >>> driver_of(b"II*\\0"), driver_of(b"<VRTDataset")
     ('GTiff', '')
     """
+    # RIFF is a container of many kinds: the word behind its length says which.
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     return next((name for magic, name in FORMAT_MAGIC.items() if head.startswith(magic)), "")
@@ -70,6 +71,7 @@ def sidecars(path: str) -> tuple[str, ...]:
     SourceError for one that is a picture of another kind, leads elsewhere, or names other files.
     """
     stem, ending = os.path.splitext(path)
+    # lexists: a link to nowhere is there, too, and has to be refused rather than missed.
     found = [path + end for end in (*PICTURES_BESIDE, *TEXTS_BESIDE) if os.path.lexists(path + end)]
     for name in found:
         _check_beside(path, name)
@@ -95,6 +97,7 @@ def _world_endings(ending: str) -> list[str]:
 def _check_beside(path: str, name: str) -> None:
     home = os.path.realpath(os.path.dirname(path) or ".")
     target = os.path.realpath(name)
+    # Beside the file or beside what a link to it names: a folder of links is common.
     if os.path.dirname(target) not in (home, os.path.dirname(os.path.realpath(path))):
         raise _refused_source(name, "leads to another folder")
     with open_regular(name) as file:

@@ -46,6 +46,7 @@ def content(uri: str, *, allow_hosts: Sequence[str] = ()) -> str:
     if os.path.isdir(uri):
         return hashing.digest([[name, path.stat().st_size] for name, path in _files(uri)])
     path = uris.path_of(uri)
+    # By their endings: the same picture under another name is the same picture.
     beside = [[os.path.splitext(name)[1], _ends(name)] for name in sidecars(path)]
     return hashing.digest(os.stat(path).st_size, _ends(path), *beside)
 
@@ -61,6 +62,7 @@ def _ends(path: str) -> str:
     with Path(path).open("rb") as file:
         ends = hashlib.blake2b(file.read(ENDS_BYTES), digest_size=16)
         size = os.fstat(file.fileno()).st_size
+        # Both ends, since an editor that changes one pixel seldom keeps size, time and both MiB.
         file.seek(max(0, size - ENDS_BYTES))
         ends.update(file.read(ENDS_BYTES))
     return ends.hexdigest()

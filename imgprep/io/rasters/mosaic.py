@@ -70,11 +70,13 @@ def stitch(
     try:
         with gdal() as rasterio:
             rasterio.shutil.copy(vrt, made, **COG)
+        # On the disk before it has its name: a mask that is there is taken for finished.
         with Path(made).open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(made, target)
     finally:
         Path(vrt).unlink(missing_ok=True)
+        # GDAL leaves its own temporaries and .aux.xml beside what it did not finish.
         for left in Path(target).parent.glob(f"{Path(made).name}*"):
             left.unlink(missing_ok=True)
 

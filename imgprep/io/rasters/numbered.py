@@ -28,6 +28,7 @@ class Numbered(Raster):
 
     def _describe(self, top: Any) -> None:
         super()._describe(top)
+        # The bands as they are stored: of a palette the base class would make colours.
         self.dtype = top.dtypes[self._bands[0] - 1]
         self.nodata = top.nodata
         self._highest = None

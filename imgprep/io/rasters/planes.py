@@ -159,6 +159,7 @@ class Chosen(Raster):
     def read(self, window: Window | None = None, level: int = 0) -> np.ndarray:
         box = checked_window(window, self.width, self.height)
         found = []
+        # One after another through the base class, which knows palettes, masks and what is damaged.
         for part in self._parts:
             self._opened[0] = part
             found.append(super().read(box))

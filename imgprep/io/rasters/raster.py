@@ -44,6 +44,7 @@ def open_raster(uri: str, *, allow_hosts: Sequence[str] = ()) -> "Raster":
     SourceError (a ValueError) with .reason missing_file, no_permission, empty, not_an_image, the
     reasons of a download, or error.
     """
+    # By its ending, as these formats are TIFFs for all that their first bytes say.
     if urlsplit(uri).path.lower().endswith(SLIDES):
         with contextlib.suppress(ImportError):  # GDAL reads some of them, too
             from imgprep.io.rasters import slide
@@ -248,6 +249,7 @@ class Raster:
 
 def checked_window(window: Window | None, width: int, height: int) -> Window:
     """The window, or all of it. ValueError where it is not inside."""
+    # w - 1 and h - 1: a window without pixels is outside as well.
     x, y, w, h = window or (0, 0, width, height)
     if min(x, y, w - 1, h - 1) < 0 or x + w > width or y + h > height:
         raise ValueError(f"window {x, y, w, h} is not inside {width} x {height} pixels")
@@ -287,9 +289,11 @@ def _palette(dataset: Any) -> np.ndarray:
     bits = 8 * np.dtype(dataset.dtypes[0]).itemsize
     table = np.zeros((1 << bits, 3), np.uint8)
     for value, colour in dataset.colormap(1).items():
+        # Without the fourth: transparency is asked for by `valid`.
         table[value] = colour[:3]
     return table
 
 
+# rasterio's own sentence says "Read failed"; GDAL's reason stands behind it.
 def _gdal_says(error: BaseException) -> str:
     return line(error.__cause__ or error)[:200]

@@ -61,10 +61,13 @@ class Remote:
     @property
     def identity(self) -> str:
         """What changes when the content does: size, and ETag or time."""
+        # All names that services have for it: a store answers with one of them.
         return hashing.digest(self.size, *(self.marks.get(name, "") for name in VERSIONS))
 
     def _look(self) -> tuple[int, dict[str, str]]:
         if self._fetcher is not None:
+            # With the size comes the first block, where GDAL
+            # begins anyway: one request for two answers.
             found = self._checked(self._fetcher.get(self.uri, span=(0, BLOCK)))
             if found.total_bytes is None:
                 raise SourceError("error", f"the server of {redact_url(self.uri)!r} tells no size")
@@ -84,6 +87,7 @@ class Remote:
             block = self._block(number)
             piece = block[at - number * BLOCK : behind - number * BLOCK]
             if not piece:
+                # Shorter than was said: another file has taken its place.
                 raise SourceError("changed", "the source changed while it was read: run it again")
             found.append(piece)
             at += len(piece)
@@ -116,6 +120,8 @@ class Remote:
             return found
         shown = redact_url(self.uri)
         status = found.http_status or 0
+        # In the words that a path has, too: a row's reason
+        # must not depend on where its picture lies.
         if status in (404, 410):
             raise SourceError("missing_file", f"there is no {shown!r}")
         if status in (401, 403):
@@ -145,6 +151,7 @@ class Remote:
 
     def opener(self, path: str, mode: str = "rb") -> BinaryIO:
         """What rasterio opens files by: only this one is there, nothing lies beside it."""
+        # GDAL looks for sidecars and tries to write .aux.xml: neither is there.
         if path != RASTER_NAME or "w" in mode:
             raise FileNotFoundError(path)
         return Cursor(self)  # type: ignore[return-value]
@@ -176,6 +183,8 @@ class Cursor:
             data = self._remote.read_span(self._at, behind)
         except SourceError as e:
             self._remote.failure = e
+            # An empty answer, as an exception would be lost
+            # within GDAL; `failure` says it afterwards.
             return b""
         self._at += len(data)
         return data

@@ -62,6 +62,7 @@ class Slide(Raster):
     def read(self, window: Window | None = None, level: int = 0) -> np.ndarray:
         """(h, w, 3) uint8 of the window (x, y, w, h) in pixels of that level."""
         x, y, w, h = checked_window(window, *self.levels[level])
+        # openslide wants the place in pixels of level 0, and the size in those of the level.
         scale = self._slide.level_downsamples[level]
         place = round(x * scale), round(y * scale)
         try:

@@ -64,6 +64,7 @@ def _convert(raster: Raster, target: str) -> None:
     # and again.
     swath = raster.width * TILE * dataset.count * np.dtype(dtype).itemsize
     options = {**TIFF, "PREDICTOR": _predictor(dtype)}
+    # Kept as it was: the numbers are not turned round here but where they are read.
     if raster.is_turned:
         options["PHOTOMETRIC"] = "MINISWHITE"
     with gdal(GDAL_SWATH_SIZE=swath) as rasterio:

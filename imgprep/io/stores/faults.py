@@ -52,6 +52,8 @@ def told(method: Callable) -> Callable:
         # OSError: of the GET without credentials.
         except (exceptions.BaseError, OSError) as e:
             sentence = _meaning(e).format(self.uri, self.variable)
+        # Outside of the except: a RunStopped raised within
+        # it would carry the service's text as its context.
         raise (RunStopped if "answer" in sentence else StoreError)(sentence)
 
     return run
@@ -59,6 +61,7 @@ def told(method: Callable) -> Callable:
 
 def _meaning(e: Exception) -> str:
     text = str(e)
+    # In the order of STORE_SAYS, since a sentence of a service often holds several of these words.
     for pattern, sentence in STORE_SAYS.items():
         if re.search(pattern, text):
             return sentence

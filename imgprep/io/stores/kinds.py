@@ -58,6 +58,7 @@ KINDS = {
     ),
 }
 
+# One per name and process: objects must be found again by the next client.
 memory = functools.cache(lambda container: clients.MemoryStore())
 
 
@@ -72,6 +73,7 @@ def open_client(kind: str, container: str, secret: str, *, is_asking: bool = Fal
         return clients.LocalStore(container, mkdir=True)
     given = credentials(kind, secret)
     endpoint = given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
+    # Plain HTTP only where it was asked for, as for an emulator on this machine.
     options = {**CLIENT, "allow_http": endpoint.startswith("http://")}
     retries = RETRIES
     if is_asking:
@@ -95,6 +97,7 @@ def credentials(kind: str, secret: str) -> dict[str, str]:
 
 def _azure(secret: str) -> dict[str, str]:
     """The parts of a connection string."""
+    # Only at the first "=": keys are base64 and end in them.
     said = dict(part.split("=", 1) for part in secret.split(";") if "=" in part)
     account = said.get("AccountName") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
     host = f"{account}.blob.{said.get('EndpointSuffix', 'core.windows.net')}"
@@ -120,5 +123,7 @@ def create_container(kind: str, container: str, secret: str) -> None:
         options = {"token": secret or None}
     elif secret:
         options = dict(zip(("key", "secret"), secret.split(":", 1), strict=False))
+    # adlfs warns instead of raising; what counts is the look that follows.
     with warnings.catch_warnings(action="ignore"):
+        # A fresh client: a cached one may hold other credentials.
         fsspec.filesystem(kind, skip_instance_cache=True, **options).mkdir(container)

@@ -24,6 +24,7 @@ def read_bytes(uri: str, *, max_bytes: int) -> bytes:
         raise
     except Exception as e:
         raise unread(uri, e) from e
+    # One byte more was asked for, so that too large is known without reading the rest.
     if len(data) > max_bytes:
         shown = redact_url(uri)
         raise SourceError("too_large", f"{shown!r} has more than {max_bytes:,} bytes")

@@ -67,6 +67,7 @@ def _column(where: str) -> Any:
     if _version_of(name, rows) != version:
         what = f"{where} is no longer there: the dataset was written again"
         raise SourceError("missing_file", what)
+    # decode=False: a damaged picture must not end the reading of its dataset.
     return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
 

@@ -18,6 +18,7 @@ def links_out(paths: Iterable[str], root: str) -> set[str]:
     """Those of the paths under root that a link leads out of it."""
     home = os.path.realpath(root)
     by_folder: dict[str, list[str]] = defaultdict(list)
+    # By folder: most pictures share one, and a realpath for each costs a look at every part of it.
     for path in paths:
         by_folder[os.path.dirname(path)].append(path)
     found: set[str] = set()
@@ -85,6 +86,7 @@ def check_card(folder: str) -> None:
             text = file.read().decode("utf-8-sig", "replace")
     except OSError:
         return
+    # Three dashes on lines of their own, as `datasets` finds them.
     head = re.match(r"---\s*\n(.*?)\n---", text.replace("\r\n", "\n"), re.DOTALL)
     try:
         said = yaml.safe_load(head[1]) if head else None

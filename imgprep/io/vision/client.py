@@ -178,6 +178,7 @@ class _Run:
             if known is not None:
                 return known
             answer = without_secrets(await self._asked_often(client, data))
+            # A refusal is an answer, and paid for; a timeout is none.
             if answer.status == "ok" or answer.reason == "declined":
                 self._kept.put(sha, self._version, answer)
             return answer
@@ -191,6 +192,7 @@ class _Run:
                         f"{self._spent:,} tokens are spent, of {vision.max_tokens_total:,} allowed"
                     )
                     return Said("failed", known_reason("out_of_budget"), told)
+            # Promised before it is sent: sixteen at once would each see the budget that is left.
             self._promised += self._need
             try:
                 last, wait_s = await self._once_asked(client, data)
@@ -198,6 +200,7 @@ class _Run:
                 self._promised -= self._need
             if wait_s is None:
                 return last
+            # With jitter, so that what was refused together does not come back together.
             await asyncio.sleep(wait_s * 2**attempt * random.random())
         return last
 
@@ -205,8 +208,10 @@ class _Run:
         self, client: httpx.AsyncClient, data: bytes | Linked
     ) -> tuple[Said, float | None]:
         """An answer, and how long to wait before asking again; None where it is final."""
+        # Tokens first: a request that waits for them must not hold a place among the requests.
         tokens, request = await self._tokens.take(self._need), await self._requests.take(1)
         try:
+            # Again after each sleep, as another answer may have asked for a longer pause.
             while (left := self._paused_until - time.monotonic()) > 0:
                 await asyncio.sleep(left + random.random() * 0.1)
             self._vision.sent += 1
@@ -243,6 +248,7 @@ class _Run:
         code, said = response.status_code, _error_of(response)
         if code == 429 and said.get("code") != "insufficient_quota":
             self._vision.refused += 1
+            # Azure says milliseconds; without both a second.
             wait_s = float(response.headers.get("retry-after-ms", 0)) / 1000
             wait_s = wait_s or float(response.headers.get("retry-after", 1))
             self._paused_until = max(self._paused_until, time.monotonic() + wait_s)  # for all

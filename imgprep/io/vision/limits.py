@@ -32,6 +32,7 @@ class Allowance:
 
         More than the whole limit goes alone.
         """
+        # Else a picture larger than the limit would wait for ever.
         units = min(units, self.most)
         while (wait := self._wait(units)) > 0:
             await asyncio.sleep(wait)
@@ -49,6 +50,7 @@ class Allowance:
         self._at = now
         while self._answered and self._answered[0][0] <= now - self._window_s:
             self._counted -= self._answered.popleft()[1]
+        # 1e-6: sums of floats.
         if self._counted + units > self.most + 1e-6:
             return self._answered[0][0] + self._window_s - now + 1e-3 if self._answered else 0.01
         # A request larger than a burst goes when the burst is whole.

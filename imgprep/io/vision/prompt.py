@@ -34,6 +34,7 @@ class Prompt:
             _check_words(kind, words)
         self.vocabulary = {kind: [*words] for kind, words in vocabulary.items()}
         self.text, self.name = text, name
+        # casefold: "Calm" and "CALM" are the word; what is shown stays as the list has it.
         self._known = {
             kind: {word.casefold(): word for word in words} for kind, words in vocabulary.items()
         }
@@ -62,6 +63,7 @@ class Prompt:
         12 characters that change with any word of it.
         """
         whole = [model, self.text, self.vocabulary, asked]
+        # sort_keys: the order of a dict is no part of the question.
         text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
