@@ -27,6 +27,7 @@ def pictures_beside(where: str) -> list[str]:
     if not names or not dataset.exists(where):
         return names
     ds = Dataset(where)
+    # By what the manifest lists and what the rows name: masks lie in the same folder, and are ours.
     own = {file["file"] for file in ds.files} | set(_named_in(ds))
     return [name for name in names if name not in own]
 
@@ -62,5 +63,6 @@ def _may_hold(where: str) -> bool:
     # Those of a segmentation lie in masks/, labels/ and objects/.
     ours = {"README.md", "masks", "labels", "objects"}
     ours |= {file["file"].split("/")[0] for file in Dataset(where).files}
+    # Hidden names are of the system, or .imgprep.
     found = {entry.name for entry in os.scandir(where) if not entry.name.startswith(".")}
     return bool(found - ours)

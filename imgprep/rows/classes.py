@@ -15,6 +15,7 @@ def align_classes(inputs: list[Opened]) -> None:
     The names of the first input come first, new ones behind them; text is taken for names.
     ValueError where an input has numbers without names, or other classes inside lists and structs.
     """
+    # Over all inputs: a column may begin in the last of them.
     columns = dict.fromkeys(name for one in inputs for name in one.features)
     for column in columns:
         having = [one for one in inputs if column in one.table.column_names]
@@ -32,6 +33,8 @@ def _align(column: str, having: list[Opened], labelled: list[Opened]) -> None:
         names = one.features[column].names
         if names is None:
             raise ValueError(f"the classes of column {column!r} in {one.where} have no names")
+        # In the order of their first appearance, so that
+        # numbers of the first input stay what they are.
         known += [name for name in names if name not in known]
     is_one_list = all(one.features[column].names == known for one in labelled)
     if is_one_list and len(labelled) == len(having):
@@ -54,6 +57,7 @@ def _text_classes(one: Opened, column: str, other: Opened) -> list[str]:
     cells = one.table[column]
     found: set[str] = set()
     is_number = not column_types.is_text_type(cells.type) and not pa.types.is_null(cells.type)
+    # A column of text without anything in it says nothing against names.
     if not is_number:
         found = {str(name).strip() for name in cells.unique().to_pylist()} - {"", "None"}
         is_number = one.is_text and bool(found) and all(name.isdecimal() for name in found)
@@ -81,6 +85,7 @@ def _numbers_of(one: Opened, column: str, known: list[str]) -> pa.ChunkedArray:
 
 def _refuse_other_nested(column: str, having: list[Opened]) -> None:
     """ValueError where lists or structs have classes inside that are others in each input."""
+    # Numbers inside lists cannot be mended in place, as those of a column are.
     for one in having[1:]:
         here, there = having[0].features.get(column), one.features.get(column)
         has_classes = "ClassLabel" in f"{here!r} {there!r}"

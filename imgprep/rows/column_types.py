@@ -28,6 +28,8 @@ def unified(name: str, columns: list[pa.ChunkedArray], text: list[bool]) -> pa.D
         types.append(_cells_type(cells))
     schemas = [pa.schema([(name, type_)]) for type_ in types]
     try:
+        # permissive: int and float become float; what
+        # does not go together raises, and becomes text.
         found = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowTypeError as e:
         if any(pa.types.is_nested(type_) for type_ in types):
@@ -38,6 +40,7 @@ def unified(name: str, columns: list[pa.ChunkedArray], text: list[bool]) -> pa.D
 
 def typed(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     """The column as this type; an empty cell of text becomes null where the type is a number."""
+    # Only where it becomes a number: of text an empty cell is text.
     if pa.types.is_string(column.type) and pa.types.is_primitive(type_):
         column = pc.if_else(pc.equal(column, ""), None, column)
     return column if column.type == type_ else column.cast(type_)
@@ -50,6 +53,7 @@ def _cells_type(cells: list[pa.ChunkedArray]) -> pa.DataType:
     """
     chunks = [chunk for column in cells for chunk in column.chunks]
     column = pa.chunked_array(chunks, pa.string())
+    # Of a thousand cells one usually says no: the rest need not be looked at.
     top = column.slice(0, TOP_ROWS)
     top = top.filter(pc.not_equal(top, ""))
     # What the first cells are not, all of them are not: most columns are text.
@@ -62,6 +66,7 @@ def _cells_type(cells: list[pa.ChunkedArray]) -> pa.DataType:
 def _number_type(column: pa.ChunkedArray) -> pa.DataType:
     """The type of number that every cell is; text where there is none. No cell is empty."""
     with suppress(pa.ArrowInvalid):
+        # Through text and back: "007" and "+1" come back as other words, so they were no numbers.
         if column.cast(pa.int64()).cast(pa.string()).equals(column):
             return pa.int64()
     with suppress(pa.ArrowInvalid):
@@ -74,6 +79,7 @@ def _number_type(column: pa.ChunkedArray) -> pa.DataType:
 
 def _prints_back(numbers: pa.ChunkedArray, column: pa.ChunkedArray) -> bool:
     for number, text in zip(numbers.to_pylist(), column.to_pylist(), strict=True):
+        # ".0" apart: 5 and 5.0 are written by programs for the same number.
         if repr(number).removesuffix(".0") != text.removesuffix(".0"):
             return False
     return True

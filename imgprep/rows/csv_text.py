@@ -63,6 +63,7 @@ def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     """
     if encoding is not None:
         return _as_given(data, encoding), encoding
+    # A mark of byte order is no guess, so it is asked for first.
     for mark, name in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return data.decode(name), name
@@ -70,8 +71,10 @@ def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     start = data[:1000]
     for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         zeros = start[first::2].count(0)
+        # Zeros in one half only: in a file of binary numbers they stand in both.
         if len(start) >= 4 and zeros > 0.4 * len(start) and not start[1 - first :: 2].count(0):
             return data.decode(name), name
+    # Before Windows-1252, which takes nearly any bytes: text that is UTF-8 by chance hardly exists.
     try:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError as e:
@@ -96,6 +99,7 @@ def _western(data: bytes, error: UnicodeDecodeError) -> str:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
         text = ""
+    # The first ten thousand: a file of a gigabyte in Cyrillic says no at the first of them.
     foreign = islice(FOREIGN.finditer(text), 10_000)
     is_western = text and not UTF8_SEQUENCE.search(data)
     if not is_western or not all(WESTERN.fullmatch(run[0]) for run in foreign):
@@ -153,6 +157,7 @@ def _first_records(text: str, sep: str) -> list[list[str]]:
     """The cells of the first records, the header among them; [] where it is no CSV with this
     separator.
     """
+    # newline="": a quoted cell may hold line breaks, and they are the user's.
     lines = io.StringIO(text[:SAMPLE_CHARACTERS], newline="")
     try:
         records = list(islice(csv.reader(lines, delimiter=sep), SAMPLE_RECORDS))
@@ -163,6 +168,7 @@ def _first_records(text: str, sep: str) -> list[list[str]]:
 
 def column_names(made: Dialect) -> list[str]:
     """The names in the header, as they are written; [] where there is none."""
+    # Line by line, so that only the header is parsed: the text may be a gigabyte.
     lines = (match[0] for match in RECORD_LINE.finditer(made.text.lstrip("\r\n")))
     return next(csv.reader(lines, delimiter=made.sep), [])
 
@@ -177,10 +183,12 @@ def text_cells(made: Dialect) -> pa.Table:
     is_one_column = len(column_names(made)) == 1
     # The header is read as a row, so that names come as they are, also twice.
     frame = pd.read_csv(
+        # surrogatepass: JSON and Excel write half characters, and pandas would stop at them.
         io.BytesIO(text.encode("utf-8", "surrogatepass")),
         sep=made.sep,
         header=None,
         dtype=pd.ArrowDtype(pa.string()),
+        # "NA" and "null" are words somebody wrote.
         na_filter=False,
         skip_blank_lines=not is_one_column,
     )

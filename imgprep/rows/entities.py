@@ -162,6 +162,7 @@ def _numbers_in(match: re.Match[str]) -> list[float]:
         if int(over) < int(under):
             return [int(whole or 0) + int(over) / int(under)]
         return [float(n) for n in (whole, over, under) if n]
+    # 1,000 is a thousand where groups of three are whole; 0,250 and 2,5 are decimals.
     is_thousands = re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", decimal)
     return [float(decimal.replace(",", "" if is_thousands else "."))]
 

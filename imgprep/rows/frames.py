@@ -55,6 +55,7 @@ def _as_arrow(value: Any, where: str) -> pa.Table:
     if all(name is not None for name in value.index.names):
         value = value.reset_index()
     try:
+        # columns=str: pandas allows numbers as names, Parquet does not.
         table = pa.Table.from_pandas(value.rename(columns=str), preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as e:
         raise ValueError(f"{where} has a column of mixed types: {words.line(e)}") from e

@@ -26,6 +26,7 @@ def open_hf_dataset(where: str, split: str, url_column: str | None) -> Opened:
         raise ValueError(f"{where} does not open as a Hugging Face dataset: {words.line(e)}") from e
     if split not in found and len(found) > 1:
         raise ValueError(f"{where} has no split {split!r}; it has: {', '.join(found)}")
+    # Under any name: a CSV's only split is "train" to `datasets`, whatever it is to the user.
     part = split if split in found else next(iter(found))
     rows = found[part]
     table, notes = column_types.plain(filled(where, rows.data.table))
@@ -52,6 +53,7 @@ def open_hf_dataset(where: str, split: str, url_column: str | None) -> Opened:
 
 def open_in_memory(rows: Any, where: str, split: str, url_column: str | None) -> Opened:
     """A `datasets.Dataset`: its pictures are files, or rows of the file it was loaded from."""
+    # A filtered Dataset is a table and a list of rows: what counts is the list.
     rows = rows if rows._indices is None else rows.flatten_indices()
     table, _ = column_types.plain(filled(where, rows.data.table))
     features = dict(rows.features)
@@ -116,6 +118,7 @@ def _places(
     """(sources, names) of the pictures of a Dataset that is in memory."""
     if pa.types.is_struct(pictures.type):
         data, paths = (pc.struct_field(pictures, name) for name in ("bytes", "path"))
+        # Only paths: these pictures are files, and their paths are sources as they are.
         if data.null_count == len(data):
             return uris.locate(paths, os.sep)
     sources: list[str] = []

@@ -35,10 +35,13 @@ def image_ids(one: Opened, id_column: str | None) -> pa.Array | pa.ChunkedArray:
 
 def _hashed(names: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The first 16 digits of each name's sha256."""
+    # In pieces: a million names as Python's own are a gigabyte.
     pieces = []
     for start in range(0, len(names), NAMES_AT_ONCE):
         some = names.slice(start, NAMES_AT_ONCE).cast(pa.binary()).to_pylist()
         digests = b"".join(hashlib.sha256(name).digest()[: ID_DIGITS // 2] for name in some)
+        # The digits as one buffer and their ends: to make
+        # a million strings takes longer than to hash.
         ends = np.arange(0, ID_DIGITS * (len(some) + 1), ID_DIGITS, dtype=np.int32)
         digits = pa.py_buffer(digests.hex().encode())
         pieces.append(pa.StringArray.from_buffers(len(some), pa.py_buffer(ends), digits))
@@ -70,6 +73,7 @@ def _rank_among_equals(one: Opened, names: pd.Series) -> pd.Series:
     repeated = names[names.duplicated(keep=False)]
     if repeated.empty:
         return rank
+    # Sorted: the order of columns is not a row's content.
     columns = sorted(one.table.column_names)
     rows = one.table.select(columns).take(pa.array(repeated.index)).to_pylist()
     cells = [json.dumps(row, default=str, sort_keys=True) for row in rows]

@@ -49,6 +49,7 @@ def write_csv(
     if tables.is_text(str(source)) and not os.path.isdir(source):
         text = tables.read_table(str(source), sep=sep, encoding=encoding, quiet=True)
         cells = text.rename_columns([(rename or {}).get(name, name) for name in text.column_names])
+        # In the order of the dataset's rows, which `limit` and `sample` may have thinned.
         cells = cells.take(_rows_of(cells, table, str(source)))
         for number, name in enumerate(cells.column_names):
             cells = cells.set_column(number, name, redact_column(cells[name]))
@@ -88,6 +89,7 @@ def _rows_as_text(side: pa.Table, text: pa.Table, table: pa.Table) -> pa.Chunked
         if pa.types.is_string(column.type):
             column = redact_column(column)  # as in the dataset
         columns.append(pc.fill_null(column.cast(pa.string()), ""))
+    # \x1f, ASCII's own separator of units: no cell that a person typed holds it.
     return pc.binary_join_element_wise(*columns, "\x1f")
 
 

@@ -60,6 +60,7 @@ def file_names(where: str) -> list[str]:
 
 def _walk(root: str, start: str, above: tuple[str, ...]) -> Iterator[str]:
     """The files in one folder and below. above: the folders that lead here, without links."""
+    # Without links: the same folder under two names is one round.
     real = os.path.realpath(os.path.join(root, start))
     if real in above:
         # A link to a folder above it leads round for ever.
@@ -94,6 +95,7 @@ def open_pictures(where: str, split: str, names: list[str]) -> Opened:
     shown = pa.array(map(uris.printable, pictures), pa.string())
     columns = {"file_name": shown}
     if pc.any(pc.match_substring(shown, "/")).as_py():
+        # All that is above the first slash: deeper folders are a person's order, not classes.
         columns["label"] = pc.replace_substring_regex(shown, r"^([^/]*)/.*|^.*", r"\1")
     root = project.absolute(where)
     sources = pa.array([uris.source_of(f"{root}/{name}") for name in pictures], pa.string())

@@ -36,4 +36,5 @@ def chosen_rows(
     # The first of each class, of large classes first; then the same share of all.
     share = np.where(place == 1, 0, place / size)
     order = np.lexsort((-size, share))
+    # Sorted: which rows are taken is drawn, their order is the input's.
     return table.take(np.sort(order[:sample]))

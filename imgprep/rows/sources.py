@@ -79,6 +79,8 @@ def read(
     text = Hints(sep, encoding)
     inputs = [_open(where, split, column, text) for split, where in wanted.items()]
     for name in new_names:
+        # After the options' names were looked at, before
+        # rows are: a typing error is told in a second.
         check_column(name, inputs)
     for one in inputs:
         _rename(one, new_names, id_column)

@@ -152,9 +152,11 @@ def _first_alike(alike: list[pd.Series]) -> np.ndarray:
     codes = []
     for column in alike:
         code = pd.factorize(column.where(column.astype(str) != ""))[0]
+        # Alone: a number that no other row has, above all real ones.
         codes.append(np.where(code < 0, rows + np.arange(rows), code))
     first = np.arange(rows)
     before = None
+    # Until nothing moves: a is like b by source, b like c by bytes.
     while before is None or (first != before).any():
         before = first
         for code in codes:
@@ -182,6 +184,7 @@ def _split_numbers(drawn: np.ndarray, seed: int, shares: np.ndarray) -> np.ndarr
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     share = (x ^ (x >> np.uint64(31))) / 2.0**64
+    # right: a hash that is just on the border belongs to the next split, as with half-open ranges.
     return np.searchsorted(np.cumsum(shares)[:-1], share, side="right")
 
 

@@ -196,6 +196,8 @@ def read_jsonl(data: bytes, notes: list[str]) -> pa.Table:
 def _with_large_numbers(table: pa.Table, data: bytes, notes: list[str]) -> pa.Table:
     """The table; where numbers lost digits as floats, the column is the text that was written."""
     lines = [one for one in data.splitlines() if one.strip()]
+    # As text: parse_int would already have turned them
+    # into Python's numbers, and floats lose digits.
     rows = [json.loads(one, parse_int=_Digits, parse_float=_Digits) for one in lines]
     for place, name in enumerate(table.column_names):
         cells = [row.get(name) for row in rows]

@@ -64,6 +64,7 @@ class Admission:
         prefix, streamed_bytes = self.streamed
         is_streamed = bool(prefix) and scope["path"].startswith(prefix)
         most = streamed_bytes if is_streamed else self.max_bytes
+        # Without a length the most is assumed: chunked bodies would else come in past the budget.
         length = int(declared) if declared.isdigit() and len(declared) <= LONGEST_NUMBER else most
         if length > most:
             await refuse(send, _too_large(most), receive)
@@ -95,6 +96,8 @@ class Admission:
             if is_read:  # what comes now is a disconnect, which has no deadline
                 return await receive()
             try:
+                # A deadline for the whole body, not for each piece:
+                # a byte a second would keep a place for ever.
                 async with asyncio.timeout_at(until):
                     message = await receive()
             except TimeoutError:

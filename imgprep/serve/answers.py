@@ -52,6 +52,7 @@ def read_json(text: str | bytes) -> Any:
         value = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    # Half a character: JSON can spell it, but no answer of ours could repeat it as UTF-8.
     if "\\ud" in str(text).lower():
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
     return value
@@ -92,6 +93,7 @@ class Refusal(Exception):
         """Its headers, with Retry-After in whole seconds, at least 1."""
         if self.retry_after_s is None:
             return self.headers
+        # At least 1: "0" is taken by clients for "at once", and they would come in a circle.
         return self.headers | {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
 

@@ -40,11 +40,13 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     known = _read_manifest(home)
+    # Records first: an object that comes meanwhile is left for the next backup, none is half there.
     rows = [r for kind in KINDS_KEPT for r in all_records(records, kind)]
     hashes: dict[str, str] = {}
     counts = {"records": len(rows), "objects": 0, "copied": 0, "gone": 0}
     for place in [p for row in rows for p in stored_places(row)]:
         target = home / place
+        # What was copied before is not read again, for a name of content never has other bytes.
         if place in known and target.is_file():
             hashes[place] = known[place]
         else:
@@ -60,6 +62,7 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
         counts["objects"] += 1
     table = pa.table({"id": [r["id"] for r in rows], "record": [json.dumps(r) for r in rows]})
     pq.write_table(table, home / RECORDS)
+    # The manifest last: a backup that was cut off has none, and cannot be restored by mistake.
     _write_whole(home / BACKUP_MANIFEST, json.dumps({"sha256": hashes}).encode())
     return counts
 

@@ -73,6 +73,7 @@ def function_at(place: str) -> Callable:
     module, colon, name = place.partition(":")
     if not colon:
         raise ValueError(f"{place!r} names no function: write MODULE:FUNCTION")
+    # As `python -m` does, since a console script has its own folder there.
     sys.path.insert(0, os.getcwd())
     try:
         return getattr(importlib.import_module(module), name)

@@ -26,6 +26,7 @@ def fetched(url: str, *, allow_hosts: Sequence[str], max_bytes: int, timeout_s: 
         "max_bytes": max_bytes,
         "timeout_s": timeout_s,
         "attempts": 1,
+        # Not even one: a host that is named may send us to one that is not.
         "max_redirects": 0,
     }
     with Fetcher(allow_hosts=allow_hosts, **options) as fetcher:

@@ -33,6 +33,7 @@ def build_app(service: Service) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        # Before the doors open: what was queued has waited longest.
         await jobs.resume()
         door = None
         if service.settings.grpc_port is not None:
@@ -70,11 +71,13 @@ def answered(result: Result, **headers: str) -> Response:
 async def raw_body(request: Request) -> bytearray:
     """The body, put where it stays: pieces that are joined at the end need twice the memory."""
     declared = request.headers.get("content-length", "")
+    # The length that was declared: a bytearray that grows by pieces copies itself again and again.
     held = bytearray(whole_number(declared) or 0)
     at = 0
     async for piece in request.stream():
         held[at : at + len(piece)] = piece
         at += len(piece)
+    # Less may have come than was declared.
     del held[at:]
     return held
 
@@ -83,6 +86,7 @@ async def body_of(request: Request) -> bytes | bytearray:
     """The picture: the body itself, or the one file of a form."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await raw_body(request)
+    # One file: a form of a thousand parts costs memory before any of them is looked at.
     async with request.form(max_files=1, max_fields=20) as form:
         files = [value for value in form.values() if not isinstance(value, str)]
         if not files:
@@ -114,6 +118,7 @@ def encoding_of(request: Request) -> tuple[str, int | None]:
         raise Refusal("wrong_option", f"quality: from 1 to 100, not {given[:80]!r}")
     accepted = request.headers.get("accept", "")
     # Browsers that can say so by name; `image/*` and `*/*` are said by everybody.
+    # By the whole name: a browser that takes AVIF says so, while "*/*" is said by curl as well.
     negotiated = next((f for kind, f in ACCEPTED.items() if kind in accepted), "JPEG")
     return asked or negotiated, quality
 
@@ -237,6 +242,7 @@ def _add_contents(app: FastAPI, service: Service) -> None:
         Its address can be signed for `<img>`.
         """
         query = dict(request.query_params)
+        # A signature or a key; not both, since <img> can send no header.
         if not service.access.is_signed(request.url.path, query):
             service.access.allow(request.headers.get("authorization"), "read")
         operation = service.operation(op)
@@ -244,7 +250,10 @@ def _add_contents(app: FastAPI, service: Service) -> None:
         format, quality = encoding_of(request)
         job = job_id(operation.key, options | {"format": format, "quality": quality}, name)
         headers = {"ETag": f'"{job}"', "Cache-Control": CACHED, "Vary": "Accept"}
+        # By the id alone: a result is made of content,
+        # so a client that has it need not send for it.
         if request.headers.get("if-none-match") == headers["ETag"]:
+            # But only where the object is still there: a deleted one must not live on in caches.
             await objects.record(name)
             return Response(status_code=304, headers=headers)
 

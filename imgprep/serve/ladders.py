@@ -69,6 +69,7 @@ async def keep_ladder(album: Album, name: str, job: str, made: LadderFiles) -> d
     addresses = {what: f"/v1/results/{job}/{path}" for what, path in places.items()}
     told = {**addresses, **facts, "play": f"/v1/results/{job}/play", "files": files}
     body = Result(json.dumps(told).encode(), "application/json")
+    # Asked again: making a ladder takes minutes, in which the film may have been deleted.
     try:
         await album.record(name)
         await album.keep(name, job, body, what=LADDER, files=files)

@@ -31,6 +31,7 @@ def looked_at(data: bytes, keep_metadata: bool, called: str) -> tuple[bytes, dic
         return film_looked_at(io.BytesIO(data), kind, name)
     header = codec.probe(data, max_pixels=PICTURE_PIXELS)
     image = codec.decode(data, min_wh=(TAGGED_SIDE, TAGGED_SIDE), max_pixels=PICTURE_PIXELS)
+    # Without an encoding: a picture that is kept for good must not lose quality on its way in.
     cleaned = None if keep_metadata else metadata.clean(data, max_pixels=PICTURE_PIXELS)
     facts = {
         "format": header.format,

@@ -32,6 +32,8 @@ def _described() -> descriptor_pb2.FileDescriptorProto:
     file = descriptor_pb2.FileDescriptorProto(name="media.proto", package=PACKAGE, syntax="proto3")
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
+        # Numbered in their order: a field that is added comes
+        # last, or old clients would misread all others.
         for number, (field, kind) in enumerate(fields.items(), 1):
             message.field.add(name=field, number=number, type=kind, label=FIELD.LABEL_OPTIONAL)
     service = file.service.add(name=SERVICE)

@@ -87,6 +87,7 @@ def operation_of(path: str) -> str:
     ('fit', 'objects', 'other')
     """
     pieces = path.strip("/").split("/")
+    # 64: a label is kept for ever, and clients send what they like.
     if pieces[0] == "v1" and len(pieces) > 1 and pieces[1].isidentifier() and len(pieces[1]) < 64:
         return pieces[1]
     return pieces[0] if pieces[0] in ("healthz", "readyz", "metrics", "docs") else "other"

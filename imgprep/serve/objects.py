@@ -44,6 +44,7 @@ def lay_beside(path: Path, target: Path) -> None:
     half = target.with_name(f"{target.name}#1")
     half.unlink(missing_ok=True)
     try:
+        # A link where disk and file system allow it: an upload of gigabytes is not written twice.
         os.link(path, half)
     except OSError:
         shutil.copyfile(path, half)

@@ -60,6 +60,7 @@ def operation(function: Callable, name: str = "", *, mark: str = "") -> Operatio
     if not name.isidentifier():
         raise ValueError(f"an operation's name stands in a URL: {name!r} is none, give one")
     call: Any = function if inspect.isfunction(function) else type(function).__call__
+    # Without the first, which is the picture.
     parameters = list(inspect.signature(function).parameters.values())[1:]
     taken = DOOR_WORDS & {p.name for p in parameters}
     if taken:
@@ -70,6 +71,7 @@ def operation(function: Callable, name: str = "", *, mark: str = "") -> Operatio
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             fields[parameter.name] = _field(parameter, hints.get(parameter.name))
     config = pydantic.ConfigDict(
+        # forbid: an option that is misspelled must not be passed over in silence.
         extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
     )
     options = pydantic.create_model(f"{name}_options", __config__=config, **fields)
@@ -130,11 +132,13 @@ def checked(which: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         model = which.options.model_validate({k: _from_query(v) for k, v in given.items()})
     except pydantic.ValidationError as e:
+        # The first: a list of faults that follow from one another helps nobody.
         first = e.errors()[0]
         known = ", ".join(which.options.model_fields) or "none"
         place = ".".join(map(str, first["loc"]))
         told = f"{which.name}: {place}: {first['msg']}; its options: {known}"
         raise Refusal("wrong_option", told) from None
+    # Only those that were given: what a default says is no part of a result's id.
     return {name: getattr(model, name) for name in sorted(model.model_fields_set)}
 
 
@@ -181,6 +185,7 @@ def encoded(image: np.ndarray, format: str, quality: int | None = None) -> bytes
     if format not in ("WEBP", "AVIF"):
         return codec.encode(image, format, quality=quality)
     out = io.BytesIO()
+    # One thread: workers are as many as there are cores.
     extra = {"method": 2} if format == "WEBP" else {"speed": 9, "max_threads": 1}
     Image.fromarray(image).save(out, format, quality=quality, **extra)
     return out.getvalue()
