@@ -116,7 +116,9 @@ def check_bytes(options: argparse.Namespace) -> int:
     from imgprep.app import soundness
     from imgprep.project import resolve
 
-    looked_at = soundness.check_folders(options.folders or [resolve("data")])
+    looked_at = soundness.check_folders(
+        options.folders or [resolve("data")], options.credentials_env
+    )
     for found in looked_at:
         print(*found.lines(), sep="\n")
     return 1 if any(found.problems for found in looked_at) else 0

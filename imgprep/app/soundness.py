@@ -1,18 +1,22 @@
-"""`imgprep check`: is every file of a dataset folder what was written?"""
+"""`imgprep check`: is every file of a dataset folder, and all that its rows name, what was written?"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from imgprep.app import things_named
 from imgprep.app.inventory import find_datasets
 from imgprep.dataset import Dataset, card
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.manifest import MANIFEST, DamagedManifest, has_checksum
 from imgprep.dataset.whole import Inspection
+from imgprep.display.pictures import public_text
 from imgprep.engine.progress import Progress
 from imgprep.project import short
-from imgprep.words import bytes_text
+from imgprep.resume.files_named import damage_of_named
+from imgprep.words import bytes_text, line, number_of
 
 RUN_AGAIN = "run the stage that made it again: it computes what is lost, and nothing else"
+ASK_AGAIN = "run the upload again with refresh=True: it puts back what is missing, and nothing else"
 TIMES = 3  # a run may replace files while they are looked at
 
 
@@ -25,6 +29,7 @@ class Checkup:
     unknown: list[str] = field(default_factory=list)
     files: int = 0
     bytes: int = 0
+    objects: int = 0
 
     def lines(self) -> Iterator[str]:
         """As they are printed."""
@@ -32,19 +37,24 @@ class Checkup:
         for problem in self.problems:
             yield f"{name}: {problem}"
         if self.problems:
-            yield f"{name}: {RUN_AGAIN}"
+            yield f"{name}: {ASK_AGAIN if self.objects else RUN_AGAIN}"
         else:
-            yield f"{name}: whole, {self.files:,} files, {bytes_text(self.bytes)}"
+            objects = f", {number_of(self.objects, 'object')}" if self.objects else ""
+            yield f"{name}: whole, {self.files:,} files, {bytes_text(self.bytes)}{objects}"
         for one in self.unknown:
             yield f"{name}: not checked: {one}"
 
 
-def check_folders(roots: Sequence[str]) -> list[Checkup]:
-    """Look at every byte of the dataset folders at and below these. ValueError where there is none."""
+def check_folders(roots: Sequence[str], credentials_env: str | None = None) -> list[Checkup]:
+    """Look at every byte of the dataset folders at and below these, at the masks that their rows
+    name, at results that are kept, and ask stores for uploaded objects.
+
+    credentials_env: as `upload` was given. ValueError where there is no dataset folder.
+    """
     folders = [folder for root in roots for folder in _folders(root)]
     if not folders:
         raise ValueError(f"no dataset folder in {', '.join(map(short, roots))}")
-    return [_settled(folder) for folder in folders]
+    return [_settled(folder, credentials_env) for folder in folders]
 
 
 def _folders(root: str) -> list[str]:
@@ -55,19 +65,19 @@ def _folders(root: str) -> list[str]:
     return [here.path, *found] if has_lost_its_list else found
 
 
-def _settled(folder: str) -> Checkup:
+def _settled(folder: str, credentials_env: str | None) -> Checkup:
     """A look at a folder in which no run changed anything meanwhile, or the last of some."""
     place = Folder(folder)
     for _ in range(TIMES):
         before = place.get(MANIFEST)
-        found = _checked(place)
+        found = _checked(place, credentials_env)
         # The list changed meanwhile: what looked damaged may be a file that a run had replaced.
         if not found.problems or place.get(MANIFEST) == before:
             break
     return found
 
 
-def _checked(folder: Folder) -> Checkup:
+def _checked(folder: Folder, credentials_env: str | None) -> Checkup:
     found = Checkup(folder.path)
     if folder.size(MANIFEST) is None:
         found.problems.append(f"{MANIFEST} is missing")
@@ -80,6 +90,8 @@ def _checked(folder: Folder) -> Checkup:
     if not has_checksum(folder):
         found.unknown.append(f"{MANIFEST}, which an earlier version wrote without a checksum")
     _check_files(ds, folder, found)
+    _check_named(ds, folder, found)
+    _check_objects(ds, credentials_env, found)
     _check_card(ds, folder, found)
     return found
 
@@ -94,6 +106,39 @@ def _check_files(ds: Dataset, folder: Folder, found: Checkup) -> None:
             found.files += 1
             found.bytes += file["bytes"]
             progress.update(1, {}, 0)
+    finally:
+        progress.close()
+
+
+def _check_named(ds: Dataset, folder: Folder, found: Checkup) -> None:
+    """Masks, labels and objects of rows; and the results that are kept of rows that left."""
+    if any(problem.endswith("is missing") for problem in found.problems):
+        return  # the rows cannot be read
+    look = Inspection(folder)
+    try:
+        names = things_named.files_of_rows(ds) + things_named.kept_files(ds, folder)
+    except (ValueError, OSError) as e:
+        found.problems.append(line(e))
+        return
+    for name in names:
+        if told := damage_of_named(look, name):
+            found.problems.append(f"{name} {told}")
+        found.files += 1
+        found.bytes += folder.size(name) or 0
+
+
+def _check_objects(ds: Dataset, credentials_env: str | None, found: Checkup) -> None:
+    if found.problems or not things_named.is_uploaded(ds):
+        return
+    progress = Progress(f"check {short(ds.folder)}: objects", ds.counts()["ok"], "objects")
+    try:
+        for uri, told in things_named.damaged_objects(ds, credentials_env):
+            if told:
+                found.problems.append(f"{public_text(uri)} {told}")
+            found.objects += 1
+            progress.update(1, {}, 0)
+    except things_named.CANNOT_ASK as e:
+        found.unknown.append(f"the uploaded objects: {e}")
     finally:
         progress.close()
 

@@ -1,6 +1,7 @@
 """What is there already when a stage begins: the committed dataset, and what unfinished runs left."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from imgprep.dataset.dataset import read_index
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.whole import OURS, Inspection
 from imgprep.resume.again import OPTION_OF, changed_reasons, read_circumstances, to_try
+from imgprep.resume.files_named import lost_files, without_lost
 from imgprep.resume.kept import read_kept
 from imgprep.resume.located import Located, lines_of, usable, whole_rows, with_reasons
 from imgprep.resume.parts import PARTS
@@ -87,9 +89,20 @@ class Known:
         return again | (unsure & (self.parts.find(keys) >= 0))
 
 
-def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bool) -> Known:
-    """What stands in a dataset folder. retry: leave out the failures. refresh: with the ETags."""
-    known = Known(before, kept=read_kept(folder), circumstances=read_circumstances(folder))
+def known_in(
+    folder: Folder,
+    before: Dataset | None,
+    *,
+    retry: bool,
+    refresh: bool,
+    names_files: Sequence[str] = (),
+) -> Known:
+    """What stands in a dataset folder. retry: leave out the failures. refresh: with the ETags.
+    names_files: columns that name files of the folder; rows whose file is lost are left out.
+    """
+    kept = read_kept(folder)
+    kept = without_lost(folder, kept, names_files, lost_files(folder, kept, names_files))
+    known = Known(before, kept=kept, circumstances=read_circumstances(folder))
     known.committed.add("kept", with_reasons(folder, usable(known.kept, (), retry=retry)))
     for name in folder.list(PARTS):
         with contextlib.suppress(pa.ArrowInvalid, OSError, KeyError):  # foreign or damaged: no part
@@ -101,13 +114,16 @@ def known_in(folder: Folder, before: Dataset | None, *, retry: bool, refresh: bo
         _add_unlisted(folder, known, retry)
         return known
     known.damaged = dict(Inspection.quick(folder).damages(before.files))
-    gone = known.damaged.keys()
+    gone = [*known.damaged]
     for split in before.splits:
         books = [f["file"] for f in before.files if f["config"] == "index" and f["split"] == split]
         # A lost index costs a recomputation of its rows, never a wrong one.
         index = read_index(folder, [name for name in books if name not in gone])
         known.indexes.append(whole_rows(index, gone))
         lines = usable(index, gone, retry=retry)
+        lost = lost_files(folder, lines, names_files)
+        lines = without_lost(folder, lines, names_files, lost)
+        known.damaged |= lost
         if refresh:
             asked = lines.filter(pc.field("etag") != "")
             pairs = zip(asked["key"].to_pylist(), asked["etag"].to_pylist(), strict=True)

@@ -49,7 +49,7 @@ class Stage:
     of an earlier run leave something that is used again?
     circumstances: the options that may refuse a picture and change no ok one (`again.OPTION_OF`); when one changes,
     what it refused is tried again. can_retry: does the verb take retry_failed?
-    unit_rows: how many rows are done as one, at most.
+    unit_rows: how many rows are done as one, at most. names_files: columns that name files of the folder.
     limits: of one picture, in processes that may be lost. reusable: why results may not be reused, or "".
     earlier: name and options of the stages that made the input, for the card.
     """
@@ -72,6 +72,7 @@ class Stage:
     can_retry: bool = False
     passes: Sequence[Pass] = ()
     unit_rows: int = UNIT_ROWS
+    names_files: Sequence[str] = ()
 
 
 def build(
@@ -170,7 +171,13 @@ def _planned(stage: Stage, folder: Folder, options: RunOptions) -> Commit:
         made = f"{folder.path} was made by {maker!r}"
         fix = "name another folder, or delete this one first"
         raise ValueError(f"{made}, and {stage.name!r} would replace it: {fix}")
-    known = known_in(folder, before, retry=options.retry_failed, refresh=options.refresh)
+    known = known_in(
+        folder,
+        before,
+        retry=options.retry_failed,
+        refresh=options.refresh,
+        names_files=stage.names_files,
+    )
     known.is_list_damaged = before is None and folder.size(MANIFEST) is not None
     plan = make_plan(stage, known, options)
     ids = {split: rows["image_id"] for split, rows in plan.rows.items()}

@@ -235,10 +235,9 @@ class Raster:
     def close(self) -> None:
         for dataset in getattr(self, "_opened", {}).values():
             dataset.close()
-        if self._remote is not None:
-            self._remote.close()
-        if self._spelled is not None:
-            self._spelled.close()
+        for held in (self._remote, self._spelled):
+            if held is not None:
+                held.close()
 
     def __enter__(self) -> Self:
         return self

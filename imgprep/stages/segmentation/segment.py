@@ -163,6 +163,7 @@ def segment(
         circumstances={"timeout_s": timeout_s, "max_memory_mb": max_memory_mb},
         reusable=reusable,
         can_retry=True,
+        names_files=tuple(OUTPUTS),
     )
     run: dict[str, Any] = {"retry_failed": retry_failed, "max_failed": max_failed, "dry_run": dry_run}
     found = stage.build(plan, out, **run)

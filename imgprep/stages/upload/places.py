@@ -39,7 +39,7 @@ def public(uploaded: str | Dataset, *, credentials_env: str | None = None) -> di
     Asked for the first object of each.
     """
     found: dict[str, bool] = {}
-    for place, names in _uploaded(uploaded).items():
+    for place, names in uploaded_objects(uploaded).items():
         store = Store(place, credentials_env)
         found[store.uri] = store.is_public(next(iter(names)))
     return found
@@ -52,7 +52,7 @@ def orphans(uploaded: str | Dataset, *, credentials_env: str | None = None) -> l
     Nothing is deleted.
     """
     found = []
-    for place, names in _uploaded(uploaded).items():
+    for place, names in uploaded_objects(uploaded).items():
         there = {*Store(place, credentials_env).list()} - names.keys() - {OBJECT_INDEX}
         found += [f"{place}/{name}" for name in sorted(there)]
     return found
@@ -61,14 +61,14 @@ def orphans(uploaded: str | Dataset, *, credentials_env: str | None = None) -> l
 def put_indexes(uploaded: Dataset, *, credentials_env: str | None) -> None:
     """index.jsonl in each place: a line for each object, with its name, the picture it is of, its
     size and sha256."""
-    for place, names in _uploaded(uploaded).items():
+    for place, names in uploaded_objects(uploaded).items():
         lines = [json.dumps(line, ensure_ascii=False) for line in names.values()]
         data = "".join(f"{line}\n" for line in lines).encode()
         store = Store(place, credentials_env)
         store.put(OBJECT_INDEX, data, content_type="application/jsonl", is_lasting=False)
 
 
-def _uploaded(uploaded: str | Dataset) -> dict[str, dict[str, dict[str, Any]]]:
+def uploaded_objects(uploaded: str | Dataset) -> dict[str, dict[str, dict[str, Any]]]:
     """place -> {name: what the index says of it}, in the order of the rows."""
     ds = dataset.open(uploaded)
     found: dict[str, dict[str, dict[str, Any]]] = {}
