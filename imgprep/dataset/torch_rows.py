@@ -14,6 +14,7 @@ from imgprep.dataset.files import Folder
 from imgprep.picture import codec
 
 Row = dict[str, Any]
+AT_A_TIME = 64  # rows
 
 
 class Piece(NamedTuple):
@@ -54,7 +55,8 @@ class TorchRows(IterableDataset[Row]):
     is None. shuffle_rows: rows that are mixed with one another, in memory; 0: the order of the
     dataset, within each worker. seed, and `set_epoch` before each epoch, decide the order. rank,
     world: this process's number among those that train, and how many there are.
-    Reads a row group at a time (32 MiB of pictures) with the columns asked for, and nothing twice.
+    Reads the columns asked for, a few rows at a time, and nothing twice but the beginning of a row
+    group (32 MiB of pictures) that two readers share.
     """
 
     def __init__(
@@ -131,10 +133,27 @@ class TorchRows(IterableDataset[Row]):
         opened: tuple[str, pq.ParquetFile] | None = None
         for piece in pieces:
             if opened is None or opened[0] != piece.file:
-                opened = piece.file, pq.ParquetFile(self._folder.open(piece.file))
-            # use_threads=False: the workers of the DataLoader are the threads.
-            table = opened[1].read_row_group(piece.group, columns=self._columns, use_threads=False)
-            yield from _dicts(table.slice(piece.start, piece.stop - piece.start))
+                opened = piece.file, self._opened(piece.file)
+            yield from _dicts(self._tables(opened[1], piece))
+
+    def _opened(self, name: str) -> pq.ParquetFile:
+        """A file of this machine is mapped, which saves a copy: it never changes under its name."""
+        return pq.ParquetFile(self._folder.open(name), memory_map=not self._folder.remote)
+
+    def _tables(self, parquet: pq.ParquetFile, piece: Piece) -> Iterator[pa.RecordBatch]:
+        """A few rows at a time: they stay in the processor's cache until they are objects."""
+        # use_threads=False: the workers of the DataLoader are the threads.
+        few = parquet.iter_batches(
+            AT_A_TIME, row_groups=[piece.group], columns=self._columns, use_threads=False
+        )
+        begin = 0
+        for rows in few:
+            start = max(piece.start - begin, 0)
+            begin += len(rows)
+            if start < len(rows):
+                yield rows.slice(start, len(rows) - start - max(begin - piece.stop, 0))
+            if begin >= piece.stop:
+                return
 
     def _finished(self, row: Row) -> Row:
         """With its picture decoded: only now, so that what waits is small."""
@@ -143,21 +162,22 @@ class TorchRows(IterableDataset[Row]):
         return row
 
 
-def _dicts(table: pa.Table) -> Iterator[Row]:
-    """The rows of a table; of a picture its bytes alone."""
-    columns = []
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        if name == "image":
-            # A slice of a struct has an offset that `field` does not know; `flatten` does.
-            column = column.field("bytes") if not column.offset else column.flatten()[0]
-        columns.append(column)
-    names = table.column_names
-    # A few rows at a time: to make objects of all of a group would copy every picture of it.
-    for start in range(0, table.num_rows, 64):
-        cells = [column.slice(start, 64).to_pylist() for column in columns]
+def _dicts(tables: Iterator[pa.RecordBatch]) -> Iterator[Row]:
+    """The rows of some tables; of a picture its bytes alone."""
+    for table in tables:
+        names = table.schema.names
+        cells = [_cells_of(table, name) for name in names]
         for values in zip(*cells, strict=True):
             yield dict(zip(names, values, strict=True))
+
+
+def _cells_of(table: pa.RecordBatch, name: str) -> list[Any]:
+    column = table[name]
+    if name == "image":
+        # A slice of a struct has an offset that `field` does not know; `flatten` does.
+        column = column.field("bytes") if not column.offset else column.flatten()[0]
+    cells: list[Any] = column.to_pylist()
+    return cells
 
 
 def shuffled(rows: Iterator[Row], size: int, order: random.Random) -> Iterator[Row]:
@@ -174,11 +194,11 @@ def shuffled(rows: Iterator[Row], size: int, order: random.Random) -> Iterator[R
             continue
         if len(waiting) < size:
             waiting.append(row)
-            at = order.randrange(len(waiting))
+            at = int(order.random() * len(waiting))
             waiting[at], waiting[-1] = waiting[-1], waiting[at]
             yield waiting.pop()
             continue
-        at = order.randrange(size)
+        at = int(order.random() * size)
         row, waiting[at] = waiting[at], row
         yield row
     order.shuffle(waiting)

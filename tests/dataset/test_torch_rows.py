@@ -49,6 +49,13 @@ def test_processes_share_them_too(made):
     assert sorted(sum(parts, [])) == WHOLE and all(parts)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 7, 40])
+def test_a_group_is_read_a_few_rows_at_a_time(made, monkeypatch, at_a_time):
+    monkeypatch.setattr("imgprep.dataset.torch_rows.AT_A_TIME", at_a_time)
+    parts = [numbers(made.torch_rows("train", rank=rank, world=4)) for rank in range(4)]
+    assert sum(parts, []) == WHOLE and max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
 def test_an_epoch_is_mixed_as_its_seed_says(made):
     rows = made.torch_rows("train", shuffle_rows=30, seed=1)
     first, again = numbers(rows), numbers(rows)
