@@ -23,6 +23,7 @@ def add_serve(commands: Any) -> None:
         help="your own functions, beside those that come with imgprep",
     )
     serve.add_argument("--out", default="data/media", help="folder of records and pictures (data/media)")
+    serve.add_argument("--pictures", metavar="FOLDER", help="put the pictures of this folder into the album first")
     serve.add_argument("--records", metavar="ADDRESS", help="mongodb://host/db, or a SQLite file")
     serve.add_argument("--store", metavar="URI", help="s3://, az://, gs:// or a folder for the pictures")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1: this machine only)")

@@ -3,9 +3,11 @@
 FastAPI; the body is read once.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,6 +21,7 @@ from imgprep.serve.page import add_page
 from imgprep.serve.ranges import answer_range
 from imgprep.serve.refusals import STRICT, add_refusals
 from imgprep.serve.service import Service
+from imgprep.serve.taking import take_folder
 from imgprep.serve.uploads import Spool, add_uploads
 
 GRPC_STOP_S = 20
@@ -41,7 +44,10 @@ def build_app(service: Service) -> FastAPI:
 
             place = service.settings.host, service.settings.grpc_port
             door, service.grpc_port = await serve_grpc(service, jobs, *place)
+        taking = _begin_taking(service, jobs)
         yield
+        if taking is not None:
+            taking.cancel()
         if door is not None:
             await door.stop(GRPC_STOP_S)
         await jobs.close()
@@ -62,6 +68,14 @@ def build_app(service: Service) -> FastAPI:
     for operation in service.operations.values():
         _add_operation(app, service, operation)
     return app
+
+
+def _begin_taking(service: Service, jobs: Jobs) -> asyncio.Task | None:
+    """The pictures that the service was given, put in the background: it answers meanwhile."""
+    if service.settings.pictures is None:
+        return None
+    folder = Path(service.settings.pictures).absolute()
+    return asyncio.create_task(take_folder(service, jobs, folder))
 
 
 def answered(result: Result, **headers: str) -> Response:

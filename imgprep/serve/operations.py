@@ -27,7 +27,7 @@ DOOR_WORDS = {"format", "quality", "url", "expires", "signature", "op", "steps"}
 QUALITY = {"JPEG": 82, "WEBP": 80, "AVIF": 60, "PNG": 95}
 PICTURE_PIXELS = 50_000_000
 # Up to here a cubic does not alias: it looks at four pixels each way.
-NEAR = 1.3
+NEAR_ENOUGH = 1.3
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def fit_side(image: np.ndarray, *, max_side: int = 800) -> np.ndarray:
     if max_side < 1:
         raise ValueError(f"max_side is a number of pixels, not {max_side}")
     height, width = image.shape[:2]
-    if not max_side < max(width, height) <= NEAR * max_side:
+    if not max_side < max(width, height) <= NEAR_ENOUGH * max_side:
         return geometry.shrink(image, max_side)
     target = geometry.fitted_wh((width, height), (max_side, max_side))
     return cv2.resize(image, target, interpolation=cv2.INTER_CUBIC)
@@ -105,7 +105,7 @@ def decoded_for_fit(data: bytes, max_side: int = 800) -> np.ndarray:
     side = max(1, max_side)
     header = codec.probe(data, max_pixels=PICTURE_PIXELS)
     is_near = any(
-        k * side <= max(header.width, header.height) <= NEAR * k * side
+        k * side <= max(header.width, header.height) <= NEAR_ENOUGH * k * side
         # A decoder's last column of a fraction that is not whole would be stretched over the rest.
         and header.width % k == header.height % k == 0
         for k in (2, 4, 8)

@@ -68,6 +68,9 @@ def deployed(settings: Settings, functions: Sequence[Callable], most: int) -> An
     from ray import serve
 
     settings.check()
+    if settings.pictures is not None:
+        told = "every replica would put the same pictures"
+        raise ValueError(f"{told}: put them by imgprep serve --pictures, with this records and store")
     if most > 1:
         say(not_shared(settings))
     scaling = {"min_replicas": 1, "max_replicas": most, "target_ongoing_requests": 2}

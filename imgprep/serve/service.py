@@ -35,6 +35,7 @@ class Settings:
     spaces.
     steps: done with every upload that does not name others: ["denoise", {"fit": {"max_side":
     800}}].
+    pictures: a folder whose pictures are put when it starts.
     detect: a detector of `models.Boxes`, as the operation `detect`.
     is_open: listen on a public address without keys.
     """
@@ -59,15 +60,18 @@ class Settings:
     grpc_port: int | None = None
     keep_metadata: bool = False
     steps: Sequence[Any] = ()
+    pictures: str | None = None
     detect: str | None = None
     is_open: bool = False
 
     def check(self) -> None:
-        """ValueError for a service that would stand open to the world."""
+        """ValueError for a service that would stand open to the world, or lacks its pictures."""
         has_keys = bool(self.keys_file or self.keys_env)
         if self.host not in LOOPBACK and not has_keys and not self.is_open:
             told = f"{self.host} can be reached from elsewhere and there are no keys"
             raise ValueError(f"{told}: name keys_file or keys_env, or say open")
+        if self.pictures is not None and not os.path.isdir(self.pictures):
+            raise ValueError(f"pictures: {self.pictures!r} is no folder of this machine")
 
 
 def _setup(blob: bytes) -> dict[str, Callable]:
