@@ -1,6 +1,8 @@
 """tiff: planes, signs, byte orders, pages; and what is not decoded is said to be just that."""
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -135,3 +137,24 @@ def test_thousands_of_pages_are_counted_and_a_circle_ends():
     end = first + 2 + 12 * count
     circle = one[:end] + one[4:8] + one[end + 4 :]
     assert codec.probe(circle).frames == 1
+
+
+READ = """
+import resource, sys
+from imgprep.picture import codec
+data = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+codec.decode(data)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_floats_take_few_bytes_of_memory_a_pixel(tmp_path):
+    """Four of them are the numbers, three the picture; it took 30 once."""
+    side = 3000
+    values = np.zeros((side, side), np.float32)
+    values[:100] = 0.5
+    Image.fromarray(values).save(tmp_path / "a.tif", compression="tiff_adobe_deflate")
+    words = [sys.executable, "-c", READ, str(tmp_path / "a.tif")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) << 10 < 16 * side * side
