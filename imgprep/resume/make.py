@@ -9,11 +9,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from imgprep.failures import is_of_machine
+from imgprep.failures import Failure, is_of_machine
 from imgprep.picture import codec
 from imgprep.redaction import redact
 from imgprep.resume import work
@@ -160,8 +160,8 @@ class Picture:
             if found.bad:
                 yield found.bad
                 continue
-            result, error = self._call(found.image, found.one.columns)
-            yield from self._rows(found.one, result, error)
+            result, fault = self._call(found.image, found.one.columns)
+            yield from self._rows(found.one, result, fault)
 
     def _in_batches(self, decoded: Iterator[_Decoded]) -> Results:
         waiting: list[_Decoded] = []
@@ -180,36 +180,39 @@ class Picture:
 
     def _batch(self, waiting: list[_Decoded]) -> Results:
         columns = {c: [found.one.columns[c] for found in waiting] for c in self.columns}
-        results, error = self._call([found.image for found in waiting], columns)
-        if error and len(waiting) > 1:  # one picture must not take the others with it
+        results, fault = self._call([found.image for found in waiting], columns)
+        if fault and len(waiting) > 1:  # one picture must not take the others with it
             for found in waiting:
                 # Again one by one: then the sentence is of the
                 # picture that fails, and the rest is kept.
                 yield from self._batch([found])
             return
-        if error:
-            yield from self._rows(waiting[0].one, None, error)
+        if fault:
+            yield from self._rows(waiting[0].one, None, fault)
             return
         is_list = isinstance(results, list | tuple | np.ndarray)
         if not is_list or len(results) != len(waiting):
             got = f"{self.name} got a list of {len(waiting)} pictures"
             raise ValueError(f"{got} and must return as many results")
         for found, result in zip(waiting, results, strict=True):
-            yield from self._rows(found.one, result, error)
+            yield from self._rows(found.one, result, fault)
 
-    def _call(self, image: Any, columns: dict[str, Any]) -> tuple[Any, str]:
-        """What the function returns, or the sentence of what it raises."""
+    def _call(self, image: Any, columns: dict[str, Any]) -> "tuple[Any, _Fault | None]":
+        """What the function returns, or what it raises."""
         try:
-            return self.fn(image, **columns), ""
+            return self.fn(image, **columns), None
+        # The function itself says what is wrong with the picture, in a word that is counted.
+        except Failure as e:
+            return None, _Fault(e.reason, _in_one_line(str(e)))
         # SystemExit too: a script's function may call exit(), which must not end the worker.
         except (Exception, SystemExit) as e:
             if is_of_machine(e):
                 raise
-            return None, _told(self.name, e)
+            return None, _Fault("error", _told(self.name, e))
 
-    def _rows(self, one: Loaded, result: Any, error: str) -> Results:
-        if error:
-            yield failed(one, "error", error)
+    def _rows(self, one: Loaded, result: Any, fault: "_Fault | None") -> Results:
+        if fault:
+            yield failed(one, *fault)
             return
         is_many = isinstance(result, list)
         if is_many and not self.children:
@@ -269,14 +272,25 @@ class Picture:
             raise _Unencodable(str(e)) from None
 
 
+class _Fault(NamedTuple):
+    """Why a function made nothing of a picture: a word of `failures.REASONS`, and a sentence."""
+
+    reason: str
+    sentence: str
+
+
 def _told(name: str, error: BaseException) -> str:
-    """What a function raised, in one line. An address in it would make two runs differ."""
+    """What a function raised, in one line."""
     try:
         text = str(error)
     except Exception:
         text = "(its message cannot be read)"
+    return _in_one_line(f"{name}: {type(error).__name__}: {text}")
+
+
+def _in_one_line(text: str) -> str:
     # Two runs of one picture must give the same bytes, and an address is another in each process.
-    text = re.sub(r" at 0x[0-9a-f]+", "", f"{name}: {type(error).__name__}: {text}")
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)
     return " ".join(text.encode("utf-8", "replace").decode().split())[:ERROR_CHARACTERS]
 
 

@@ -68,7 +68,7 @@ def test_jsonl_keeps_dates_as_text_and_nested_values(tmp_path):
         (
             b"a",
             "t.xlsx",
-            "{} is no table that can be read; give a .csv, .tsv, .parquet or .jsonl file .*, or a folder",
+            f"{{}} is no table that can be read; give a {tables.endings()} file .*, or a folder",
         ),
         (b"no gzip", "t.csv.gz", "{} cannot be read: BadGzipFile: Not a gzipped file .*"),
         (
@@ -130,7 +130,8 @@ def test_a_new_type_of_table_is_one_entry(feather, tmp_path):
 
 
 def test_the_documentation_lists_the_endings():
-    assert "a table (.csv, .tsv, .parquet or .jsonl, also .gz" in sources.read.__doc__
+    assert tables.endings().startswith(".csv, .tsv, .parquet")
+    assert f"a table ({tables.endings()}, also .gz" in sources.read.__doc__
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "t.csv.gz"])

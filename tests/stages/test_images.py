@@ -14,6 +14,7 @@ from made import folder, picture, table
 
 import imgprep
 from imgprep import dataset, engine
+from imgprep.failures import Failure
 from imgprep.picture import codec, enhance, ocr
 from imgprep.resume import located
 from imgprep.stages import batch_requests, exports, images, publish, upload, variants
@@ -300,6 +301,24 @@ def test_grey_results_are_stored_as_one_channel(tmp_path, fn):
             assert stored.mode == "L" and (np.asarray(stored) == wanted[:, :, 0]).all()
     colour = images.transform({"train": table(paths)}, str(tmp_path / "colour"), ocr.prepare)
     assert PIL.Image.open(io.BytesIO(colour.example())).mode == "RGB"
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_function_says_in_a_closed_word_what_is_wrong_with_a_picture(tmp_path, batch):
+    (tmp_path / "in").mkdir()
+    for number, grey in enumerate((0, 200, 255)):
+        (tmp_path / "in" / f"{number}.png").write_bytes(codec.encode(np.full((8, 8, 3), grey, np.uint8)))
+
+    def see(image):
+        dark = image[0] if isinstance(image, list) else image
+        if not dark.any():
+            raise Failure("empty", "nothing can be\nseen")
+        return image
+
+    made = images.transform(str(tmp_path / "in"), str(tmp_path / "out"), see, batch=batch)
+    (row,) = [row for row in made.table("train").to_pylist() if row["status"] != "ok"]
+    assert (row["file_name"], row["reason"], row["error"]) == ("0.png", "empty", "nothing can be seen")
+    assert made.counts()["ok"] == 2
 
 
 def test_every_verb_takes_a_path_and_a_dataset_and_says_so_when_it_gets_another_thing(tmp_path):
