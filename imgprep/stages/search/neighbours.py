@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgprep.dataset import Dataset
 from imgprep.models.layout import flat_map
@@ -26,9 +27,9 @@ NEIGHBORS = pa.struct([("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa.
 def place_on_map(ds: Dataset | str, out: str, *, k: int = NEAREST_KEPT) -> Dataset:
     """The dataset with a map and each picture's neighbours, as the dataset folder `out`.
 
-    Columns `x` and `y` (0 to 1), and `neighbors`: {"ids": row numbers in its split, "distances":
-    1 - cosine}, the shape that Embedding Atlas reads. Null where a picture has no vector. Raises
-    ValueError where none has one.
+    Columns `x` and `y` (0 to 1), and `neighbors`: {"ids": row numbers in its split as
+    `load_dataset` gives it, "distances": 1 - cosine}, the shape that Embedding Atlas reads. Null
+    where a picture has no vector. Raises ValueError where none has one.
     """
     ds = ds if isinstance(ds, Dataset) else Dataset(ds)
     tables = {split: _mapped_table(ds, split, k) for split in ds.splits}
@@ -38,6 +39,11 @@ def place_on_map(ds: Dataset | str, out: str, *, k: int = NEAREST_KEPT) -> Datas
 def _mapped_table(ds: Dataset, split: str, k: int) -> pa.Table:
     table = ds.table(split)
     rows, vectors = known_vectors(ds, split)
+    is_ok = pc.equal(table["status"], "ok").to_numpy()
+    # Readers see the rows that are ok alone, and count these.
+    number = np.cumsum(is_ok) - 1
+    vectors = vectors[is_ok[rows]]
+    rows = rows[is_ok[rows]]
     places, _ = flat_map(vectors)
     ids, likeness = nearest_rows(vectors, k)
     x: list[float | None] = [None] * table.num_rows
@@ -46,7 +52,7 @@ def _mapped_table(ds: Dataset, split: str, k: int) -> pa.Table:
     for place, row in enumerate(rows):
         x[row] = float(places[place, 0])
         y[row] = float(places[place, 1])
-        others = rows[ids[place]]
+        others = number[rows[ids[place]]]
         distances = 1 - likeness[place]
         near[row] = {"ids": others.tolist(), "distances": distances.tolist()}
     columns = {
