@@ -25,6 +25,22 @@ def files_digest(folder: str, *patterns: str) -> str:
     return whole.hexdigest()
 
 
+def hub_architecture(
+    model: str, ending: str, task: str, *, path: str = ""
+) -> tuple[dict[str, Any], str | None, str]:
+    """(config, commit, architecture) of a model of transformers.
+
+    ValueError where its architecture has not this ending: it is for something else than `task`.
+    path: where the model lies, if its name says less.
+    """
+    needs_extra("models", "torch", "transformers")
+    config, revision = hub_config(path or model, "config.json")
+    arch = (config.get("architectures") or ["nothing"])[0]
+    if not arch.endswith(ending):
+        raise ValueError(f"{model} is for {arch}: name a model for {task}")
+    return config, revision, arch
+
+
 def hub_config(model: str, name: str) -> tuple[dict[str, Any], str | None]:
     """A model's JSON file, and the commit that its name on the Hub stands for now:
     every worker gets that one.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep.models.described import files_digest, hub_config, needs_extra
+from imgprep.models.described import files_digest, hub_architecture, hub_config
 from imgprep.models.found import FindBoxes, FoundBoxes, checked_scores, names_of
 from imgprep.models.spec import HubSpec
 
@@ -15,11 +15,7 @@ BY_WORDS = ("GroundingDino", "MMGroundingDino", "OwlViT", "Owlv2", "OmDetTurbo")
 
 def spec_of_hub_detector(model: str) -> HubSpec:
     """Of a folder, or of a name on the Hub. ValueError where it is none for detection."""
-    needs_extra("models", "torch", "transformers")
-    config, revision = hub_config(model, "config.json")
-    arch = (config.get("architectures") or ["nothing"])[0]
-    if not arch.endswith("ForObjectDetection"):
-        raise ValueError(f"{model} is for {arch}: name a model for object detection")
+    _, revision, arch = hub_architecture(model, "ForObjectDetection", "object detection")
     if not arch.startswith(BY_WORDS):
         # The others have it within processor_config.json.
         hub_config(model, "preprocessor_config.json")

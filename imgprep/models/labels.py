@@ -11,7 +11,7 @@ import numpy as np
 
 from imgprep import project
 from imgprep.models import demo
-from imgprep.models.described import files_digest, hub_config, needs_extra
+from imgprep.models.described import files_digest, hub_architecture, needs_extra
 from imgprep.models.embedders import Embedder
 
 _net_lock = threading.RLock()
@@ -45,12 +45,9 @@ class Labels:
             self.runs, self.path = "onnx", path
             self.digest = files_digest(os.path.dirname(path), os.path.basename(path), "config.json")
         else:
-            needs_extra("models", "torch", "transformers")
             self.path = path if os.path.isdir(path) else model
-            config, self.revision = hub_config(self.path, "config.json")
-            arch = (config.get("architectures") or ["nothing"])[0]
-            if not arch.endswith("ForImageClassification"):
-                raise ValueError(f"{model} is for {arch}: name a model for image classification")
+            ending, task = "ForImageClassification", "image classification"
+            _, self.revision, _ = hub_architecture(model, ending, task, path=self.path)
             self.runs = "transformers"
             self.digest = self.revision or files_digest(
                 self.path, "*.json", "*.safetensors", "*.bin"

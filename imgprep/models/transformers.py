@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep.models.described import files_digest, hub_config, needs_extra
+from imgprep.models.described import files_digest, hub_architecture, hub_config
 from imgprep.models.spec import HubSpec
 from imgprep.tiles.instances import Instance, cropped
 
@@ -15,11 +15,7 @@ SIDE_PX = 512
 
 def spec_of_hub(model: str) -> HubSpec:
     """Of a folder, or of a name on the Hub. ValueError where it is none for segmentation."""
-    needs_extra("models", "torch", "transformers")
-    config, revision = hub_config(model, "config.json")
-    arch = (config.get("architectures") or ["nothing"])[0]
-    if not arch.endswith("Segmentation"):
-        raise ValueError(f"{model} is for {arch}: name a model for segmentation")
+    config, revision, arch = hub_architecture(model, "Segmentation", "segmentation")
     size = hub_config(model, "preprocessor_config.json")[0].get("size", {})
     if not isinstance(size, dict):
         size = {}

@@ -65,22 +65,13 @@ class Commit:
 
     def gather(self, batch: Batch) -> None:
         """Write the files of a batch, or find that they are there."""
-        keys = self.plan.keys[batch.split].slice(batch.start, batch.rows)
-        rows = self.plan.rows[batch.split].slice(batch.start, batch.rows)
+        rows, keys = self._rows_of(batch)
         digest = self._digest(rows, keys)
         there = self._there(batch, keys, digest)
         if there:
             self.gathered[batch] = there
             return
-        files = gather(
-            self.folder,
-            self.stage.shape,
-            self.plan.schemas,
-            name=batch.name,
-            carried=rows,
-            keys=keys,
-            places=self.known.places(keys),
-        )
+        files = self._written(batch, rows, keys)
         entries = [{"split": batch.split, "batch": batch.number, **f} for f in files]
         entries[-1]["digest"] = digest
         self.gathered[batch] = entries
@@ -93,22 +84,28 @@ class Commit:
         self.publish(complete=False)
 
     def _show_begun(self, batch: Batch) -> None:
-        keys = self.plan.keys[batch.split].slice(batch.start, batch.rows)
-        rows = self.plan.rows[batch.split].slice(batch.start, batch.rows)
+        rows, keys = self._rows_of(batch)
         there = pa.array(np.flatnonzero(self.known.ok(keys)))
         if not len(there):
             return
-        files = gather(
+        files = self._written(batch, rows.take(there), keys.take(there))
+        place = {"split": batch.split, "batch": batch.number, "partial": True}
+        self.partial[batch] = [{**place, **f, "digest": ""} for f in files]
+
+    def _rows_of(self, batch: Batch) -> tuple[pa.Table, pa.Array]:
+        rows = self.plan.rows[batch.split].slice(batch.start, batch.rows)
+        return rows, self.plan.keys[batch.split].slice(batch.start, batch.rows)
+
+    def _written(self, batch: Batch, rows: pa.Table, keys: pa.Array) -> list[FileEntry]:
+        return gather(
             self.folder,
             self.stage.shape,
             self.plan.schemas,
             name=batch.name,
-            carried=rows.take(there),
-            keys=keys.take(there),
-            places=self.known.places(keys.take(there)),
+            carried=rows,
+            keys=keys,
+            places=self.known.places(keys),
         )
-        place = {"split": batch.split, "batch": batch.number, "partial": True}
-        self.partial[batch] = [{**place, **f, "digest": ""} for f in files]
 
     def _there(self, batch: Batch, keys: pa.Array, digest: str) -> list[FileEntry]:
         """The committed files of a batch that would not become others; [] where they would."""

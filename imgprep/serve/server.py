@@ -31,23 +31,27 @@ def asgi(service: Service, *, is_quiet: bool = False) -> Callable:
     return Logged(admission, service.metrics, is_quiet=is_quiet)
 
 
+def _uvicorn_config(service: Service, *, is_quiet: bool = False) -> uvicorn.Config:
+    return uvicorn.Config(
+        asgi(service, is_quiet=is_quiet),
+        host=service.settings.host,
+        port=service.settings.port,
+        log_level="warning",
+        # The service writes a line for each request itself, without the query.
+        access_log=False,
+        timeout_graceful_shutdown=STOP_S,
+        server_header=False,
+        # Of a request's head: admission looks at it only when all of it is there.
+        h11_max_incomplete_event_size=16 << 10,
+    )
+
+
 class Listening:
     """A service that listens, in a thread of its own."""
 
     def __init__(self, service: Service, *, is_quiet: bool = True):
         self.service = service
-        settings = service.settings
-        config = uvicorn.Config(
-            asgi(service, is_quiet=is_quiet),
-            host=settings.host,
-            port=settings.port,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=STOP_S,
-            server_header=False,
-            h11_max_incomplete_event_size=16 << 10,
-        )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(_uvicorn_config(service, is_quiet=is_quiet))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     @property
@@ -122,14 +126,4 @@ def serve_forever(settings: Settings, functions: list[Callable]) -> None:
 
 
 def _listen_for_ever(service: Service) -> None:
-    settings = service.settings
-    config = uvicorn.Config(
-        asgi(service),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=STOP_S,
-        server_header=False,
-    )
-    uvicorn.Server(config).run()
+    uvicorn.Server(_uvicorn_config(service)).run()

@@ -6,16 +6,13 @@ Which plane is meant has to be said: one of fifteen, taken in silence, is a wron
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from imgprep.io import uris
 from imgprep.io.rasters.raster import Raster, Window, checked_window, open_raster
-from imgprep.io.rasters.remote import download_scene
 from imgprep.io.rasters.settings import gdal
-from imgprep.io.rasters.tiled import TIFF, TILE
+from imgprep.io.rasters.tiled import TIFF, TILE, files_beside
 from imgprep.io.uris import SourceError
 from imgprep.words import number_of
 
@@ -177,18 +174,10 @@ def copy_chosen(uri: str, choice: Choice, target: str, *, allow_hosts: Sequence[
 
     Memory: a row of tiles. A file of a server is downloaded first.
     """
-    part = f"{target}.{os.getpid()}.part"
-    made = f"{target}.{os.getpid()}.tif"
-    try:
-        if uris.scheme(uri) != "path":
-            download_scene(uri, part, allow_hosts=allow_hosts)
-            uri = part
-        with Chosen(uri, choice) as raster:
+    with files_beside(uri, target, allow_hosts=allow_hosts) as (source, _, made):
+        with Chosen(source, choice) as raster:
             _write_rows(raster, made)
         os.replace(made, target)
-    finally:
-        for left in (part, made):
-            Path(left).unlink(missing_ok=True)
 
 
 def _write_rows(raster: Raster, target: str) -> None:

@@ -1,7 +1,8 @@
 """Rasters that cannot be read by windows cheaply are copied once, streamed, into a tiled TIFF."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,29 @@ def copy_tiled(uri: str, target: str, *, allow_hosts: Sequence[str] = ()) -> Non
     A URL or an object is downloaded, in one request; what has strips is converted, streamed.
     Memory: a row of tiles.
     """
+    with files_beside(uri, target, allow_hosts=allow_hosts) as (source, part, made):
+        with Raster(source) as raster:
+            if needs_copy(raster):
+                _convert(raster, made)
+                os.replace(made, part)
+        os.replace(part, target)
+
+
+@contextlib.contextmanager
+def files_beside(
+    uri: str, target: str, *, allow_hosts: Sequence[str] = ()
+) -> Iterator[tuple[str, str, str]]:
+    """(a path to read from, where a download lies, where to write) for a copy into `target`.
+
+    A URL or an object is downloaded, in one request. What lies beside `target` in the end goes.
+    """
     part = f"{target}.{os.getpid()}.part"
     made = f"{target}.{os.getpid()}.tif"
     try:
         if uris.scheme(uri) != "path":
             download_scene(uri, part, allow_hosts=allow_hosts)
             uri = part
-        with Raster(uri) as raster:
-            if needs_copy(raster):
-                _convert(raster, made)
-                os.replace(made, part)
-        os.replace(part, target)
+        yield uri, part, made
     finally:
         for left in (part, made):
             Path(left).unlink(missing_ok=True)
