@@ -58,6 +58,7 @@ def album_data(service: Service) -> dict[str, Any]:
     from imgprep.stages.tags.entries import TAGS
 
     found = list(all_records(service.records, "object"))
+    # The id behind the time: two of one second would change places from call to call.
     found.sort(key=lambda one: (one.get("at", ""), one["id"]), reverse=True)
     shown = found[:MOST_SHOWN]
     table = pa.table({"tags": pa.array([one.get("tags", []) for one in shown], TAGS)})

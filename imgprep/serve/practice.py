@@ -47,6 +47,7 @@ def read_topic(broker: str, topic: str, group: str = "look") -> list[dict[str, A
     consumer.subscribe([topic])
     found: list[dict[str, Any]] = []
     ends: set[int] = set()
+    # Until the end of every partition: a message is no sign that there is another.
     while not ends or len(ends) < len(consumer.assignment()):
         message = consumer.poll(10)
         if message is None:

@@ -22,6 +22,7 @@ async def run_program(module: str, words: list[str], tell: Tell, *, silence_s: f
     tell: gets each line of progress. silence_s: it is ended when it says nothing for so long.
     Refusal with the row's reason, with took_too_long or crashed.
     """
+    # A process, since a thread cannot be ended: GDAL and FFmpeg may hang in C.
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -29,11 +30,13 @@ async def run_program(module: str, words: list[str], tell: Tell, *, silence_s: f
         *words,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        # 1 MiB: a row of a segmentation is one line.
         limit=1 << 20,
     )
     try:
         row = await _followed(process, tell, silence_s)
     finally:
+        # Also after success: a program that printed its row has nothing more to say.
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
@@ -48,6 +51,7 @@ async def _followed(process: asyncio.subprocess.Process, tell: Tell, silence_s: 
     assert process.stdout is not None
     while True:
         try:
+            # Silence and not duration: a film of two hours is allowed to take them.
             async with asyncio.timeout(silence_s):
                 raw = await process.stdout.readline()
         except TimeoutError:

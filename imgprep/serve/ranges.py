@@ -24,6 +24,7 @@ def asked_span(asked: str, size: int) -> tuple[int, int] | None:
     begin = whole_number(first)
     end = whole_number(last)
     is_understood = (begin is not None or not first) and (end is not None or not last)
+    # As RFC 9110 has it: what is not understood is no range, and all is sent.
     if kind != "bytes" or not is_understood or begin is end is None:
         return None
     if begin is None:

@@ -133,5 +133,6 @@ def serve_on_ray(settings: Settings, functions: Sequence[Callable]) -> None:
         say(f"{most} replicas at most; Ctrl-C ends them")
         ended.wait()
     finally:
+        # Before Ray: replicas finish what they have.
         serve.shutdown()
         cluster.stop_ray()

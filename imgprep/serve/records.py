@@ -72,6 +72,7 @@ def open_records(where: str) -> Records:
 def all_records(records: Records, kind: str, page: int = 1000) -> Iterator[dict[str, Any]]:
     """Every record of a kind, page by page."""
     after = ""
+    # By the last id and not by an offset: what comes meanwhile shifts nobody.
     while found := records.list(kind=kind, after=after, limit=page):
         yield from found
         after = found[-1]["id"]
@@ -94,7 +95,10 @@ class Sqlite:
             self._db = sqlite3.connect(
                 path, timeout=SQLITE_WAIT_S, isolation_level=None, check_same_thread=False
             )
+            # WAL: readers go on while somebody writes.
             self._db.execute("PRAGMA journal_mode=WAL")
+            # NORMAL: after a loss of power the last records
+            # may be missing, and the database is whole.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(TABLE)
             self._db.execute("CREATE INDEX IF NOT EXISTS by_kind ON records (kind, id)")
@@ -118,6 +122,7 @@ class Sqlite:
         self._ask(PUT, name, time.time(), record["kind"], record["status"], body)
 
     def get(self, name: str) -> dict[str, Any] | None:
+        # '{}': claimed, and not put yet.
         found = self._ask("SELECT body FROM records WHERE id = ? AND body != '{}'", name)
         return json.loads(found[0][0]) if found else None
 

@@ -26,6 +26,7 @@ OUTAGES = (RecordsDown, StoreError, RunStopped, OSError)
 
 def outage(e: Exception) -> Refusal:
     """What a client is told of an outage: no path of this machine."""
+    # Before OSError, which it is: its object was deleted, and nothing is out of order.
     if isinstance(e, FileNotFoundError):
         return Refusal("missing_file", "its bytes are not in the store")
     told = str(e)

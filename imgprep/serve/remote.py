@@ -104,6 +104,7 @@ class Media:
 async def serve_grpc(service: Service, jobs: Jobs, host: str, port: int) -> tuple[Any, int]:
     """Listen; the server and its port. Stop it by `await server.stop(seconds)`."""
     options = [
+        # 64 KiB more: the message has fields beside the picture.
         ("grpc.max_receive_message_length", service.settings.max_bytes + (64 << 10)),
         ("grpc.max_concurrent_streams", 256),
     ]

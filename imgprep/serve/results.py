@@ -24,6 +24,7 @@ class Cache:
         return self._kept.get(name)
 
     def put(self, name: str, result: Result) -> None:
+        # One that does not fit would push all others out.
         if name in self._kept or len(result.body) > self.max_bytes:
             return
         self._kept[name] = result
@@ -47,6 +48,7 @@ class KeptResults:
 
     async def write(self, name: str, job: str, result: Result, **more: Any) -> None:
         """Keep a result of an object, the record last. more: what else the record says."""
+        # Bytes first, record last: what is known is there.
         await asyncio.to_thread(self.store.put, result_place(job), result.body, content_type=result.media_type)
         record = {
             "kind": "result",
@@ -85,5 +87,6 @@ class KeptResults:
         for place in places:
             try:
                 await asyncio.to_thread(self.store.delete, place)
+            # Gone already: another replica, or a deletion that was cut off.
             except (FileNotFoundError, ValueError):
                 continue

@@ -41,6 +41,7 @@ def checked_options(given: dict[str, Any]) -> dict[str, Any]:
     for word in words:
         is_plain = isinstance(word, int | float | str)
         text = str(word).strip()
+        # "." within the first word is a file's ending; 0.5 is a number.
         if not is_plain or not text or "/" in text or "." in text.split()[0][1:]:
             told = f"operator: numbers and words such as 'otsu', not {word!r}"
             raise Refusal("wrong_option", told)
@@ -90,6 +91,7 @@ def main() -> None:
     from imgprep.stages import segmentation
 
     source, out, options = sys.argv[1:]
+    # "local": Ray would be started for one picture.
     imgprep.session("local")
     try:
         found = segmentation.segment(source, out, max_failed=1.0, **json.loads(options))

@@ -52,6 +52,7 @@ class Listening:
     def __init__(self, service: Service, *, is_quiet: bool = True):
         self.service = service
         self._server = uvicorn.Server(_uvicorn_config(service, is_quiet=is_quiet))
+        # A daemon: a notebook that ends takes it along.
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     @property

@@ -119,6 +119,7 @@ class Service:
     def start(self) -> None:
         """Open records and store, start the workers: takes a second or two."""
         settings = self.settings
+        # Pickled once: each worker gets the same bytes, and functions of a notebook have no module.
         blob = cloudpickle.dumps({n: o.function for n, o in self.operations.items()})
         self.records = open_records(settings.records or f"{settings.out}/media.db")
         self.store = Store(settings.store or f"{settings.out}/store")
@@ -186,6 +187,7 @@ class Service:
         """What readiness depends on: "ok" or what is wrong."""
         found = {"workers": "stopping" if self.is_stopping else "ok"}
         for name, ask in {
+            # "-" is no id: the question is whether there is an answer.
             "records": lambda: self.records.get("-"),
             "store": lambda: self.store.find("-"),
         }.items():
@@ -194,5 +196,6 @@ class Service:
                     await asyncio.to_thread(ask)
                 found[name] = "ok"
             except Exception as e:
+                # The class alone: the sentence may hold an address.
                 found[name] = f"{type(e).__name__}"
         return found

@@ -30,6 +30,7 @@ def ladder_options(given: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("wrong_option", f"transcode has no option {min(unknown)!r}; it has: {known}")
     sides = given.get("sides", [360])
     is_list = isinstance(sides, list) and 0 < len(sides) <= MOST_SIDES
+    # type(…) is int: True would be a side of one pixel.
     if not is_list or not all(type(side) is int and 2 <= side <= LARGEST_SIDE for side in sides):
         told = f"sides: up to {MOST_SIDES} whole numbers up to {LARGEST_SIDE}, such as [360, 720]"
         raise Refusal("wrong_option", told)

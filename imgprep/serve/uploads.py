@@ -53,6 +53,7 @@ class Spool:
         """The name of a new upload. called: what people call it. Refusal: too_large."""
         if length > self.max_bytes:
             raise Refusal("too_large", f"at most {self.max_bytes:,} bytes")
+        # Here, since whoever uploads is there: no timer is needed.
         self.sweep()
         name = uuid.uuid4().hex
         (self.folder / name).write_bytes(b"")
@@ -61,6 +62,7 @@ class Spool:
 
     def find(self, name: str) -> Upload:
         """Refusal (missing_file) for one that is not there, any longer or at all."""
+        # isalnum: a name of ours is hex, and "../" is none.
         if name.isalnum():
             with contextlib.suppress(OSError, ValueError, KeyError):
                 known = json.loads((self.folder / f"{name}.json").read_text())

@@ -30,8 +30,10 @@ Call = Callable[..., tuple[bytes, Any]]
 def _child(line: Connection, setup: Callable[[], dict[str, Call]], memory_bytes: int) -> None:
     """The life of a worker: set up, then one call after another until the server hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
+    # No core dumps: a picture that crashes a worker a thousand times would fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     calls = setup()
+    # After the setup: what is loaded counts as well, and would be refused half way.
     if memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     line.send_bytes(b"up")
@@ -90,6 +92,8 @@ class Pool:
         self.waiting = 0
         self.deaths = 0
         self.mean_s = 0.1  # of a call, for Retry-After
+        # Not fork: the server has threads, and a lock that
+        # one of them holds would stay locked in the child.
         self._context = multiprocessing.get_context("forkserver")
         # Imported once, in the process that workers are forked from: one that was lost is back in a
         # moment.
@@ -111,6 +115,7 @@ class Pool:
             target=_child, args=(there, self.setup, self.memory_bytes), daemon=True
         )
         process.start()
+        # Else the child's end stays open here, and its death would be no end of file.
         there.close()
         here.recv_bytes()
         self._mine.worker = (process, here)
@@ -140,16 +145,19 @@ class Pool:
         try:
             with _handed(line, name, data, options):
                 if not line.poll(timeout_s):
+                    # kill: what hangs in C hears no polite word.
                     process.kill()
                     self._drop()
                     raise Refusal("timeout", f"it took longer than {timeout_s:g} s")
                 status, facts = line.recv()
                 body = line.recv_bytes()
         except (EOFError, BrokenPipeError, ConnectionResetError):
+            # For its exit code, which the sentence names.
             process.join(1)
             self._drop()
             told = f"the process died on it (exit code {process.exitcode})"
             raise Refusal("crashed", told) from None
+        # A mean that forgets: Retry-After is of the load now.
         self.mean_s += 0.1 * (time.monotonic() - began - self.mean_s)
         if status != "ok":
             raise Refusal(status, facts)
@@ -207,6 +215,7 @@ def _shared(data: bytes | bytearray) -> str:
     """A file in memory with the body; "" where there is no room for it (containers have 64 MB)."""
     path = f"{SHARED_MEMORY}/imgprep-{os.getpid()}-{threading.get_ident()}"
     try:
+        # 0o600: it is somebody's picture, in a folder that all users share.
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
     except OSError:

@@ -85,6 +85,7 @@ def _send_export(
             name = f"{root}/{path.relative_to(home).as_posix()}"
             fs.put_file(str(path), name)
             sent.add(name)
+        # What an older export left: a reader's pattern would take it in.
         for old in set(fs.find(root)) - sent:
             fs.rm_file(old)
         target.put(MARK, mark)
@@ -121,6 +122,7 @@ def _beside(path: str) -> Iterator[str]:
     holder = f"{home}/{start}{os.getpid()}"
     os.makedirs(f"{holder}/new")
     sweeper = subprocess.Popen(
+        # -I: isolated from the user's environment, since it must start whatever is set there.
         [sys.executable, "-I", leftovers.__file__, holder, path],
         stdin=subprocess.PIPE,
         # The stop button reaches the whole group: who tidies up is not in it.
@@ -129,4 +131,5 @@ def _beside(path: str) -> Iterator[str]:
     try:
         yield holder
     finally:
+        # Closes its stdin, so it tidies up, and waits for that.
         sweeper.communicate()

@@ -215,6 +215,7 @@ def _add_file(
     name: str,
     data: bytes,
 ) -> None:
+    # Without a time, owner or mode: two exports of one version are the same bytes.
     entry = tarfile.TarInfo(name)
     entry.size = len(data)
     tar.addfile(entry, io.BytesIO(data))

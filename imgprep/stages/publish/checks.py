@@ -72,6 +72,7 @@ def examine(
         if trouble := _trouble(folder, file, schemas):
             found.problems.append(trouble)
             continue
+        # Only of the first config: its sizes and failures show the same pictures again.
         seen = _remembered_scan(folder, file, stride if file in first else 0)
         _count(seen["cells"], drop_columns, hits)
         if seen["gps"] and not allow_gps:
@@ -94,6 +95,7 @@ def examine(
 
 def _stride(files: list[dict]) -> int:
     """Each how manieth picture's looks are compared; 0 where there is one split."""
+    # With one split nothing can leak, and to decode for nothing takes a minute.
     if len({f["split"] for f in files}) < 2:
         return 0
     return -(-sum(f["rows"] for f in files) // COMPARED)
@@ -127,6 +129,7 @@ def _trouble(
     """Why a file is not what the manifest says, or has other features than its config; "" when it
     is right."""
     name = file["file"]
+    # By the manifest and not by the hash: what is sent is hashed anyway, and compared then.
     if folder.size(name) != file["bytes"]:
         return f"{name} is not as it was written: run the stage again, which makes it anew"
     meta = pq.read_metadata(folder.open(name))
@@ -150,6 +153,8 @@ def _remembered_scan(
     def make() -> dict[str, Any]:
         return Scan(every).of(folder, file["file"])
 
+    # The file's own hash is in it, so an edited file is read
+    # again; and the patterns, so new ones are looked for.
     return remembered(folder, ["scan", file["sha256"], every, SCANNED_FOR], make)
 
 
@@ -194,6 +199,7 @@ class Scan:
     def _add_prefixes(self, sources: pa.ChunkedArray) -> None:
         is_local = pc.fill_null(pc.match_substring_regex(sources, LOCAL), False)
         local = pc.replace_substring_regex(sources.filter(is_local), LOCAL, "/")
+        # The common prefix of all so far: a million paths are not held.
         prefixes = [*self.prefixes, *local.to_pylist()]
         self.prefixes = [os.path.commonprefix(prefixes)] if prefixes else []
 
@@ -208,6 +214,7 @@ class Scan:
             if data is None:
                 continue
             self.held += 1
+            # without_gps gives the bytes themselves back where there is no place in them.
             self.gps += without_gps(data) is not data
             is_compared = self.every and (self.rows + i) % self.every == 0
             if is_compared and name == "image":
@@ -224,11 +231,14 @@ def _duplicates(
     """How many pictures stand there more than once, and in more than one split; notes. 8 bytes of
     memory per row."""
     shas, splits = _hashes(folder, files)
+    # Sorted by hash, equal pictures stand side by side:
+    # 8 bytes a row instead of a table of strings.
     order = np.lexsort((splits, shas))
     shas, splits = shas[order], splits[order]
     same = shas[1:] == shas[:-1]
     leaks = same & (splits[1:] != splits[:-1])
     alike = []
+    # mirrored: a flipped copy in the test set is a leak as well.
     for group in similar.near([look for look, *_ in looks], mirrored=True):
         if len({looks[i][2] for i in group}) > 1:
             alike.append(group)

@@ -138,6 +138,7 @@ def _class_lines(
     if not 2 <= len(total) <= MOST_CLASSES:
         return {}
     words = {value: _class_word(kind, value) for value in total}
+    # By the word too: equal counts would otherwise change places between two runs.
     order = sorted(total, key=lambda value: (-total[value], str(words[value])))
     lines = []
     for value in order[:LISTED]:

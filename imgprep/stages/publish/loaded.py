@@ -37,12 +37,14 @@ def load_back(
     """
     with tempfile.TemporaryDirectory(prefix="imgprep-loaded-") as cache:
         done = subprocess.run(
+            # -P: a file of the user's called datasets.py must not be found first.
             [sys.executable, "-P", __file__, where, revision or "", str(most_bytes)],
             env=_reader_environment(where, cache, token),
             capture_output=True,
             text=True,
             errors="replace",
         )
+    # The last line only: what is imported may print on its way.
     answer = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not answer:
         said = [line for line in done.stderr.splitlines() if line.strip()]
@@ -97,6 +99,7 @@ def _open_config(
     for split, stream in streams.items():
         streamed = sum(len(batch[COUNTED]) for batch in stream.iter(batch_size=10_000))
         loaded = None if whole is None else len(whole[split])
+        # One whole row: that the column of pictures can be read is what is to be proved.
         next(iter(rows[split]))
         found[split] = {"streamed": streamed, "loaded": loaded}
     return found
@@ -105,4 +108,5 @@ def _open_config(
 if __name__ == "__main__":
     result = _open_all(sys.argv[1], sys.argv[2] or None, int(sys.argv[3]))
     print(json.dumps(result), flush=True)
+    # Without the interpreter's end, in which Arrow's threads of a stream that was left may abort.
     os._exit(0)

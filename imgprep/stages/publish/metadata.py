@@ -22,6 +22,7 @@ def prepare_metadata(
     schema = _features_of(schemas[first])
     entries = []
     for split in ds.splits:
+        # Every row stands in one of the two: sizes and copies repeat them.
         mine = [f for f in files if f["split"] == split and f["config"] in (first, "failures")]
         for number, part in enumerate(_metadata_parts(mine)):
             hashes = [(f["file"], f["sha256"]) for f in part]

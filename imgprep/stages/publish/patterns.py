@@ -35,6 +35,7 @@ def suspicious(table: pa.Table) -> Iterator[tuple[str, str, list[int]]]:
             yield from ((what, name, rows) for what, rows in _secrets(text).items())
             hits = pc.fill_null(pc.match_substring_regex(text, PATH), False)
             rows = np.flatnonzero(hits).tolist()
+            # A source is cut short when it is published, so that it is no finding.
             if name in ("source", "error"):
                 rows = [row for row in rows if not _is_own(table, name, row)]
             if rows:

@@ -84,6 +84,7 @@ class PublishPlan:
         """The card as it is published. before: the one that has what a person wrote."""
         keys = card.keys(self.repo_id, self.licence, self.facts)
         name = card.own_keys(before).get("pretty_name", keys["pretty_name"])
+        # None takes the key away: a name beside an id would contradict it.
         given = {"license": self.licence, "license_name": None} if self.licence else {}
         books = [f for f in self.ds.files if f["config"] == "index"]
         return card.write(
@@ -105,6 +106,7 @@ class PublishPlan:
             for file in self.files:
                 link = os.path.join(tree, file["file"])
                 os.makedirs(os.path.dirname(link), exist_ok=True)
+                # Links: a dataset of gigabytes is not copied to see whether it opens.
                 os.symlink(self.folder.full(file["at"]), link)
             if trouble := checks.check_loaded(load_back(tree), self.files):
                 raise ValueError(trouble)
@@ -128,6 +130,7 @@ class PublishPlan:
         known = there[1] if there else {}
         wanted = self.wanted()
         names = {f.name for f in wanted}
+        # By hash and size, as the Hub lists them: what is there is not sent again.
         new = [f for f in wanted if known.get(f.name) != (f.sha256, f.bytes)]
         added = [f.name for f in new]
         return Publication(
@@ -135,6 +138,7 @@ class PublishPlan:
             repo=self.repo_id,
             card=self.card,
             added=added,
+            # Only what has a name of ours: whatever else stands in the repository is somebody's.
             removed=sorted(n for n in known if n not in names and OURS.fullmatch(n)),
             unchanged=[f.name for f in wanted if f.name not in {*added}],
             nbytes=sum(f.bytes for f in new),

@@ -57,6 +57,7 @@ def publish(
     began = time.monotonic()
     home = Folder(dataset.open(folder).folder)
     is_planned = engine.current().dry_run
+    # Held to the end: a run meanwhile would change the files under the upload.
     with lock.hold(home):
         home.sweep()
         ds = Dataset(home)  # now: a run may have been at work
@@ -86,6 +87,7 @@ def publish(
         if result.problems:
             raise ValueError("; ".join(result.problems))
         sending.send_plan(plan, repo, there, result, private=private, tag=tag)
+        # Sent twice without a change is one publication.
         if result.commit not in [run.get("commit") for run in ds.runs()]:
             _log(ds, result, time.monotonic() - began)
         return result
@@ -98,6 +100,7 @@ def _check(
     tag: str | None,
 ) -> None:
     """ValueError for what cannot be published whatever the Hub says."""
+    # 96: the Hub's own limit.
     if repo_id and not re.fullmatch(r"([\w.-]+/)?[\w.-]{1,96}", repo_id):
         raise ValueError(f"repo_id is 'owner/name' on the Hub, not {repo_id!r}")
     if licence is not None:

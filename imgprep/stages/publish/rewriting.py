@@ -74,6 +74,7 @@ def prepare_shards(
         is_dirty = file["file"] in dirty
         for change in changes_of(file, rules, schemas, ds.configs[0], is_dirty=is_dirty):
             entry = change.made(folder)
+            # Without rows there is nothing to publish: the card may not list it.
             if entry["rows"]:
                 out.append(entry)
     used = {f["config"] for f in out}
@@ -129,6 +130,7 @@ class Change:
     def write(self, folder: Folder) -> dict:
         """Write it, and its entry."""
         split, batch = self.file["split"], self.file["batch"]
+        # Without its hash: the new file has one of its own.
         stem = self.file["file"].rsplit("-", 1)[0]
         if self.config != self.file["config"]:
             stem = f"data/{split}-placeholders-{batch:05d}"
@@ -138,6 +140,7 @@ class Change:
                 if self.statuses:
                     table = table.filter(pc.is_in(table["status"], pa.array(self.statuses)))
                 if table.num_rows:
+                    # The order of the schema, which the first file of the config decides.
                     writer.write(fixed(table, self.rules).select(self.schema.names))
             writer.close()
         return {"config": self.config, "split": split, "batch": batch, **entry_of(sink, writer)}
@@ -147,6 +150,7 @@ def fixed(table: pa.Table, rules: Rules) -> pa.Table:
     """The rows as the rules want them."""
     if rules.names and rules.class_column in table.column_names:
         text = table[rules.class_column].cast(pa.string())
+        # Text of numbers, too: a class "3" is a name.
         numbers = pc.index_in(text, pa.array(rules.names)).cast(pa.int64())
         table = _put(table, rules.class_column, numbers)
     if rules.root:
@@ -193,6 +197,7 @@ def shortened(
         return source, error
     path = re.sub(LOCAL, "/", source)
     short = "/".join(path.split("/")[-2:]).lstrip("/")
+    # More than "/": else the last two names say which picture, and nothing of the machine.
     if root.count("/") > 1:
         short = path[len(root) :]
     return short, error.replace(source, short)
@@ -204,6 +209,7 @@ def _without_places(table: pa.Table, name: str) -> pa.Table:
     bytes_of = column.field("bytes") if name == "image" else column
     data = bytes_of.to_pylist()
     clean = [one and without_gps(one) for one in data]
+    # By identity: nothing was cut out, and the table is as it was.
     if all(a is b for a, b in zip(data, clean, strict=True)):
         return table
     if name != "image":

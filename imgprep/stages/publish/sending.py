@@ -68,6 +68,7 @@ def send_plan(
     head, _ = there or repo.create(private=private)
     is_new = bool(result.added or result.removed)
     tags = repo.tags() if tag else {}
+    # A tag that moves would take a version from those who named it.
     if tag in tags and (is_new or tags[tag] != head):
         taken = f"has a tag {tag!r} already, of commit {tags[tag][:12]}"
         raise ValueError(f"{repo.url} {taken}: take another")
@@ -75,11 +76,13 @@ def send_plan(
         wanted = plan.wanted()
         files = [f for f in wanted if f.name in {*result.added}]
         digest = hashing.digest([(f.name, f.sha256) for f in wanted])[:12]
+        # The hash in the message: a run that was killed finds its own pull request by it.
         message = f"Publish with imgprep ({digest})"
         head = repo.send(files, result.removed, head=head, message=message)
         result.loaded = loaded_back(plan, repo, head)
     else:
         result.loaded = "nothing to send: it is there already"
+    # After it is there: what was published last is what both sides are compared with.
     plan.folder.put(CARD, plan.card.encode())
     plan.folder.put("README.md", card.adopt(plan.local, plan.card).encode())
     if tag and tag not in tags:

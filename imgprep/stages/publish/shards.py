@@ -29,6 +29,7 @@ def remembered(
     if known:
         value = json.loads(known)
         is_file = isinstance(value, dict) and "at" in value
+        # A file that was deleted since is made anew.
         if not is_file or folder.size(value["at"]) == value["bytes"]:
             return value
     value = make()
@@ -80,6 +81,7 @@ def class_names(ds: Dataset, column: str) -> tuple[str, ...]:
             raise ValueError(f"{told}: that is no column of classes")
     if not found:
         raise ValueError(f"class_column {column!r} has no value in any row")
+    # Sorted by value, then as text: 2 comes before 10.
     return tuple(str(value) for value in sorted(found))
 
 

@@ -61,6 +61,8 @@ def dataset_version(ds: Dataset) -> str:
 def put_whole(made: Path, place: Path) -> None:
     """Put a whole index where another may be. Whoever has the old one open goes on with it."""
     old = place.with_name(f"{made.name}-old")
+    # Two renames, as a folder cannot take another's place
+    # in one step; in between readers find none and build.
     with contextlib.suppress(FileNotFoundError):
         os.rename(place, old)
     with contextlib.suppress(OSError):  # another build was quicker: its index is as good
@@ -70,6 +72,7 @@ def put_whole(made: Path, place: Path) -> None:
 
 def sweep_killed(place: Path) -> None:
     """Delete what killed builds left beside the index, once nobody can be at work on it."""
+    # By age: a build of a million pictures may still be running.
     for left in place.parent.glob(f"{place.name}-*"):
         with contextlib.suppress(FileNotFoundError):  # another build is sweeping, too
             if time.time() - left.stat().st_mtime > LONGEST_BUILD_S:
@@ -110,8 +113,11 @@ def _store_vectors(
     if store is None:
         if vectors is None:
             return None
+        # Without zeros: rows that have no vector would draw the middle of the set towards nothing.
         given = vectors[vectors.any(1)]
         store = Vectors.create(folder, given[:ROTATION_SAMPLE])
+        # Earlier rows had none: the files begin with their
+        # zeros, so that a row's number is its place.
         store.append(np.zeros((before, store.dim), np.float32))
     if vectors is None:
         vectors = np.zeros((some.num_rows, store.dim), np.float32)
@@ -124,6 +130,7 @@ def _add_words(
 ) -> None:
     heavy = [name for name in HEAVY if name in some.column_names]
     bodies = []
+    # + 1: SQLite's rowids begin at 1, vectors at 0.
     for number, picture in enumerate(some.drop_columns(heavy).to_pylist(), before + 1):
         rows.add(number, shown_fields(picture, split), picture.get("tags") or [])
         bodies.append((number, searched_text(picture)))
@@ -156,6 +163,7 @@ def column_vectors(table: pa.Table) -> np.ndarray | None:
     if "embedding" not in table.column_names:
         return None
     column = table["embedding"].combine_chunks()
+    # Lengths before values: a null list has no numbers, and flatten leaves it out.
     lengths = pc.list_value_length(column).fill_null(0).to_numpy()
     dims = {*lengths.tolist()} - {0}
     if len(dims) > 1:

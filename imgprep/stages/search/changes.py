@@ -81,6 +81,7 @@ def erase_deleted(db: sqlite3.Connection, vectors: Vectors | None) -> int:
     Rows keep their numbers: the vectors' files become no smaller, but hold zeros there.
     """
     gone = [row[0] for row in db.execute("select id from deleted order by id")]
+    # In a transaction of its own: VACUUM refuses to run within one.
     with db:
         db.execute("delete from tag where id not in (select tag_id from image_tag)")
         # Full-text search only marks what is deleted, until its parts are merged.

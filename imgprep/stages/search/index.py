@@ -263,6 +263,7 @@ def build_index(ds: Dataset, folder: str | None = None) -> Index:
     """Made beside its place, and put there when it is whole."""
     place = index_folder(ds, folder)
     sweep_killed(place)
+    # Named by process and chance: two that build at once must not write into one folder.
     made = place.with_name(f"{place.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     made.mkdir(parents=True)
     try:

@@ -66,6 +66,7 @@ class Meaning:
             self._tag_vectors = model.text(names)
             self._tag_names = names
         scores = self._tag_vectors @ model.text(text)
+        # stable: the same text names the same tags, in the same order.
         best = np.argsort(-scores, kind="stable")[:n]
         return [(names[row], round(float(scores[row]), 3)) for row in best]
 

@@ -75,6 +75,7 @@ def known_vectors(ds: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{ds.folder} has no vectors in {split!r}: run tags.find with an embedder")
     rows = np.flatnonzero(vectors.any(1))
     found = vectors[rows]
+    # Of length 1: then a dot product is the cosine.
     return rows, found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
@@ -94,6 +95,7 @@ def nearest_rows(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         block = vectors[part] @ vectors.T
         here = np.arange(len(block))
         block[here, start + here] = -2  # not itself
+        # argpartition first: to sort all of a row for ten places takes most of the time.
         best = np.argpartition(-block, k - 1, axis=1)[:, :k]
         scores = np.take_along_axis(block, best, 1)
         order = np.argsort(-scores, axis=1, kind="stable")
@@ -190,6 +192,7 @@ def _lonely_labels(known: _KnownPictures, near: np.ndarray) -> list[tuple]:
         theirs = [labels[other] for other in others if labels[other] is not None]
         if labels[row] is None or not theirs:
             continue
+        # sorted first: where two labels are as common, the same one is named each time.
         commonest = max(sorted(set(theirs), key=str), key=theirs.count)
         share = theirs.count(commonest) / len(theirs)
         if commonest != labels[row] and share >= DISAGREE_FROM:

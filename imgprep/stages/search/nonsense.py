@@ -20,6 +20,7 @@ def nonsense_words(count: int = TRIED) -> list[str]:
     """
     random = np.random.default_rng(1)
     lengths = random.integers(4, 9, count)
+    # Consonants only: a word that looks like one would be near to something.
     return ["".join(random.choice(list(LETTERS), length)) for length in lengths]
 
 
@@ -28,5 +29,6 @@ def least_likeness(vectors: Vectors, model: Embedder) -> float:
     pictures = vectors.sample(MOST_SAMPLED)
     if not len(pictures):
         return 1.0
+    # The best of each: a search shows the best ones, so that is what nonsense competes with.
     best = (model.text(nonsense_words()) @ pictures.T).max(1)
     return float(np.quantile(best, QUANTILE)) + MARGIN

@@ -43,6 +43,7 @@ class Originals:
         files = self._file_of[rows]
         for file in np.unique(files):
             mine = rows[files == file]
+            # In the order of the file: row groups are read once each, and forwards.
             mine = mine[np.argsort(self._place_of[mine])]
             table = self._reader.rows(self._names[file], self._place_of[mine], ["embedding"])
             vectors = column_vectors(table)

@@ -83,6 +83,8 @@ def rows_by_words(db: sqlite3.Connection, text: str) -> list[int]:
         return []
     # Quoted: AND, NOT and NEAR in a text are words here, not FTS5's operators.
     quoted = [f'"{term}"' for term in terms]
+    # First all words, then any: what has all of them
+    # stands first, whatever BM25 says of the others.
     joints = [" AND ", " OR "] if len(terms) > 1 else [" AND "]
     rows: dict[int, None] = {}
     for joint in joints:

@@ -107,6 +107,7 @@ class Vectors:
     def sample(self, most: int) -> np.ndarray:
         """(m, dim) float32 of rows spread over all."""
         rows = np.flatnonzero(self._scales)
+        # Spread and not the first: a dataset is often sorted by class.
         rows = rows[:: max(1, len(rows) // most)][:most]
         return self._bytes[rows].astype(np.float32) * self._scales[rows, None]
 
@@ -137,6 +138,8 @@ class Vectors:
         code = self.rotation.codes(query[None])[0]
         columns = self._columns if rows is None else self._columns[:, rows]
         distance = hamming(columns, code)
+        # Four times as many: codes put near rows in
+        # nearly the right order, and bytes sort them out.
         close = nearest_bits(distance, max(CANDIDATES, 4 * most))
         return close if rows is None else rows[close]
 

@@ -164,6 +164,8 @@ def blended(recipe: Recipe, raster: Any, block: Box, chosen: tuple) -> Iterator[
             raise
         rest = grid.cut((left, done, width, top + height - done), recipe.tile_wh)
         if len(rest) > 1:
+            # Each tile anew with its own windows: those that
+            # lie on the damage fail, the others do not.
             for tile in rest:
                 yield from blended(recipe, raster, tile, chosen)
             return

@@ -87,6 +87,7 @@ def measure_block(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.S
             failed.append([*seen.tile, "error", engine.sentence(e)])
         else:
             stats = merged_stats(operator, stats, found)
+    # Also where nothing counted: a piece that is missing would be measured again by the next run.
     pieces.write_piece(folder, given.piece, pieces.packed_stats(stats), {"failed": failed})
     return engine.Summary()
 
@@ -113,6 +114,7 @@ def paint_block(recipe: Recipe, folder: Folder, task: engine.Task) -> engine.Sum
     if painted.labels is not None:
         found, numbers = _own_regions(painted, painted.labels, raster.width)
         arrays |= found
+        # Before the piece: what is there is taken for whole, labels and all.
         folder.put(f"{given.piece}.labels.tif", mosaic.tiff(numbers))
     elif recipe.fill_holes:
         holes = _holes_in(mask, block)
@@ -139,6 +141,7 @@ class _Painted:
         size_wh = raster.width, raster.height
         outer = grid.grown(self.block, recipe.halo, size_wh, recipe.least_wh)
         self.inner = grid.inside(self.block, outer)
+        # [:1:-1] of x, y, w, h is (h, w).
         self.labels = np.zeros(outer[:1:-1], np.int32) if recipe.own_labels else None
 
     def add(self, seen: SeenTile) -> None:
@@ -156,6 +159,7 @@ class _Painted:
             self.inner = seen.place
             result = (result > 0).view(np.uint8)
         nodata = NODATA[str(result.dtype)]
+        # The kind of mask is known when the first tile has answered; all others must keep to it.
         if self.mask is None:
             self.mask = np.full(self.block[:1:-1], nodata, result.dtype)
         elif self.mask.dtype != result.dtype:
@@ -182,7 +186,10 @@ def _own_regions(
         # What is nodata is no object, whatever the operator says of it.
         core = np.where(painted.mask == 1, core, 0)
     found = components.regions(core, core > 0, *painted.block[:2], width)
+    # both=True: the operator's own labels overlap from
+    # block to block, so either side may know better.
     edges = components.edges(labels, painted.inner, found["label"], both=True)
+    # A table by label: to look each pixel up in a dict would take minutes.
     number = np.zeros(int(core.max(initial=0)) + 1, np.int32)
     number[found["label"]] = np.arange(1, len(found["label"]) + 1)
     return found | edges, number[core]
@@ -272,6 +279,7 @@ _last_opened = threading.local()
 def opened(given: Given) -> Any:
     """The picture of a task, kept open for this thread's next one."""
     key = given.path, given.content, given.choice
+    # One only: a raster of a server holds megabytes of blocks.
     if getattr(_last_opened, "key", None) != key:
         _last_opened.key = None
         _last_opened.raster = None

@@ -30,6 +30,7 @@ class Built:
         return self.cls.__name__
 
     def _object(self) -> Any:
+        # Reentrant: building one class may ask for another.
         with _making:
             if self.cls not in _built_objects:
                 _built_objects[self.cls] = self._build()

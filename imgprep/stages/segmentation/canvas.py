@@ -57,6 +57,7 @@ def unfinished(folder: Folder, given: list[Scene]) -> list[Scene]:
         if scene.reason:
             continue
         row = get_json(folder, f"{Canvas(scene).home}/row.json")
+        # A row with a reason was a failure, and failures of a run that was killed are tried again.
         if row is None or row.get("reason"):
             found.append(scene)
     return found

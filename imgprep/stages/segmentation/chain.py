@@ -169,6 +169,7 @@ class Chain:
 
     @property
     def stats_radius(self) -> int:
+        # Only those before it: what comes after looks at the mask.
         before = self.steps[: max(self._at, 0)]
         return sum(step.radius or 0 for step in before)
 

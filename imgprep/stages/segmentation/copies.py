@@ -69,5 +69,6 @@ def why_lost(loss: engine.Loss) -> dict[str, str]:
 
 def raise_if_full(folder: Folder) -> None:
     """GDAL does not say that the disk was full."""
+    # Not 0: the write that failed may have left less than it wanted.
     if shutil.disk_usage(disk_of(folder)).free < 1 << 20:
         raise OSError(errno.ENOSPC, "no space left on the disk")

@@ -72,6 +72,8 @@ def _median(tile: np.ndarray, size: int) -> np.ndarray:
         return _median(tile.astype(np.float32), size).astype(np.float16)
     bands = tile.shape[2] if tile.ndim == 3 else 1
     if bands not in CV_MEDIAN_BANDS:
+        # Band by band: OpenCV takes three or four, and
+        # a median of one does not depend on the others.
         return np.dstack([_median(tile[..., n], size) for n in range(bands)])
     is_small = size <= CV_MEDIAN_SIZE and str(tile.dtype) in CV_MEDIAN_TYPES
     if is_small or tile.dtype == np.uint8:
@@ -105,6 +107,7 @@ class Watershed:
 
         inside = (mask != 0).astype(np.uint8)
         far = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # exclude_border=False: an object at the edge has its centre there.
         peaks = feature.peak_local_max(far, min_distance=self.distance, exclude_border=False)
         seeds = np.zeros(mask.shape, np.int32)
         seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)

@@ -204,6 +204,7 @@ def _row(recipe: Recipe, folder: Folder, canvas: Canvas) -> None:
     counts = get_json(folder, f"{canvas.home}/counts.json") or {}
     reason = counts.pop("failed_reason")
     dtype = counts.pop("dtype")
+    # Looked at in the end too: a file that was written over meanwhile gave parts of two pictures.
     if _has_changed(canvas.scene):
         told = "the source changed while it was read: run it again"
         row = {"reason": "changed", "error": told}
@@ -227,6 +228,7 @@ def _files_and_figures(recipe: Recipe, folder: Folder, canvas: Canvas) -> dict[s
     scene = canvas.scene
     row: dict[str, Any] = {"mask": _moved(folder, canvas, "mask.tif", OUTPUTS["mask"])}
     if recipe.objects:
+        # Its metadata alone: the number of rows stands there.
         table = pq.read_metadata(folder.open(f"{canvas.home}/objects.parquet"))
         row["count"] = table.num_rows
         row["labels"] = _moved(folder, canvas, "labels.tif", OUTPUTS["labels"])
@@ -253,6 +255,7 @@ def _moved(folder: Folder, canvas: Canvas, made: str, place: str) -> str:
     with open(opened, "rb") if isinstance(opened, str) else opened as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
     ending = made.partition(".")[2]
+    # Readers of the version before hold the file by its old name.
     name = f"{place}/{canvas.scene.name}-{sha[:12]}.{ending}"
     folder.move(before, name)
     return name

@@ -120,6 +120,8 @@ def _header(looking: Looking, known_truth: str, scene: Scene) -> Scene:
         is_far = uris.scheme(source) != "path"
         return replace(
             scene,
+            # The truth counts as well: with another one the
+            # measures are others, and they stand in the row.
             key=hashing.digest(looking.operation, content, known_truth, *_ways_of_reading(raster)),
             path=source,
             content=content,

@@ -70,6 +70,7 @@ def _path_ids(paths: list[str]) -> list[str]:
     seen: Counter[str] = Counter()
     ids = []
     for path in paths:
+        # Without the query: a signature is no part of a name.
         name = Path(path.split("?")[0]).stem
         seen[name] += 1
         ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")

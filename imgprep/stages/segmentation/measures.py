@@ -81,6 +81,7 @@ def _of_objects(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> dic
     area = found_areas[np.searchsorted(found, ours[met])]
     their_area = there_areas[np.searchsorted(there, theirs[met])]
     union = area + their_area - shared
+    # IoU above a half, without dividing: 2 i > u.
     is_match = 2 * shared > union
     iou = shared[is_match] / union[is_match]
     matched = len(iou)
@@ -123,11 +124,13 @@ def _overlaps(
     nothing = np.zeros(0, np.int64)
     parts = [(nothing, nothing)]
     for a, b in _both_windows(mask, truth, allow_hosts):
+        # Two numbers as one: unique over one column is several times as fast as over pairs.
         pairs = (a.ravel().astype(np.int64) << 32) | b.ravel().astype(np.uint32)
         # Neighbours mostly have the same two numbers: runs of them are counted, not pixels.
         starts = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
         parts.append((pairs[starts], np.diff(starts, append=len(pairs))))
         waiting = sum(len(part) for part, _ in parts)
+        # Twice what is known: summed up seldom enough to cost little, often enough to stay small.
         if waiting > 2 * len(parts[0][0]) + PENDING:
             parts = [_summed_pairs(parts)]
     pairs, counts = _summed_pairs(parts)

@@ -113,6 +113,8 @@ def _interval(a: np.ndarray, b: np.ndarray) -> tuple[float | None, float | None]
     # The same draws every time: the table of the same tags is the same table.
     random = np.random.default_rng(0)
     found = []
+    # Whole pictures are drawn, not pairs of tags: that
+    # is what another sample would have differed in.
     for _ in range(DRAWS):
         draw = random.integers(0, len(a), len(a))
         value = kappa(a[draw], b[draw])

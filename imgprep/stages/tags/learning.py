@@ -67,6 +67,7 @@ def learn(ds: Dataset | str, name: str, *, kind: str | None = None) -> Learned:
     Needs a dataset with vectors (`find(embedder=…)`) and LEAST decisions of each sort. Raises
     ValueError where there are fewer. Does not touch the dataset.
     """
+    # Here: scikit-learn is slow to import, and only this needs it.
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import cross_val_predict
@@ -81,6 +82,7 @@ def learn(ds: Dataset | str, name: str, *, kind: str | None = None) -> Learned:
     if len(kinds) > 1 or len(models) > 1:
         several = ", ".join(sorted(kinds | models))
         raise ValueError(f"{name!r} is of several kinds or models ({several}): say which")
+    # balanced: people reject far more often than they accept.
     regression = LogisticRegression(C=10, class_weight="balanced", max_iter=2000)
     # Judged on pictures that it was not fitted on: its own would flatter it.
     odds = cross_val_predict(regression, vectors, answers, cv=5, method="predict_proba")[:, 1]
@@ -130,6 +132,7 @@ def _best_cut(odds: np.ndarray, answers: np.ndarray) -> float:
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, cuts = precision_recall_curve(answers, odds)
+    # 1e-9: at a cut where both are 0.
     f1 = 2 * precision * recall / (precision + recall + 1e-9)
     # The last pair (precision 1, recall 0) belongs to no cut.
     return float(cuts[int(f1[:-1].argmax())])
