@@ -60,7 +60,8 @@ def run_serve(options: argparse.Namespace) -> None:
     settings = Settings(**given)
     settings.check()
     functions = [function_at(place) for place in options.functions]
-    say(f"http://{settings.host}:{settings.port}/docs says how to call it; Ctrl-C ends it")
+    url = f"http://{settings.host}:{settings.port}"
+    say(f"{url} is the album, {url}/docs says how to call it; Ctrl-C ends it")
     if options.ray:
         from imgprep.serve.ray_serve import serve_on_ray
 

@@ -23,6 +23,13 @@ SCENE = np.full((900, 3000, 3), (60, 120, 200), np.uint8)
 cv2.circle(SCENE, (1500, 450), 300, (250, 220, 40), -1)
 JPEG = codec.encode(SCENE, "JPEG")
 
+# What is hit at the right end of a button of the gallery.
+REACHED = """(() => {
+  const wanted = [...gallery.root.querySelectorAll(".acts button")].find(b => b.textContent === "%s");
+  const box = wanted.getBoundingClientRect();
+  const at = [box.right - 3, (box.top + box.bottom) / 2];
+  return document.elementFromPoint(...at).shadowRoot?.elementFromPoint(...at)?.textContent;
+})()"""
 UPLOAD = """(async () => {
   const bytes = Uint8Array.from(atob(%r), c => c.charCodeAt(0));
   const given = new DataTransfer();
@@ -75,6 +82,8 @@ def test_a_phone_uploads_finds_corrects_and_deletes(here):
         until(page, "gallery.results().length === 1")
         page.run("[...gallery.root.querySelectorAll('button')].find(b => b.textContent === 'Select').click()")
         page.run("[...gallery.root.querySelectorAll('.acts button')].find(b => b.textContent === 'all').click()")
+        # A finger gets at it: nothing lies over the button.
+        assert page.run(REACHED % "Delete") == "Delete"
         page.run("[...gallery.root.querySelectorAll('.acts button')].find(b => b.textContent === 'Delete').click()")
         until(page, "gallery.results().length === 0")
         assert httpx.get(f"{here.url}/v1/objects").json()["objects"] == []

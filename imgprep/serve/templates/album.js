@@ -34,6 +34,11 @@ async function show() {
       async id => said(await ask(`/v1/objects/${id}`, { method: "DELETE" }))),
     decide: corrections => ask("/v1/corrections", { method: "POST", body: JSON.stringify({ corrections }) }),
   });
+  // What is done with chosen pictures stands where our own buttons are.
+  const acts = gallery.root.querySelector(".acts");
+  const makeRoom = () => { take("bar").hidden = acts.classList.contains("open") };
+  new MutationObserver(makeRoom).observe(acts, { attributeFilter: ["class"] });
+  makeRoom();
   performance.mark("ready");
 }
 
