@@ -1,7 +1,8 @@
 """`imgprep check`: is every file of a dataset folder, and all that its rows name, what was written?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from imgprep.app import things_named
 from imgprep.app.inventory import find_datasets
@@ -17,6 +18,10 @@ from imgprep.words import bytes_text, line, number_of
 
 RUN_AGAIN = "run the stage that made it again: it computes what is lost, and nothing else"
 ASK_AGAIN = "run the upload again with refresh=True: it puts back what is missing, and nothing else"
+# Of less there is an answer within seconds, and no line before it.
+LONG_BYTES = 1 << 30
+LONG_OBJECTS = 2_000
+Thing = TypeVar("Thing")
 TIMES = 3  # a run may replace files while they are looked at
 
 
@@ -98,13 +103,26 @@ def _checked(folder: Folder, credentials_env: str | None) -> Checkup:
 
 def _check_files(ds: Dataset, folder: Folder, found: Checkup) -> None:
     look = Inspection(folder)
-    progress = Progress(f"check {short(folder.path)}", len(ds.files), "files")
+    is_long = sum(file["bytes"] for file in ds.files) > LONG_BYTES
+    label = f"check {short(folder.path)}"
+    for file in _with_progress(ds.files, label, len(ds.files), "files", is_long=is_long):
+        problems = [f"{name} {told}" for name, told in look.damages([file])]
+        found.problems += problems
+        found.files += 1
+        found.bytes += file["bytes"]
+
+
+def _with_progress(
+    things: Iterable[Thing], label: str, total: int, unit: str, *, is_long: bool
+) -> Iterator[Thing]:
+    """The same things, and a line of progress where they take long."""
+    if not is_long:
+        yield from things
+        return
+    progress = Progress(label, total, unit)
     try:
-        for file in ds.files:
-            problems = [f"{name} {told}" for name, told in look.damages([file])]
-            found.problems += problems
-            found.files += 1
-            found.bytes += file["bytes"]
+        for one in things:
+            yield one
             progress.update(1, {}, 0)
     finally:
         progress.close()
@@ -130,17 +148,17 @@ def _check_named(ds: Dataset, folder: Folder, found: Checkup) -> None:
 def _check_objects(ds: Dataset, credentials_env: str | None, found: Checkup) -> None:
     if found.problems or not things_named.is_uploaded(ds):
         return
-    progress = Progress(f"check {short(ds.folder)}: objects", ds.counts()["ok"], "objects")
+    label = f"check {short(ds.folder)}: objects"
+    total = ds.counts()["ok"]
+    is_long = total > LONG_OBJECTS
+    answers = things_named.damaged_objects(ds, credentials_env)
     try:
-        for uri, told in things_named.damaged_objects(ds, credentials_env):
+        for uri, told in _with_progress(answers, label, total, "objects", is_long=is_long):
             if told:
                 found.problems.append(f"{public_text(uri)} {told}")
             found.objects += 1
-            progress.update(1, {}, 0)
     except things_named.CANNOT_ASK as e:
         found.unknown.append(f"the uploaded objects: {e}")
-    finally:
-        progress.close()
 
 
 def _check_card(ds: Dataset, folder: Folder, found: Checkup) -> None:

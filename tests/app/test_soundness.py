@@ -10,7 +10,7 @@ import pytest
 from made import folder, table, tree
 
 import imgprep
-from imgprep.app import cli
+from imgprep.app import cli, soundness
 from imgprep.io.stores import Store
 from imgprep.resume.kept import KEPT
 from imgprep.stages import images, segmentation, upload
@@ -139,3 +139,17 @@ def test_a_folder_on_a_store_is_read_whole(s3, tmp_path, capsys):
     s3.pipe_file(f"{bucket}/out/{name}", bytes(data))
     assert check(out) == 1
     assert f"{name} does not hold the bytes that were written" in capsys.readouterr().out
+
+
+def test_there_is_a_line_of_progress_only_where_it_takes_long(masks, monkeypatch):
+    shown = []
+
+    class Shown(soundness.Progress):
+        def __init__(self, label, total, unit):
+            shown.append((label.partition(" ")[0], total, unit))
+            super().__init__(label, total, unit)
+
+    monkeypatch.setattr(soundness, "Progress", Shown)
+    assert check(masks) == 0 and shown == []
+    monkeypatch.setattr(soundness, "LONG_BYTES", 0)
+    assert check(masks) == 0 and shown == [("check", 2, "files")]

@@ -18,7 +18,7 @@ from conftest import AZURITE_KEY, azurite_connection
 from imgprep import words
 from imgprep.failures import RunStopped
 from imgprep.io import stores
-from imgprep.io.stores import Store, StoreError
+from imgprep.io.stores import Store, StoreError, kinds
 
 pytestmark = pytest.mark.store
 KINDS = ("az", "s3", "memory", "file")
@@ -313,3 +313,20 @@ def test_what_a_killed_put_left_in_a_folder_is_never_listed_and_swept(tmp_path):
     assert sorted(one.list()) == ["a/1.png", "a/draft#b.png"]
     one.ready()
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["1.png", "3.png#1", "draft#b.png"]
+
+
+def test_the_words_for_the_emulator_mean_its_published_account(azurite, monkeypatch):
+    """As docs/how-to/without_a_cloud.md has it; here at another port."""
+    short = "UseDevelopmentStorage=true"
+    told = kinds.spelled_out(short)
+    assert kinds.credentials("az", told) == {
+        "account_name": "devstoreaccount1",
+        "account_key": AZURITE_KEY,
+        "endpoint": "http://127.0.0.1:10000/devstoreaccount1",
+    }
+    monkeypatch.setattr(kinds, "EMULATOR", told.replace("10000", str(azurite)))
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", short)
+    store = Store(f"az://t{uuid.uuid4().hex[:20]}")
+    store.ready()
+    store.put("a.txt", b"here", content_type="text/plain")
+    assert store.get("a.txt") == b"here"

@@ -205,7 +205,7 @@ class Store:
     @property
     def _secret(self) -> str:
         usual = kinds.AZURE if self.kind == "az" else ""
-        return os.environ.get(self.credentials_env or usual, "")
+        return kinds.spelled_out(os.environ.get(self.credentials_env or usual, ""))
 
     def _etag(self, meta: Any) -> str:
         if self.kind == "file":  # a disk's would name its blocks
