@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from imgprep.words import extra
 
@@ -34,7 +34,7 @@ def check_library() -> None:
     load_library()
 
 
-def open_container(file: BinaryIO) -> Any:
+def open_container(file: Any) -> Any:
     """A film that lies in an open, seekable file. Raises what PyAV raises."""
     return load_library().open(
         file,

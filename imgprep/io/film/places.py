@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
+from imgprep.io.film.guarded import GuardedFile
 from imgprep.io.uris.bodies import unread
 from imgprep.io.uris.files import open_regular
 from imgprep.io.uris.places import OUTSIDE, SourceError, path_of, scheme
@@ -30,7 +31,7 @@ class Films:
     connect_to: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def open(self, source: str) -> Iterator[BinaryIO]:
+    def open(self, source: str) -> Iterator[GuardedFile]:
         """The film's file.
 
         Raises SourceError with the reasons of `uris.read_bytes`, or a server's.
@@ -49,7 +50,7 @@ class Films:
                 raise SourceError("bad_url", "the cell names no film")
             else:
                 raise SourceError("unsupported_scheme", f"{redact_url(source)!r} is not read")
-            yield file
+            yield GuardedFile(file, source)
 
     def _fetch(self, url: str, file: BinaryIO) -> None:
         options = {"max_bytes": self.max_bytes, "allow_hosts": self.allow_hosts}

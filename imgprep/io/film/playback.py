@@ -99,7 +99,7 @@ class Playback:
     def _read_until(self, pts: float) -> None:
         """Read until something that is read may bring out a frame of that time."""
         # Once: a decoder may want more packets before it gives the first frame.
-        if self._is_far(pts) and self._sought_for != pts:
+        if self._may_seek(pts):
             self._seek(int(pts))
             self._sought_for = pts
         for packet in self._packets:
@@ -108,6 +108,8 @@ class Playback:
             if not self._take(packet, pts):
                 self._restart(is_sparse=True)
                 return
+            if self._may_seek(pts):
+                return  # the distance of keyframes is known only now
             may_be_it = packet.pts is None or packet.pts >= pts
             if may_be_it or not self.is_sparse or self._waiting_bytes > WAITING_BYTES:
                 self._move_waiting()
@@ -146,6 +148,9 @@ class Playback:
         if self._last_key is not None:
             self._gap = max(self._gap, pts - self._last_key)
         self._last_key = pts
+
+    def _may_seek(self, pts: float) -> bool:
+        return self._sought_for != pts and not self._due and self._is_far(pts)
 
     def _is_far(self, pts: float) -> bool:
         if not self.can_seek or not self._gap or self._given is None:

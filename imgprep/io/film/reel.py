@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from imgprep.failures import Failure
+from imgprep.io.film.guarded import GuardedFile
 from imgprep.io.film.library import load_library, open_container
 from imgprep.io.film.upright import SizeWh, shown_wh, turn_of
 
 # Transfer curves of high dynamic range, by ITU-T H.273.
 HDR_CURVES = {16: "PQ", 18: "HLG"}
 BOX_HEADER = 8
+
+
+FilmFile = BinaryIO | GuardedFile
 
 
 class FilmError(Failure):
@@ -24,7 +28,7 @@ class Reel:
     corrupt, empty, unsupported_format, too_many_pixels.
     """
 
-    def __init__(self, file: BinaryIO, *, threads: int = 1, max_pixels: int | None = None):
+    def __init__(self, file: FilmFile, *, threads: int = 1, max_pixels: int | None = None):
         self.file = file
         self.max_pixels = max_pixels
         self._threads = threads
@@ -42,6 +46,7 @@ class Reel:
         try:
             self.container = open_container(self.file)
         except (av.error.FFmpegError, ValueError, PermissionError) as e:
+            self._check_file()
             reason, told = _unopened(self.file)
             raise FilmError(reason, told) from e
         try:
@@ -95,6 +100,12 @@ class Reel:
                 yield packet
         except av.error.FFmpegError as e:
             self.note_damage(e)
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Raises SourceError where it was not the film that ended, but the reading of it."""
+        if isinstance(self.file, GuardedFile):
+            self.file.check()
 
     def _note_end(self, packet: Any) -> None:
         self.on_packet()
@@ -183,7 +194,7 @@ def _main_audio(container: Any) -> Any:
     return next(iter(marked or sounds), None)
 
 
-def _unopened(file: BinaryIO) -> tuple[str, str]:
+def _unopened(file: FilmFile) -> tuple[str, str]:
     """Why a file does not open as a film: reason and sentence."""
     file.seek(0, 2)
     size = file.tell()
@@ -200,7 +211,7 @@ def _unopened(file: BinaryIO) -> tuple[str, str]:
     return "not_a_film", "the content is no film of a kind that is read here"
 
 
-def _boxes_end_early(file: BinaryIO, size: int) -> bool:
+def _boxes_end_early(file: FilmFile, size: int) -> bool:
     """Does a box at the top of an MP4 or MOV say that it is longer than the file?"""
     at = 0
     while at + BOX_HEADER <= size:

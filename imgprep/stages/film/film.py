@@ -6,12 +6,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from imgprep import engine
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io.film import FilmError, Reel, chosen
 from imgprep.io.film.facts import check_end, check_frames, checked_note, facts_of
+from imgprep.io.film.guarded import GuardedFile
 from imgprep.io.film.ladder import Ladder, LadderWish
 from imgprep.io.film.upright import fitted_within, still_of
 from imgprep.io.film.wishes import check_span
@@ -73,7 +74,7 @@ class FrameRows:
     max_pixels: int | None
     threads: int = 1
 
-    def __call__(self, wanted: Wanted, file: BinaryIO) -> Iterator[FilmRow]:
+    def __call__(self, wanted: Wanted, file: GuardedFile) -> Iterator[FilmRow]:
         with Reel(file, threads=self.threads, max_pixels=self.max_pixels) as reel:
             reel.on_packet = engine.beat
             count = 0
@@ -110,7 +111,7 @@ class LadderRows:
     threads: int = 1
     keep_truncated: bool = False
 
-    def __call__(self, wanted: Wanted, file: BinaryIO) -> Iterator[FilmRow]:
+    def __call__(self, wanted: Wanted, file: GuardedFile) -> Iterator[FilmRow]:
         place = f"{LADDERS}/{wanted.key.hex()}"
         with Reel(file, threads=self.threads, max_pixels=self.max_pixels) as reel:
             reel.on_packet = engine.beat

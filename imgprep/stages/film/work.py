@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from imgprep import engine
 from imgprep.failures import Failure
 from imgprep.io.film.facts import FilmFacts
+from imgprep.io.film.guarded import GuardedFile
 from imgprep.io.film.places import Films
 from imgprep.resume import make
 from imgprep.resume.inputs import Wanted
@@ -48,7 +49,7 @@ class FilmMaker(Protocol):
     Raises Failure for what is wrong with it, also after some rows.
     """
 
-    def __call__(self, wanted: Wanted, file: BinaryIO) -> Iterator[FilmRow]: ...
+    def __call__(self, wanted: Wanted, file: GuardedFile) -> Iterator[FilmRow]: ...
 
 
 @dataclass(frozen=True)
