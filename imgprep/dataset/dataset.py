@@ -109,7 +109,10 @@ class Dataset:
         fields += [pa.field("file", pa.string()), pa.field("row", pa.int64())]
         names = [f.name for f in fields]
         for column in columns or ():
-            if column not in names:
+            if not files and column not in names:
+                # Of no rows nobody knows the columns: what is asked for is there, and empty.
+                fields.append(pa.field(column, pa.null()))
+            elif column not in names:
                 raise ValueError(f"no column {column!r}; {self.folder} has {', '.join(names)}")
         wanted = names if columns is None else (*columns, "file", "row")
         return pa.schema([f for f in fields if f.name in wanted], schema.metadata)

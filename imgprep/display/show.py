@@ -32,6 +32,8 @@ HIDDEN_COLUMNS = {"file", "row", "sha256"}
 MOST = 100  # pictures on a sheet
 CHART = "display:block;width:320px;height:92px;fill:currentColor;opacity:.75"
 RED = "color:#d11"
+# Of no rows nobody knows the columns.
+NO_PICTURE = Cell("<p>There is no picture.</p>", "there is no picture")
 
 ShownRow = tuple[dict[str, Any], bytes | None]  # the cells of a row, its encoded picture
 
@@ -198,6 +200,8 @@ def sizes(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
     quality.
     """
     table, places = every_row(ds, split)
+    if not table.num_rows:
+        return NO_PICTURE
     columns = ["parent_id", "variant", "nbytes", "quality", "status"]
     frame = table.select(columns).to_pandas().join(places)
     frame = frame[frame.status == "ok"]
@@ -226,6 +230,8 @@ def places(ds: Dataset, public: dict[str, bool]) -> Cell:
     """
     lines, texts = [], []
     table, _ = every_row(ds)
+    if not table.num_rows:
+        return NO_PICTURE
     objects = table.select(["uri", "nbytes"]).to_pandas().dropna(subset=["uri"])
     for place, is_public in public.items():
         # With the slash: container "a" is not "ab".

@@ -38,8 +38,10 @@ class Content:
             names = [f["file"] for f in ds.files if (f["config"], f["split"]) == (config, split)]
             if names:
                 files[split] = names
+        if not files and config in ds.configs:
+            raise ValueError(f"{ds.folder} has no row that is ok in the config {config!r}")
         if not files:
-            told = f"{ds.folder} has no pictures in the config {config!r}"
+            told = f"{ds.folder} has no config {config!r}"
             raise ValueError(f"{told}; it has: {', '.join(ds.configs)}")
         folder = Folder(ds.folder)
         first = next(iter(files.values()))[0]

@@ -73,7 +73,10 @@ def write(
         allow_hosts=hosts,
     )
     found: dict[str, PairBlock] = {}
-    for name, source, mask in blocks.sources_of(pictures, hosts):
+    given = list(blocks.sources_of(pictures, hosts))
+    if not given:
+        raise ValueError("there is no picture with a mask in what is given")
+    for name, source, mask in given:
         found |= {one.image_id: one for one in cut(name, source, mask)}
     if not found:
         told = f"no picture has a tile of {tile} x {tile} pixels"

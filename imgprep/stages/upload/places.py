@@ -83,7 +83,7 @@ def _rows(ds: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
     """(split, row) of all that is up. ValueError where it is no dataset of `upload`."""
     for split in ds.splits:
         table = ds.table(split)
-        if "uri" not in table.column_names:
+        if table.num_rows and "uri" not in table.column_names:
             raise ValueError(
                 f"{ds.folder} says of no picture where it is: give what `upload.upload` made"
             )
