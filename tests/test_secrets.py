@@ -19,10 +19,21 @@ from secret_forms import FORMS, MARKS, URLS
 from vision_server import VisionServer
 
 import imgprep
+from imgprep.app import cli, dedup
 from imgprep.display import gallery, report
 from imgprep.picture import codec
+from imgprep.resume import shape
 from imgprep.rows import labels, sources
-from imgprep.stages import batch_requests, images, search, tags, upload, variants
+from imgprep.stages import (
+    batch_requests,
+    exports,
+    images,
+    publish,
+    search,
+    tags,
+    upload,
+    variants,
+)
 from imgprep.stages.search.tables import to_sqlite
 
 
@@ -175,6 +186,41 @@ def test_request_files(made, tmp_path):
     lines = (tmp_path / "asked/requests-00001.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["custom_id"] == "train/r000"
     clean(tmp_path)
+
+
+@pytest.mark.parametrize("form", exports.FORMS)
+def test_exports(made, tmp_path, form):
+    _, found, _ = made
+    exports.export(found, str(tmp_path / form), form)
+    clean(tmp_path)
+
+
+def test_publishing_refuses_what_another_program_left_in_a_dataset(tmp_path, monkeypatch):
+    """The same rule asks what redaction hides: each form is one that is found."""
+    monkeypatch.setattr(shape, "redact_column", lambda column: column)
+    picture = codec.encode(np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "in.png").write_bytes(picture)
+    columns = {f"c{n:03}": [form] for n, form in enumerate(FORMS)}
+    rows = pa.table({"image_id": ["r0"], **columns, "source": [str(tmp_path / "in.png")]})
+    with imgprep.session("local", workers=0):
+        images.download({"train": rows}, str(tmp_path / "out"))
+    plan = publish.publish(str(tmp_path / "out"), licence="mit")
+    named = {name for name in columns if any(f"'{name}' holds " in line for line in plan.problems)}
+    assert named == {*columns}
+    assert not [mark for mark in MARKS if mark in repr(plan) + " ".join(plan.problems)]
+
+
+def test_lists_and_differences(made, tmp_path, capsys):
+    home, found, _ = made
+    fewer = {"train": found.table("train").slice(0, 20)}
+    with imgprep.session("local", workers=0):
+        other = images.copy(found, fewer, str(tmp_path / "fewer"))
+    for words in (["ls", str(home)], ["diff", str(home / "told"), other.folder], ["check", str(home)]):
+        assert cli.main(words) in (0, 1)
+    dedup.say_groups(dedup.look_alikes(found))
+    said = capsys.readouterr().out
+    assert "r020" in said and "whole, " in said
+    assert not [mark for mark in MARKS if mark in said]
 
 
 def test_what_is_printed(made, capsys):

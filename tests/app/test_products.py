@@ -1,11 +1,14 @@
 """The pipeline `products` with its real notebooks, on pictures made here."""
 
+import csv
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import nbclient
 import nbformat
 import numpy as np
@@ -120,3 +123,25 @@ def test_the_demo_needs_no_clone_and_gives_what_the_sample_holds(unpacked_wheel,
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert again.returncode == 0 and "Ray" not in again.stdout
     assert again.stdout.splitlines()[-5] == first.stdout.splitlines()[-5]
+
+
+def test_pictures_as_files_are_a_folder_that_datasets_opens(shop):
+    given = {**DOWNLOAD, "pictures_as_files": True}
+    by_run_all(shop.root, "01_download", given)
+    made = shop.root / "data/made"
+    raw = dataset.open(str(made / "raw"))
+    opened = datasets.load_dataset(str(made / "files"), cache_dir=str(shop.root / "cache"))
+    for split in ("train", "test"):
+        wanted = [row for row in raw.table(split).to_pylist() if row["status"] == "ok"]
+        found = {row["image_id"]: row for row in opened[split]}
+        assert found.keys() == {row["image_id"] for row in wanted}
+        for row in wanted:
+            assert found[row["image_id"]]["image"].size == (row["width"], row["height"])
+            assert found[row["image_id"]]["group_id"] == row["group_id"]
+        with open(made / f"{split}_labeled.csv", newline="") as file:
+            labelled = list(csv.DictReader(file))
+        named = {row["image_id"]: made / row["path"] for row in labelled if row["status"] == "ok"}
+        assert named.keys() == found.keys()
+        for row in wanted:
+            data = named[row["image_id"]].read_bytes()
+            assert hashlib.sha256(data).hexdigest() == row["sha256"]
