@@ -9,6 +9,7 @@ allows that script alone, by its hash.
 import base64
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from imgprep.display.pages import page_environment
 from imgprep.redaction import redact
 
 TEMPLATES = Path(__file__).with_name("templates")
+OWN_NAME = re.compile(r"\d{3,}/[0-9a-f]{16}\.webp")  # of a picture beside a page
 PICTURES_BYTES = 700_000  # of pictures, decoded by the page together
 MOST_INSIDE = 8_000  # pictures in one file; a page with more keeps them in a folder beside it
 MOST_PAGE_BYTES = 60 << 20
@@ -126,11 +128,20 @@ def _chunks(pictures: Sequence[Small]) -> tuple[list[str], list[list[int]]]:
     return chunks, places
 
 
+def check_pictures_only(folder: Path) -> None:
+    """ValueError where a folder has a file that no gallery put there."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not OWN_NAME.fullmatch(path.relative_to(folder).as_posix()):
+            told = f"{folder} has files that imgprep did not write ({path.name} …)"
+            raise ValueError(f"{told}: name another page")
+
+
 def _in_folder(path: Path, pictures: Sequence[Small]) -> list[str]:
     """Write the pictures into a folder beside the page, made anew; their names as the page says
     them.
     """
     folder = path.with_name(f"{path.stem}-pictures")
+    check_pictures_only(folder)
     # Made anew: pictures of a version before would travel with the page.
     shutil.rmtree(folder, ignore_errors=True)
     names = []

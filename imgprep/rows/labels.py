@@ -42,8 +42,10 @@ def write_csv(
         strangers that people open it is not. But passwords, keys and signatures are hidden, as in
         the dataset.
     A column of ours gets "_2" where the user has one of that name.
-    Returns out_csv. Raises ValueError when the table has changed since the dataset was made.
+    Returns out_csv. Raises ValueError when the table has changed since the dataset was made, and
+    where out_csv is a file that is no labelled table: it would be lost.
     """
+    _check_replaceable(out_csv)
     table = ds.table(split)
     cells = table.select(table.column_names[1 : table.column_names.index("source")])
     if tables.is_text(str(source)) and not os.path.isdir(source):
@@ -62,6 +64,17 @@ def write_csv(
     with Folder(folder).create(lambda _: name) as sink:
         sink.write(tables.to_csv(cells, escape_formulas=escape_formulas))
     return out_csv
+
+
+def _check_replaceable(out_csv: str) -> None:
+    """An earlier labelled table may be replaced; the input, or another file of somebody's, not."""
+    folder, name = os.path.split(out_csv)
+    there = Folder(folder)
+    if not there.size(name):
+        return
+    head = (there.get(name) or b"").partition(b"\n")[0]
+    if not all(word.encode() in head for word in ("image_id", "path", *LABELLED_WITH)):
+        raise ValueError(f"{out_csv} is there already, and no labelled table: name another file")
 
 
 def _rows_of(text: pa.Table, table: pa.Table, where: str) -> pa.Array:

@@ -26,6 +26,7 @@ from imgprep.rows.annotations.objects import (
     used_fields,
 )
 from imgprep.rows.annotations.scores import box_agreement
+from imgprep.rows.annotations.written import check_names_inside, put_annotations
 from imgprep.words import number_of
 
 __all__ = [
@@ -150,6 +151,7 @@ def write(
     classes: all names in their order, also those that no object has; None: those of the column,
         sorted.
     one_based: of VOC. What a format does not hold is counted in a sentence.
+    What an earlier call wrote is replaced; ValueError where a file is another's or was edited.
     """
     if form not in ANNOTATION_FORMS:
         raise ValueError(f"form is one of {', '.join(ANNOTATION_FORMS)}, not {form!r}")
@@ -158,6 +160,7 @@ def write(
         if name not in table.column_names:
             raise ValueError(words.no_column(name, table.column_names, "the table"))
     pictures = _annotated(table, name_column)
+    check_names_inside(picture.file_name for picture in pictures)
     found = {one["label"] for picture in pictures for one in picture.objects}
     names = list(classes) if classes is not None else sorted(found)
     missing = sorted(found - set(names))
@@ -165,7 +168,8 @@ def write(
         raise ValueError(f"classes does not name {missing[0]!r}, which objects have")
     notes = ToldObject()
     options = {"one_based": one_based} if form == "voc" else {}
-    ANNOTATION_FORMS[form].dump(pictures, names, str(where), notes, **options)
+    dump = ANNOTATION_FORMS[form].dump
+    put_annotations(str(where), lambda place: dump(pictures, names, place, notes, **options))
     for sentence in notes.sentences():
         words.say(f"{where}: {sentence}")
     return str(where)

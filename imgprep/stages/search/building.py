@@ -20,8 +20,9 @@ from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import sql
 from imgprep.stages.search.questions import set_fact
-from imgprep.stages.search.vectors import ROTATION_SAMPLE, Vectors
+from imgprep.stages.search.vectors import CODES_FILE, ROTATION_SAMPLE, Vectors
 
+INDEX_FILE = "index.sqlite"
 INDEX_FORMAT = "2"
 ADDED_TOGETHER = 20_000  # rows that are added together
 LONGEST_BUILD_S = 24 * 3600
@@ -56,6 +57,18 @@ def index_folder(ds: Dataset, folder: str | None) -> Path:
 def dataset_version(ds: Dataset) -> str:
     """Of the dataset: the hash of its list of files."""
     return hashlib.sha256(Folder(ds.folder).get(MANIFEST) or b"").hexdigest()
+
+
+def check_index_place(place: Path) -> None:
+    """ValueError where a folder holds something else, which a new index would replace."""
+    try:
+        names = os.listdir(place)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        names = [place.name]
+    if names and INDEX_FILE not in names and CODES_FILE not in names:
+        raise ValueError(f"{place} is there already, and no index: name a new folder")
 
 
 def put_whole(made: Path, place: Path) -> None:

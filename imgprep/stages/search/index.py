@@ -17,8 +17,10 @@ from imgprep.dataset import Dataset
 from imgprep.io import sql
 from imgprep.models.embedders import Embedder
 from imgprep.stages.search.building import (
+    INDEX_FILE,
     INDEX_FORMAT,
     TABLES,
+    check_index_place,
     dataset_version,
     fill_index,
     index_folder,
@@ -43,7 +45,6 @@ from imgprep.stages.search.questions import (
 from imgprep.stages.search.vectors import Vectors
 from imgprep.words import number_of
 
-INDEX_FILE = "index.sqlite"
 FUSION = 60  # k of reciprocal rank fusion (Cormack 2009)
 LEAST_LOOKED_AT = 50  # rows by meaning: the places of fewer would say little beside those of words
 ONE_QUESTION = "search by text, like= or picture=, one at a time; tags= goes with each"
@@ -262,6 +263,7 @@ def current_index(ds: Dataset, folder: str | None) -> Index | None:
 def build_index(ds: Dataset, folder: str | None = None) -> Index:
     """Made beside its place, and put there when it is whole."""
     place = index_folder(ds, folder)
+    check_index_place(place)
     sweep_killed(place)
     # Named by process and chance: two that build at once must not write into one folder.
     made = place.with_name(f"{place.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")

@@ -18,7 +18,7 @@ from imgprep.resume.shape import Shape
 from imgprep.resume.source import open_source
 from imgprep.stages.upload.naming import PICTURE, check_picture_names, picture_names, sizes_column
 from imgprep.stages.upload.places import place_and_name, put_indexes
-from imgprep.stages.upload.targets import stores_of, whole_target
+from imgprep.stages.upload.targets import check_target_apart, stores_of, whole_target
 from imgprep.stages.upload.unit import UploadUnit
 from imgprep.words import number_of, say
 
@@ -76,6 +76,8 @@ def upload(
         inputs = _with_object_names(inputs)
     sizes = _sizes_in(inputs)
     whole = whole_target(target, sizes)
+    stores = stores_of(whole, sizes, credentials_env)
+    check_target_apart(stores.values(), source, out)
     operation = {"stage": "upload", "target": whole}  # another size is no other target
     options = {"target": whole if "://" in whole else os.path.basename(whole)}
     if names == PICTURE:
@@ -83,7 +85,7 @@ def upload(
     work = UploadUnit(
         PartWriter(Folder(out), part_schema(OF_OBJECT)),
         given.load,
-        stores_of(whole, sizes, credentials_env),
+        stores,
     )
     configs = source.configs if isinstance(source, Dataset) else ["default"]
     wanted = stage.Stage(

@@ -146,7 +146,7 @@ def test_each_format_through_read_and_write(tmp_path):
     ]
     sizes = {"width": [WIDTH] * 3, "height": [HEIGHT] * 3}
     for form in ("voc", "yolo", "labelme", "coco"):
-        where = tmp_path / (f"{form}.json" if form == "coco" else form)
+        where = tmp_path / ("written.json" if form == "coco" else form)
         given_table = table
         for name, values in sizes.items():
             given_table = given_table.append_column(name, [values])
