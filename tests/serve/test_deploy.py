@@ -1,7 +1,10 @@
 """What is deployed is valid, and speaks of commands, options and metrics that there are."""
 
+import importlib.util
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -34,6 +37,37 @@ def validator():
     except ModuleNotFoundError:
         missing("the package kubernetes-validate")
     return kubernetes_validate
+
+
+def schema_fault(schema, path):
+    """What check-jsonschema finds wrong by one of the schemas that come with it; "" for nothing."""
+    if not importlib.util.find_spec("check_jsonschema"):
+        missing("the package check-jsonschema")
+    words = ["-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
+    found = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60)
+    return "" if found.returncode == 0 else found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "word"),
+    [
+        ("compose.yaml", "vendor.compose-spec", "stop_grace_period"),
+        ("ci/github.yml", "vendor.github-workflows", "runs-on"),
+    ],
+)
+def test_a_file_is_of_its_schema_and_a_typo_is_found(name, schema, word, tmp_path):
+    assert schema_fault(schema, DEPLOY / name) == ""
+    text = (DEPLOY / name).read_text("utf-8")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace(word, word[:-1]))
+    assert wrong.read_text() != text and word[:-1] in schema_fault(schema, wrong)
+
+
+def test_clients_inside_compose_are_told_a_broker_that_they_reach():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    words = services["work"]["command"]
+    told = services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert told == f"PLAINTEXT://{words[words.index('--broker') + 1]}"
 
 
 def commands():
