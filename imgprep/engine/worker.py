@@ -5,6 +5,7 @@ rule): the piece it dies on is the culprit, and its row says so.
 """
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -24,6 +25,7 @@ from imgprep.engine.watch import Limits, Watch, noted
 from imgprep.failures import Told
 from imgprep.words import sentence
 
+GC_OBJECTS = 20_000  # made since the last look for cycles, until the next
 DEATHS = 2  # of workers on one task, before it is redone piece by piece
 
 
@@ -117,6 +119,8 @@ def _unpickled(blob: bytes) -> Callable[[Task], Summary]:
         _functions[blob] = pickle.loads(blob)
         # Here too, since Ray's workers do not begin with start_worker.
         pin_threads()
+        # What is imported is looked through each time: 3 % of a download's work at the usual 700.
+        gc.set_threshold(GC_OBJECTS)
     return _functions[blob]
 
 

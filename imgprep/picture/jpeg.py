@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -64,31 +63,32 @@ def _segment(data: bytes, body: int) -> Segment:
 
 def head(data: bytes) -> tuple[Segment, ...]:
     """The segments before the first scan. Does not look at the pixels."""
-    return _head(bytes(data))
+    global _last_head
+    # Of the last picture only: its header is read up to four times until its pixels are there. The
+    # same object, not equal bytes: to hash them took longer than to read the head.
+    data = bytes(data)  # a bytearray could change under its name; of bytes this is no copy
+    known, found = _last_head
+    if data is not known:
+        found = tuple(_head(data))
+        _last_head = data, found
+    return found
 
 
-# Of the last picture only: its header is read up to four times until its pixels are there, and what
-# is found here costs as much as a small picture's decoding.
-@lru_cache(maxsize=1)
-def _head(data: bytes) -> tuple[Segment, ...]:
-    found = []
+_last_head: tuple[bytes, tuple[Segment, ...]] = b"", ()
+
+
+def _head(data: bytes) -> Iterator[Segment]:
     at = 2
     while marker := MARKER.match(data, at):
         segment = _segment(data, marker.end())
         if segment.kind in (START_OF_SCAN, END_OF_IMAGE):
-            break
-        found.append(segment)
+            return
+        yield segment
         at = segment.end
-    return tuple(found)
 
 
 def scan_count(data: bytes) -> int:
     """How many scans there may be, each of which is decoded over the whole picture."""
-    return _scan_count(bytes(data))
-
-
-@lru_cache(maxsize=1)
-def _scan_count(data: bytes) -> int:
     # Five times as fast as bytes.count.
     values = np.frombuffer(data, np.uint8)
     places = np.flatnonzero(values[1:] == START_OF_SCAN)
