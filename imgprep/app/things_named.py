@@ -16,18 +16,21 @@ from imgprep.stages.segmentation.finish import OUTPUTS
 from imgprep.stages.upload.places import uploaded_objects
 from imgprep.stages.upload.threads import Threads
 
+# Stage -> the columns that name files.
+NAMING = {"segment": tuple(OUTPUTS), "transcode": ("playlist",)}
 # Requests at once; and how many are asked for before the first answer is looked at.
 ASKED_AT_ONCE = 16
 ASKED_AHEAD = 1_000
 
 
 def files_of_rows(ds: Dataset) -> list[str]:
-    """The files in the folder that rows name: masks, labels, objects of a segmentation."""
+    """The files in the folder that rows name: masks, labels, objects, playlists of ladders."""
     names: dict[str, None] = {}
+    columns = NAMING.get(ds.info["stage"], ())
     for split in ds.splits:
         table = ds.table(split)
-        for column in OUTPUTS:
-            if column in table.column_names and ds.info["stage"] == "segment":
+        for column in columns:
+            if column in table.column_names:
                 names |= dict.fromkeys(table[column].drop_null().to_pylist())
     return list(names)
 

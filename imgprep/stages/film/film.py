@@ -18,6 +18,7 @@ from imgprep.io.film.upright import fitted_within, still_of
 from imgprep.io.film.wishes import check_span
 from imgprep.picture import codec
 from imgprep.resume import make
+from imgprep.resume.files_named import write_list
 from imgprep.resume.inputs import Wanted
 from imgprep.resume.options import check_flags
 from imgprep.stages.film.work import FilmRow, fact_columns
@@ -118,6 +119,7 @@ class LadderRows:
             with _whole_folder(self.folder, place) as new:
                 made = Ladder(reel, new, self.wish).write()
                 note = checked_note(reel, keep_truncated=self.keep_truncated)
+                write_list(new)
             facts = fact_columns(facts_of(reel))
         data = codec.encode(made.poster, "JPEG", quality=90)
         header = made.poster.shape[1], made.poster.shape[0], "JPEG"

@@ -87,7 +87,8 @@ def transcode(
     uneven rates: where no frame begins at a multiple of 4 s, the one that is seen is told again.
     All renditions begin their segments together, each with a keyframe that nothing before it is
     needed for. Sound is AAC, in every rendition, encoded once.
-    A ladder is there as a whole or not at all. The encoder works in one thread for each film, so
+    A ladder is there as a whole or not at all; one of which a file was lost or damaged is made anew
+    by the next run. The encoder works in one thread for each film, so
     that the same film gives the same bytes.
     Raises ValueError for a wrong option before any work, RunStopped as `stage.build`.
     """
@@ -134,6 +135,7 @@ def transcode(
         },
         can_retry=True,
         unit_rows=1,
+        names_files=("playlist",),
     )
     found = stage.build(plan, out, **run)
     if found is not None:

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 import imgprep
 from imgprep import dataset, film
+from imgprep.app import cli
 from imgprep.io.film import ladder, segments
 from imgprep.sample.films import SOUND_RATE, make_films, write_film
 
@@ -246,6 +248,43 @@ def test_it_is_made_once_and_a_new_film_alone_is_made_anew(films, tmp_path, caps
     assert {p.name for p in (out / "ladders").glob("*/*p")} == {"18p"} and len(os.listdir(out / "ladders")) == 2
 
 
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+
+
+HARMS = {
+    "gone": ("36p/00001.m4s", Path.unlink, "36p/00001.m4s is missing"),
+    "cut": ("36p/init.mp4", lambda f: f.write_bytes(f.read_bytes()[:-9]), "36p/init.mp4 has "),
+    "a bit": ("sprite-000.jpg", flip, "sprite-000.jpg does not hold the bytes"),
+    "the playlist": ("master.m3u8", Path.unlink, "master.m3u8 is missing"),
+    "the list": ("files.json", flip, "whose list is damaged"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_ladder_that_was_damaged_is_noticed_and_made_anew(harm, films, tmp_path, capsys):
+    name, act, told = HARMS[harm]
+    home, out = tmp_path / "films", tmp_path / "out"
+    home.mkdir()
+    for one in ("screen.mkv", "phone.mov"):
+        shutil.copy(films / one, home)
+    film.transcode(home, str(out), sides=[36])
+    before = tree(out / "ladders")
+    assert cli.main(["check", str(out)]) == 0
+    found = next(path for path in (out / "ladders").glob(f"*/{name}"))
+    act(found)
+    capsys.readouterr()
+    assert cli.main(["check", str(out)]) == 1
+    assert told in capsys.readouterr().out
+    film.transcode(home, str(out), sides=[36])
+    assert "1 of 2 rows to compute" in capsys.readouterr().out
+    assert tree(out / "ladders") == before and cli.main(["check", str(out)]) == 0
+    film.transcode(home, str(out), sides=[36])
+    assert "nothing to compute" in capsys.readouterr().out
+
+
 def test_processes_give_the_same_bytes(films, tmp_path):
     film.transcode(films, str(tmp_path / "here"), sides=[90])
     with imgprep.session("local", workers=2):
@@ -273,6 +312,35 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_of_a_ladder(tmp_path, monk
     assert not (out / "ladders").exists() and not os.listdir(out / ".imgprep" / "ladders")
     row, home = ladder_of(path, out)
     assert row["status"] == "ok" and len(list(home.glob("36p/*.m4s"))) == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own with room for 160 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mounted, capture_output=True, timeout=20).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True, timeout=20)
+
+
+def test_a_disk_that_is_really_full_leaves_no_half_of_a_ladder(small_disk, tmp_path):
+    noise = np.random.default_rng(1)
+    frames = [noise.integers(0, 255, (180, 320, 3), np.uint8) for _ in range(60)]
+    write_film(tmp_path / "a.mkv", frames, even(6, 10), qp="10")
+    out = small_disk / "out"
+    with imgprep.session("local", workers=1):
+        with pytest.raises(RuntimeError, match="no space left on the disk: free some and run again"):
+            film.transcode(tmp_path / "a.mkv", str(out), sides=[180])
+        assert not (out / "ladders").exists() and not dataset.exists(str(out))
+        more = ["mount", "-o", "remount,size=64m", str(small_disk)]
+        subprocess.run(more, check=True, timeout=20)
+        row, home = ladder_of(tmp_path / "a.mkv", out, sides=[180])
+    assert sum(f.stat().st_size for f in home.rglob("*") if f.is_file()) > 200_000
+    assert row["status"] == "ok" and len(list(home.glob("180p/*.m4s"))) == 3
+    assert not (out / ".imgprep" / "ladders").exists()
 
 
 def test_what_a_killed_run_left_is_removed(films, tmp_path):
