@@ -1,5 +1,6 @@
 """Records, store or disk that are away: clients are told to come again, and nothing that came is lost."""
 
+import base64
 import contextlib
 import errno
 import socket
@@ -17,7 +18,7 @@ from made import picture
 from served import free_port
 
 from imgprep.picture import codec
-from imgprep.serve import jobs, records, server, uploads
+from imgprep.serve import events, jobs, practice, records, server, uploads
 from imgprep.serve.remote import Client
 
 PNG = codec.encode(picture(6, (64, 48)))
@@ -229,3 +230,22 @@ def test_a_request_that_hangs_is_left_behind_by_the_one_that_goes_on(tmp_path):
         with pytest.raises(uploads.Refusal, match="another request"):
             uploads._write_behind(old, b"XX")
     assert path.read_bytes() == b"abcd"
+
+
+def test_a_worker_of_events_ends_where_records_are_away_and_loses_no_message(sqlite, monkeypatch):
+    here, _, _, _ = sqlite
+    broker = practice.practice_broker()
+    topics = events.Topics("away.in", "away.done", "away.dead")
+    data = base64.b64encode(PNG).decode()
+    practice.send_messages(broker, topics.source, [{"op": "grey", "data_base64": data}])
+
+    def away(name):
+        raise records.RecordsDown("the records in SQLite cannot be had: away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.service.records, "claim", away)
+        with pytest.raises(records.RecordsDown):
+            events.catch_up(here.service, broker, topics)
+    assert events.catch_up(here.service, broker, topics).ok == 1
+    (told,) = practice.read_topic(broker, topics.told)
+    assert told["status"] == "ok"
