@@ -153,3 +153,12 @@ def test_every_pipeline_ends_with_publishing_which_is_off(path):
     last = pipeline["steps"][-1]
     assert last["notebook"] == "notebooks/05_publish.ipynb" and last["when"] == "${repo_id}"
     assert pipeline["parameters"]["repo_id"] == ""
+
+
+def test_no_notebook_writes_where_the_demo_does():
+    """Run All after `make demo`, with a notebook's own limit, leaves the demo's rows alone."""
+    products = (ROOT / "pipelines/products.yaml").read_text()
+    (demo,) = re.findall(r"^  out: (\S+)$", products, re.M)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for out in re.findall(r'"out: str = \\"(\S+?)\\"', path.read_text()):
+            assert not f"{out}/".startswith(f"{demo}/") and not f"{demo}/".startswith(f"{out}/"), path.name

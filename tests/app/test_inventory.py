@@ -12,6 +12,7 @@ import imgprep
 from imgprep.app import inventory
 from imgprep.app.cli import main
 from imgprep.app.comparison import differences
+from imgprep.rows import sources
 from imgprep.stages import images
 
 
@@ -70,6 +71,16 @@ def test_equal_datasets_do_not_differ(home, capsys):
     assert differences("data/a/raw", again.folder) == {}
     capsys.readouterr()
     assert main(["diff", "data/a/raw", "data/again"]) == 0 and capsys.readouterr().out == ""
+
+
+def test_a_shuffle_is_no_change_also_where_urls_repeat(home):
+    root, _ = home
+    lines = [f"in/{n % 3:04d}.png,{label}" for n, label in enumerate("abcabd")]
+    for name, some in (("first", lines), ("shuffled", lines[::-1])):
+        (root / f"{name}.csv").write_text("\n".join(["url,label", *some]) + "\n")
+        rows = sources.read({"train": root / f"{name}.csv"}, url_column="url")
+        images.download(rows, f"data/{name}")
+    assert differences("data/first", "data/shuffled") == {}
 
 
 def test_what_was_added_removed_relabelled_moved_and_what_failed_now(home, capsys):

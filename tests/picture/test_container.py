@@ -28,6 +28,8 @@ from imgprep.picture.codec import DecodeError
         (b"\xff\x0a\xfa\x1f\x01\x91", "unsupported_format"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "unsupported_format"),
         (b"v/1\x01\x02\0\0\0channels", "unsupported_format"),
+        (b"PF\n1 1\n-1.0\n" + b"\0" * 12, "unsupported_format"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n\0\0\0", "unsupported_format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format"),
         (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x68\4\0\0\x16\0\0\0", "unsupported_format"),
         (b"II*\0\x10\0\0\0CR\x02\0", "unsupported_format"),

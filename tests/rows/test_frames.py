@@ -168,10 +168,13 @@ def test_a_parquet_file_of_pictures_is_read_with_or_without_features(pictures, t
         0, "image", pa.chunked_array([bare["image"].combine_chunks().field("bytes")])
     )
     pq.write_table(plain, tmp_path / "plain.parquet")
+    (tmp_path / "folder").mkdir()
+    pq.write_table(bare, tmp_path / "folder" / "train.parquet")
     for where in (
         tmp_path / "p/train.parquet",
         tmp_path / "bare.parquet",
         tmp_path / "plain.parquet",
+        tmp_path / "folder",
     ):
         table = sources.read({"x": where}, url_column="image")["x"]
         assert [np.array_equal(one, picture(n)) for n, one in enumerate(decoded(table))] == [
