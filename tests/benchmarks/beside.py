@@ -24,7 +24,7 @@ JOBS = ("download", "ocr", "variants", "plan", "finish", "tiles")
 def in_checkout(checkout: Path, code: str) -> None:
     """Run these lines as that checkout's benchmarks would."""
     where = os.pathsep.join([str(checkout), str(checkout / "tests" / "benchmarks")])
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": where}, check=True)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": where}, cwd=checkout, check=True)
 
 
 def words_of(job: str, other: Path, where: str, url: str) -> Callable[[str], list[object]]:

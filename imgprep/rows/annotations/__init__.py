@@ -211,6 +211,7 @@ def _read_one(where: str, kind: str, folder: str, options: _Options) -> list[Ann
     for picture in pictures:
         sides[picture.file_name] = checks.side_of_source(folder, picture.file_name)
     if options.bad != "keep":
+        # "keep" keeps what cannot be right, other sizes among it.
         checks.check_sizes(pictures, sides)
     checks.turned_upright(pictures, sides, options.side, notes)
     problems = []

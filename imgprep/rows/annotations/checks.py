@@ -25,6 +25,7 @@ class Side(NamedTuple):
     @property
     def shown_wh(self) -> tuple[int, int]:
         """The size of the upright picture."""
+        # EXIF's 5 to 8 lie on their side.
         return self.stored_wh[::-1] if self.orientation >= 5 else self.stored_wh
 
 
@@ -34,6 +35,7 @@ def side_of(path: str) -> Side | None:
         return None
     with open(path, "rb") as file:
         data = file.read(HEAD_BYTES)
+        # With the first MiB, then with all: a TIFF may have its header at the end.
         for _ in range(2):
             try:
                 image = header.open_header(data, None)

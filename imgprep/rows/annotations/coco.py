@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 def load_coco(where: str, notes: ToldObject) -> list[Annotated]:
     """The pictures of a file, in its order. ValueError where an id names nothing, or two things."""
+    # utf-8-sig: tools on Windows write a mark in front.
     with open(where, encoding="utf-8-sig") as file:
         data = json.load(file)
     if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
@@ -86,6 +87,7 @@ def dump_coco(
     pictures: Sequence[Annotated], classes: Sequence[str], where: str, notes: ToldObject
 ) -> None:
     """Write one file. The classes are the categories 1, 2 … in their order."""
+    # From 1, as COCO's own: 0 is the background to many loaders.
     category_of = {name: number for number, name in enumerate(classes, 1)}
     images: list[Json] = []
     annotations: list[Json] = []

@@ -71,6 +71,7 @@ def box_of(one: Object) -> list[float] | None:
         return points_bounds(corners)
     if one.get("mask") is not None:
         return runs.mask_bounds(one["mask"])
+    # v = 0 is COCO's "not labelled", and stands at (0, 0).
     labelled = [point[:2] for point in one.get("points_xyv") or () if point[2]]
     return points_bounds(labelled) if labelled else None
 

@@ -225,6 +225,7 @@ def average_precisions(whole: Evaluated) -> np.ndarray:
         right = np.cumsum(is_match & ~is_ignored)
         wrong = np.cumsum(~is_match & ~is_ignored)
         recall = right / whole.true_count
+        # spacing(1) keeps 0 / 0 away, as pycocotools does.
         precision = right / np.maximum(right + wrong, np.spacing(1))
         # Never falling from right to left.
         best = np.maximum.accumulate(precision[::-1])[::-1]

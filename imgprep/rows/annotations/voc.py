@@ -83,6 +83,7 @@ def _voc_object(one: ET.Element, one_based: bool, file: str) -> Object:
     texts = [box.findtext(name) for name in CORNERS]
     if None in texts:
         raise ValueError(f"the box of {label!r} in {file} has no {CORNERS[texts.index(None)]}")
+    # In decimals: corners that count from 1 come back to their last bit.
     with localcontext() as exact:
         exact.prec = VOC_DIGITS
         left, top, right, bottom = (_decimal(text or "") for text in texts)
@@ -130,6 +131,7 @@ def _write_object(root: ET.Element, one: Object, one_based: bool) -> None:
     box = ET.SubElement(entry, "bndbox")
     with localcontext() as exact:
         exact.prec = VOC_DIGITS
+        # repr: the shortest text that gives the float back.
         x, y, width, height = (Decimal(repr(float(n))) for n in box_of(one) or [0.0] * 4)
         start = Decimal(int(one_based))
         corners = (x + start, y + start, x + width, y + height)

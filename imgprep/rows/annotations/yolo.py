@@ -72,6 +72,7 @@ def _folder_and_yaml(where: str) -> tuple[str, dict[str, Any]]:
 def _class_names(folder: str, about: dict[str, Any]) -> list[str]:
     names = about.get("names")
     if isinstance(names, dict):
+        # By number: YAML's mapping may have them in any order.
         return [str(names[key]) for key in sorted(names)]
     if names:
         return [str(name) for name in names]
@@ -178,6 +179,7 @@ def dump_yolo(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(lines), "utf-8")
     os.makedirs(where, exist_ok=True)
+    # sort_keys=False: the order of the classes is their numbers.
     Path(where, "data.yaml").write_text(
         yaml.safe_dump(about, sort_keys=False, allow_unicode=True), "utf-8"
     )

@@ -69,6 +69,7 @@ def download(
     box_wh = None if size_wh is None else _pair("size_wh", size_wh)
     stand_in_wh = _pair("placeholder_wh", placeholder_wh)
     color = _color(placeholder_color)
+    # `share` is for the engine to set.
     fetching = [name for name in inspect.signature(Options).parameters if name != "share"]
     check_known("download", fetch_options, fetching)
     rows = _tables(tables)
@@ -132,6 +133,7 @@ def _what_is_kept(
         functools.partial(geometry.fit_pad, size_wh=box_wh, fill=255),
         format="JPEG",
         background=(255, 255, 255),
+        # Twice the size: JPEG's own shrinking is coarse.
         min_wh=(2 * width, 2 * height),
         max_pixels=max_pixels,
         keep_truncated=keep_truncated,
@@ -163,6 +165,7 @@ def _tell_left_behind(tables: dict[str, pa.Table]) -> None:
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
+    # type and not isinstance: True is no side.
     is_pair = isinstance(value, list | tuple) and [type(v) for v in value] == [int, int]
     if not is_pair or min(value) < 1:
         raise ValueError(f"{name} is [width, height] in pixels, not {value!r}")

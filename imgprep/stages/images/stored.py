@@ -60,6 +60,7 @@ def _staged(
     id_column: str | None,
 ) -> Iterator[pa.Table]:
     """The batches of a Ray Dataset, each with its pictures in a file and where they stand."""
+    # As many as a unit has: a worker then reads one file.
     batches = ds.iter_batches(batch_format="pyarrow", batch_size=UNIT_ROWS)
     for number, table in enumerate(batches):
         for name in ("image", id_column):
@@ -126,6 +127,7 @@ def copy(
     check_tables(tables)
     if Folder(out).path == ds.folder:
         raise ValueError(f"{out!r} is the source itself: name another folder")
+    # Two are the ok rows and the failures; more are sizes, which are children of pictures.
     if len(ds.configs) > 2:
         fix = "copy what it was made from, and make them again"
         raise ValueError(f"{ds.folder} has several sizes: {fix}")
@@ -149,6 +151,7 @@ def _rewrite(
         work=Work(writer, load.Stored(stored), keep),
         shape=Shape(pa.schema([])),
     )
+    # max_failed=1.0: what failed before is copied as it was.
     found = stage.build(plan, out, max_failed=1.0)
     # A session of a dry run writes nothing.
     return found if found is not None else Dataset(out)

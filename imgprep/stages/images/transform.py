@@ -264,6 +264,7 @@ class _Call:
         if not getattr(fn, "once", False):
             return _Call(fn, init, call, options)
         # A model of ours: a wrong one is told now.
+        # [2:]: without self and the picture.
         own = [*inspect.signature(fn.__call__).parameters][2:]
         check_known(fn.__name__, call, [*taken, *own])
         try:
@@ -302,6 +303,7 @@ class _Call:
 def gives_grey(fn: Callable, options: dict[str, Any]) -> bool:
     """Are all results of a function of ours grey? Then one channel of them is stored."""
     while isinstance(fn, functools.partial):
+        # What was given later wins, as with partial itself.
         options = {**fn.keywords, **options}
         fn = fn.func
     return fn is enhance.grey or (fn is ocr.prepare and options.get("grey") is True)

@@ -47,6 +47,8 @@ class Overview:
                 into = self.total[row - self.y :, column - self.x :]
                 into = into[: _sampled_count(rows), : _sampled_count(columns)]
                 if pixels is None:
+                    # NaN stays NaN whatever is added to it: one
+                    # missing sample makes the pixel one without data.
                     into += np.float32(np.nan)
                 else:
                     into += pixels[rows, columns][..., : self.total.shape[2]]
@@ -78,6 +80,7 @@ def overview(
     down = _samples(height, factor, size_wh[1])
     counts = np.maximum(1, np.outer(down, across))
     total /= counts[..., None].astype(np.float32)
+    # Rounded down: the last column would stand for less than the others.
     width, height = (max(1, size // factor) for size in size_wh)
     return total[:height, :width]
 
@@ -96,10 +99,12 @@ def rgb(pixels: np.ndarray) -> np.ndarray:
     0 to 255 stays; else the 1st and the 99th percentile are the ends.
     """
     pixels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., [0, 0, 0]]
+    # Every fourth: the ends of all pixels are those of a sixteenth of them.
     some = pixels[::4, ::4]
     known = some[np.isfinite(some)]
     low = 0.0
     high = 255.0
+    # "1 <": a picture of 0 and 1 is stretched, too.
     if known.size and not (known.min() >= 0 and 1 < known.max() <= 255):
         low, high = np.percentile(known, (1, 99))
     scale = np.float32(255 / max(high - low, 1e-9))
@@ -138,6 +143,7 @@ def of_mask(small: np.ndarray, path: str) -> bytes:
                 level = n
         mask = raster.read(level=level)[..., 0]
         nodata = raster.nodata
+    # INTER_NEAREST: classes have no mean.
     mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
     is_nodata = mask == nodata
     drawn = draw_mask(rgb(small), np.where(is_nodata, 0, mask), is_nodata)

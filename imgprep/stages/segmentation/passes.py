@@ -67,6 +67,7 @@ def passes_of(
     )
     return [
         copying,
+        # A list times a bool: the pass, or none.
         *[histogram] * recipe.two_pass,
         mask,
         *[fill] * recipe.fill_holes,

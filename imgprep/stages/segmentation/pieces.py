@@ -40,6 +40,7 @@ def write_piece(
         foreground = int(np.count_nonzero(mask)) - (mask.size - valid)
         counted = {"dtype": str(mask.dtype), "valid": valid, "foreground": foreground}
         about = about | counted
+        # Before the .npz, which says that the piece is whole.
         folder.put(f"{name}.tif", mosaic.tiff(mask, nodata))
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     sink = io.BytesIO()
@@ -92,6 +93,7 @@ def ids_of(folder: Folder, name: str, rows: tuple[int, int]) -> np.ndarray:
     with open(opened, "rb") if isinstance(opened, str) else opened as file:
         np.lib.format.read_magic(file)
         _, _, dtype = np.lib.format.read_array_header_1_0(file)
+        # The block's part alone: the ids of a huge picture do not fit into each worker.
         file.seek(start * dtype.itemsize, io.SEEK_CUR)
         ids = np.frombuffer(file.read((stop - start) * dtype.itemsize), dtype)
     return np.concatenate([np.zeros(1, np.int32), ids])

@@ -76,6 +76,7 @@ def write_objects(labels: str, out: str) -> int:
             target.create(lambda _: f"{name}.{ending}") as text,
         ):
             head = {"type": "FeatureCollection", "coordinates": about, "features": []}
+            # Without its closing brackets: features are written as they come.
             text.write(json.dumps(head)[:-2].encode())
             objects = _measured(raster)
             between = "\n"
@@ -141,6 +142,7 @@ def _outlines(raster: Raster, objects: np.ndarray) -> Iterator[tuple[np.ndarray,
         stop = done + int(below[0]) if len(below) else len(objects)
         some = objects[done:stop]
         if len(some):
+            # pop: what is finished goes, and memory holds only what is open.
             joined = [_one_outline(whole.pop(n, []), cut.pop(n, [])) for n in some[:, 0].tolist()]
             yield some, shapely.normalize(np.array(joined, object))
         done = stop
@@ -169,6 +171,7 @@ def _one_outline(whole: list, cut: list) -> Any:
 
     parts = [*whole, *cut]
     if len(cut) > 1:
+        # simplify(0) takes out the points that borders of windows left on straight lines.
         parts = [*whole, *shapely.get_parts(shapely.union_all(cut).simplify(0))]
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 

@@ -128,6 +128,7 @@ class Reduce:
         self, canvas: Canvas, keep: np.ndarray, part: np.ndarray, starts: np.ndarray
     ) -> Canvas:
         """The ids that the regions of each block get, 0 for those that are not kept, as a file."""
+        # Numbered without a gap, in the raster order of their first pixels.
         ids = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
         name = f"{canvas.home}/{canvas.masks}.npy"
         pieces.put_ids(self.folder, name, ids[part])

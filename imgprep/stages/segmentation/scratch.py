@@ -19,6 +19,7 @@ def local_files(folder: Folder, names: Sequence[str]) -> Iterator[list[str]]:
         return
     fs, root = folder.filesystem()
     with tempfile.TemporaryDirectory(prefix="imgprep-") as home:
+        # A number in front: two folders may hold files of one name.
         paths = [os.path.join(home, f"{n}-{os.path.basename(name)}") for n, name in enumerate(names)]
         for name, path in zip(names, paths, strict=True):
             fs.get_file(f"{root}/{name}", path)

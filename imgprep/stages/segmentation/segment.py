@@ -198,6 +198,7 @@ def _operation(steps: Recipe, choice: Choice) -> tuple[dict[str, Any], str]:
     try:
         operation["operator"] = fingerprint.function(steps.operator)
     except fingerprint.Unhashable as e:
+        # A name that no other run has: what cannot be hashed is never reused.
         operation["operator"] = uuid.uuid4().hex
         return operation, f"{chain.operator_name(steps.operator)} uses something that {e}"
     return operation, ""
@@ -238,6 +239,7 @@ def _tidy(folder: Folder, found: Dataset) -> None:
     named = named_by_kept(folder, list(OUTPUTS))
     for column in OUTPUTS:
         named.update(rows[column].to_pylist())
+    # Only names of ours, with a hash: what a person put there stays.
     ours = re.compile(r".+-[0-9a-f]{12}\.(tif|parquet|(pixels\.)?geojson)")
     for place in set(OUTPUTS.values()):
         for name in folder.list(place):

@@ -47,6 +47,7 @@ def _picture_ids(rows: pa.Table) -> Iterator[str]:
     if "parent_id" in rows.column_names:
         parents = rows["parent_id"].to_pylist()
     sizes = sizes_column(rows).to_pylist()
+    # Frames and copies of a picture may have one size: then the row's own id is its name.
     times = Counter(zip(parents, sizes, strict=True))
     for own, parent, size in zip(ids, parents, sizes, strict=True):
         yield parent if parent and times[parent, size] == 1 else own

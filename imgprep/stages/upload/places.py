@@ -26,6 +26,7 @@ def place_and_name(uri: str) -> tuple[str, str]:
     >>> place_and_name("az://photos/vision/train/cat.jpg")
     ('az://photos/vision/train', 'cat.jpg')
     """
+    # By its shape: two digits and a hash belong to the name, and are no folder of a person's.
     by_content = BY_CONTENT.fullmatch(uri)
     if by_content:
         return by_content[1], by_content[2]
@@ -65,6 +66,7 @@ def put_indexes(uploaded: Dataset, *, credentials_env: str | None) -> None:
         lines = [json.dumps(line, ensure_ascii=False) for line in names.values()]
         data = "".join(f"{line}\n" for line in lines).encode()
         store = Store(place, credentials_env)
+        # is_lasting=False: the next run puts another list under this name.
         store.put(OBJECT_INDEX, data, content_type="application/jsonl", is_lasting=False)
 
 

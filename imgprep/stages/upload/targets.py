@@ -34,6 +34,7 @@ def whole_target(target: str, sizes: Sequence[str]) -> str:
     whole = os.fspath(target).rstrip("/")
     if any(sizes) and "{variant}" not in whole:
         whole += "/{variant}"
+    # Every process has a memory of its own.
     if whole.startswith("memory:") and engine.workers():
         fix = "imgprep.session('local', workers=0) works in it"
         raise ValueError(f"memory:// is this process's own: {fix}")

@@ -22,6 +22,7 @@ class Threads:
 
     def __enter__(self) -> "Threads":
         for _thread in range(self._threads):
+            # daemon: a request that hangs must not keep the interpreter from ending.
             threading.Thread(target=self._work, daemon=True).start()
         return self
 

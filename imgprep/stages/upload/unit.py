@@ -67,6 +67,7 @@ class UploadUnit:
                     yield from self._landed(flying, totals, faults)
                 if faults:
                     break
+            # After RunStopped nobody waits for the rest: each would hang for as long again.
             while flying and not isinstance(next(iter(faults), None), RunStopped):
                 yield from self._landed(flying, totals, faults)
 
@@ -114,6 +115,7 @@ class UploadUnit:
             sha256=row["sha256"],
             is_lasting="name" not in one.columns,
         )
+        # Once for each store and process: it costs a request.
         if store.uri not in self.private:
             store.refuse_public(name)
             self.private.add(store.uri)

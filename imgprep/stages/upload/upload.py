@@ -117,6 +117,7 @@ def _with_sizes(inputs: Inputs) -> Inputs:
         is_ok = [status == "ok" for status in rows["status"].to_pylist()]
     named = []
     for sha, size, ok in zip(inputs.identity, sizes.to_pylist(), is_ok, strict=True):
+        # The size is in it: the same bytes may go to several places.
         named.append(f"{size}/{sha}" if sha and ok else None)
     return replace(inputs.keyed_by(named), columns={"variant": sizes})
 

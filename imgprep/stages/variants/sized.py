@@ -71,6 +71,7 @@ class Sized:
         row: Row,
     ) -> tuple[np.ndarray, Row]:
         """A copy, from a seed that is that of no other picture, frame or copy."""
+        # By the original's bytes: a picture has the same copies whatever it is called.
         mark = f"{self.sha256} {row['frame']} {copy}"
         seed = int.from_bytes(hashlib.sha256(mark.encode()).digest()[:4])
         image, notes, row["augmentation"] = augmentation.apply_pipeline(run, image, notes, seed)
@@ -120,6 +121,8 @@ def encoded_size(
     if size.max_bytes is None:
         data = codec.encode(image, format, quality=quality, is_full_chroma=True)
     else:
+        # Less the EXIF, which is put in afterwards.
         most = max(0, size.max_bytes - len(exif))
         data, quality = budget.fit_bytes(image, most, format=format, best=quality)
+    # Behind the first two bytes, where a JPEG's own segments begin.
     return data[:2] + exif + data[2:] if exif else data, quality

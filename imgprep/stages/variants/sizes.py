@@ -77,6 +77,7 @@ def sizes_of(
     if not isinstance(named, dict) or not all(isinstance(size, dict) for size in named.values()):
         raise ValueError(f"sizes is {{name: {{'max_side': 800, …}}}}, not {named!r}")
     for name, size in named.items():
+        # A named size may also change one of ours.
         wanted[name] = wanted.get(name, {}) | size
     if with_copies:
         side = wanted.get("vision", {}).get("max_side")

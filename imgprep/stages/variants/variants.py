@@ -56,6 +56,7 @@ class Variants:
         yield original
         sized = self._sized(one, one.data, header, original)
         wanted = self._wanted()
+        # Over all frames and sizes: no two children of a picture have one number.
         child = 1
         for frame, image in enumerate(self._decoded(sized)):
             made = {} if image is None else {max(image.shape[:2]): image}
@@ -88,6 +89,7 @@ class Variants:
         header: SizeHeader,
         original: Row,
     ) -> Sized:
+        # With 0 bytes: side and format are asked first, before metadata are taken out.
         names = [n for n, size in self.sizes.items() if n != COPIED and size.fits(header, 0)]
         clean = None
         if names:
@@ -113,6 +115,7 @@ class Variants:
         pixels."""
         sides = [size.max_side for name, size in self.sizes.items() if name not in sized.passed]
         if not sides:
+            # No pixels are needed, but a damaged file must not go on as a whole one.
             codec.check(sized.data, max_pixels=self.max_pixels)
             yield None
         elif self.frames == "all":
