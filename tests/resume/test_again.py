@@ -6,11 +6,12 @@ import threading
 import pyarrow as pa
 import pytest
 from made import folder, picture, table
+from test_variants_table import HEIC
 
 import imgprep
 from imgprep import dataset
 from imgprep.failures import REASONS
-from imgprep.picture import codec
+from imgprep.picture import codec, header
 from imgprep.resume import again
 from imgprep.stages import images
 
@@ -156,3 +157,15 @@ def test_a_slow_body_is_the_pictures_and_a_silent_host_is_not():
     assert [again.is_passing(reason) for reason in told] == [False, True]
     assert again.to_try(told, set()) == {"timeout"}
     assert again.to_try(told, again.changed_reasons({"timeout_s": 20}, {"timeout_s": 10})) == set(told)
+
+
+def test_a_picture_whose_reader_was_missing_is_read_when_it_is_there(tmp_path, monkeypatch):
+    paths = folder(tmp_path / "in", 3)
+    (tmp_path / "in" / "a.heic").write_bytes(HEIC)
+    rows = {"train": table([*paths, str(tmp_path / "in" / "a.heic")])}
+    with monkeypatch.context() as without:
+        without.delitem(header.Image.OPEN, "HEIF")
+        out = images.download(rows, str(tmp_path / "out"), size_wh=[8, 8])
+    assert out.counts()["reasons"] == {"missing_extra": 1}
+    out = images.download(rows, out.folder, size_wh=[8, 8])
+    assert out.counts()["ok"] == 4 and out.runs()[-1]["computed"] == 1
