@@ -1,9 +1,10 @@
 """Tags by the offline models on a warm Ray, beside a bare Pool of as many processes that keeps nothing.
 
-python tests/benchmarks/tags.py [PICTURES] [--rounds 2]   120 by default; needs the extra `offline` and the photographs
+python tests/benchmarks/tags.py [PICTURES] [--rounds 2]   300 by default; needs the extra `offline` and the photographs
 
 Both decode, name objects, measure tone and composition and make a vector, one thread a process. Ours also writes the
-dataset: pictures, columns, card. Each round has pictures of its own; Ray and its workers were started by others.
+dataset: pictures, columns, card. Each round has pictures of its own; Ray was started before, but each
+run's actors load their networks anew (some seconds): with few pictures that is most of what is measured.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def crops(folder: Path, count: int, seed: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("pictures", nargs="?", type=int, default=120)
+    parser.add_argument("pictures", nargs="?", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, multiprocessing.get_context("spawn").Pool(WORKERS, begin) as pool:
