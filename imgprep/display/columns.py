@@ -81,6 +81,11 @@ SIZE_COLUMNS = [
     Column("bytes, median", size("median"), is_number=True),
     Column("bytes", size("bytes"), is_number=True),
 ]
+OBJECT_COLUMNS = [
+    Column("label", text("label")),
+    Column("boxes", whole("boxes"), is_number=True),
+    Column("pictures", whole("pictures"), is_number=True),
+]
 MASK_COLUMNS = [
     Column("picture", text("image_id")),
     Column("pixels", lambda row: f"{row['size'][0]:,} × {row['size'][1]:,}", is_number=True),

@@ -17,6 +17,7 @@ from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display import charts, columns, findings, likeness, report_pictures
+from imgprep.display.found import counted_objects
 from imgprep.display.pages import page_environment
 from imgprep.display.pictures import every_row, label_column, public_text
 from imgprep.project import made_with, project_root
@@ -27,6 +28,7 @@ GOAL_BYTES = 5 << 20  # opens at once and passes a mail gateway
 PICTURE_SHARES = (1, 0.5, 0.25, 0.1, 0)  # of the pictures shown, until the page is small enough
 MACHINE_GROUPS = 1000  # groups of duplicates in the facts for programs
 MASKS_LISTED = 50
+LABELS_LISTED = 50
 
 
 def write(
@@ -93,6 +95,7 @@ def _page_facts(seen: report_pictures.ReportRows) -> dict[str, Any]:
         "histograms": charts.of_sizes(ok, splits, has_files=not is_overview),
         "duplicates": likeness.duplicates(ok, seen.measured),
         "variants": findings.variant_sizes(stages[-1]),
+        "objects": counted_objects(stages[-1]),
         "masks": masks,
         "masks_in_words": findings.masks_in_words(masks),
         "published": findings.published(stages),
@@ -103,6 +106,7 @@ def _page_tables(facts: dict[str, Any]) -> dict[str, Any]:
     """The tables of the page, whose columns columns.py lists."""
     return {
         "sizes": columns.filled_table(columns.SIZE_COLUMNS, facts["variants"]),
+        "objects": columns.filled_table(columns.OBJECT_COLUMNS, facts["objects"][:LABELS_LISTED]),
         "masks": columns.filled_table(columns.MASK_COLUMNS, facts["masks"][:MASKS_LISTED]),
         "runs": columns.filled_table(columns.RUN_COLUMNS, facts["time"]["runs"]),
         "notebooks": columns.filled_table(columns.NOTEBOOK_COLUMNS, facts["time"]["notebooks"]),

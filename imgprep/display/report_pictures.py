@@ -12,12 +12,14 @@ import pandas as pd
 from imgprep.dataset import Dataset
 from imgprep.display import findings, likeness
 from imgprep.display.films import FRAMES_SHOWN, film_strips
+from imgprep.display.found import drawn_objects
 from imgprep.display.funnel import deal_as
 from imgprep.display.pictures import caption, every_row, size_text, spread, thumbnail
 from imgprep.words import bytes_text
 
 GALLERY, CLUSTERS, OVERLAYS, VARIANTS, OUTLIERS = 90, 6, 4, 3, 6  # so many at most
 FILMS_SHOWN = 6
+BOXES_SHOWN = 6
 FEW_PICTURES = 8  # pictures
 MOST_LABELS = 12  # in the gallery, the commonest
 SMALL_PX, LARGE_PX, OVERLAY_PX, VARIANT_PX = 160, 400, 640, 256
@@ -64,6 +66,7 @@ def drawn(
     return {
         "gallery": _gallery(seen, int(GALLERY * share)),
         "films": film_strips(last, round(FILMS_SHOWN * share), FRAMES_SHOWN) or [],
+        "found": drawn_objects(last, round(BOXES_SHOWN * share), OVERLAY_PX),
         "clusters": _cluster_pictures(first, seen.ok, groups, round(CLUSTERS * share)),
         "overlays": _overlays(seen.stages, round(OVERLAYS * share)),
         "shown_variants": _size_pictures(last, round(VARIANTS * share)) if sizes else [],

@@ -13,6 +13,8 @@ from imgprep.display import charts, findings
 from imgprep.display.cells import SMALL, Cell, figure, framed, html_table, img
 from imgprep.display.changes import changes as changes
 from imgprep.display.films import films as films
+from imgprep.display.found import draw_objects as draw_objects
+from imgprep.display.found import objects as objects
 from imgprep.display.gallery_cells import evidence as evidence
 from imgprep.display.gallery_cells import gallery as gallery
 from imgprep.display.gallery_cells import hits as hits

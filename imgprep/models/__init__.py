@@ -8,5 +8,6 @@ has one, else on one thread. No code that comes with a model is run.
 from imgprep.models.detectors import Boxes
 from imgprep.models.enhancers import Enhancer
 from imgprep.models.segmenters import Instances, Objects, Semantic, named
+from imgprep.models.sliced import Detector
 
-__all__ = ["Boxes", "Enhancer", "Instances", "Objects", "Semantic", "named"]
+__all__ = ["Boxes", "Detector", "Enhancer", "Instances", "Objects", "Semantic", "named"]

@@ -28,7 +28,7 @@ class Boxes:
     most_iou: of two boxes of one label that overlap by more (intersection over union) the surer
         one stays; 1 keeps all.
     Boxes are in pixels of the picture as it is given, cut off at its edge; the surest comes first.
-    Does not cut huge pictures into tiles. Loads when it is first used; no code that comes with a
+    Does not cut huge pictures into tiles: `Detector` does. Loads when it is first used; no code that comes with a
     model is run. Raises ValueError for a missing extra, file or model, and for one of another
     kind, before any work; and for answers that are none (NaN).
     """
@@ -63,7 +63,7 @@ class Boxes:
 
     @staticmethod
     def features() -> dict[str, Any]:
-        """The column `objects`, for images.transform(features=…)."""
+        """The column `objects`, for images.transform(features=…) with `Detector`."""
         from datasets import List, Value
 
         box = List(Value("float32"), length=4)

@@ -5,6 +5,8 @@ and the web server that misbehaves with them.
 from pathlib import Path
 
 from imgprep.project import project_root, resolve
+from imgprep.sample.balls import BALLS_MODEL
+from imgprep.sample.balls import make_balls as balls
 from imgprep.sample.films import make_films as films
 from imgprep.sample.prints import make_prints as prints
 from imgprep.sample.products import FORMAT, PORT, URL_KINDS, SampleRow, about_sample, plan
@@ -18,6 +20,8 @@ __all__ = [
     "PORT",
     "SampleRow",
     "URL_KINDS",
+    "balls",
+    "detector",
     "films",
     "make",
     "plan",
@@ -40,6 +44,8 @@ def ready(*paths: str | Path | None) -> None:
         prints(project_root() / "data" / "prints")
     if "data/films" in paths:  # notebook 10's
         films(project_root() / "data" / "films")
+    if any(str(path).startswith("data/balls/") for path in paths):  # notebook 09's
+        balls(project_root() / "data" / "balls")
     if "data/snapshots" in paths:  # notebook 08's
         snapshots(project_root() / "data" / "snapshots")
     if not any(Path(resolve(path)).is_relative_to(home) for path in paths if path):
@@ -50,6 +56,18 @@ def ready(*paths: str | Path | None) -> None:
     if home not in _served:
         _served.add(home)
         serve(home)
+
+
+def detector(model: str) -> str:
+    """The file of the demo's detector for "demo", which sees coloured balls; else the model as it
+    is given.
+    """
+    if model != "demo":
+        return model
+    folder = project_root() / "data" / "balls"
+    balls(folder)
+    say("the model is the demo's: it sees red, green and blue balls, and nothing else")
+    return str(folder / BALLS_MODEL)
 
 
 _served: set[Path] = set()  # by this process, while it lives

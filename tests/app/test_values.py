@@ -39,6 +39,9 @@ NEEDED = {"train_csv": "x.csv"}
         ("films", "scenes=2", "scenes=2: it is a share above 0 and up to 1, for example scenes=0.1"),
         ("films", "sides=[1]", "sides=[1]: it is a list of shorter sides of at least 2 pixels, for example "),
         ("films", "codec=vp9", "codec=vp9: it is 'h264' or 'av1', for example codec=h264"),
+        ("detect", "form=kitti", "form=kitti: it is 'coco', 'voc', 'yolo' or 'labelme', for example form=coco"),
+        ("detect", "iou=0", "iou=0: it is a share above 0 and up to 1, for example iou=0.5"),
+        ("detect", "min_score=50", "min_score=50: it is a score from 0 to 1, for example min_score=0.5"),
         ("slides", "max_disk_gb=0", "max_disk_gb=0: it is a number of GiB above 0"),
     ],
 )  # fmt: skip
@@ -48,7 +51,7 @@ def test_a_value_that_no_step_can_take_is_refused_with_an_example(name, given, s
         pipeline.load_pipeline(name, values)
 
 
-@pytest.mark.parametrize("name", ["products", "gallery", "slides", "films"])
+@pytest.mark.parametrize("name", ["products", "gallery", "slides", "films", "detect"])
 def test_every_default_keeps_its_rule(name):
     for cell in spec.outline(name).cells.values():
         for parameter in cell.values():

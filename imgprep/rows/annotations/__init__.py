@@ -16,6 +16,7 @@ from imgprep.dataset import Dataset
 from imgprep.picture.boxes import crop_objects, fit_pad_objects
 from imgprep.rows import picture_folders, sources
 from imgprep.rows.annotations import checks, coco, labelme, voc, yolo
+from imgprep.rows.annotations.agreement import agreement_table
 from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.annotations.objects import (
     COLUMN,
@@ -32,6 +33,7 @@ from imgprep.words import number_of
 __all__ = [
     "ANNOTATION_FORMS",
     "COLUMN",
+    "agreement_table",
     "box_agreement",
     "crop_objects",
     "fit_pad_objects",
