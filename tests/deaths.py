@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TIMEOUT_S = 100
+TIMEOUT_S = 300
 
 
 def export(source: str, place: str, form: str) -> None:

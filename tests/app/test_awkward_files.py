@@ -84,7 +84,7 @@ def _told_by_child(home: str) -> dict:
     words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     words += [sys.executable, "-c", CHILD, home]
     env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": home, "TMPDIR": home}
-    done = subprocess.run(words, env=env, cwd="/", capture_output=True, text=True, timeout=200)
+    done = subprocess.run(words, env=env, cwd="/", capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -22,7 +22,7 @@ from imgprep.dataset.files import Folder
 from imgprep.dataset.whole import Inspection
 
 LOOKS = 12
-LAST_S = 15
+LAST_S = 60
 RUN = """
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ print("done")
 
 
 def command(*words: object) -> None:
-    subprocess.run([*map(str, words)], check=True, capture_output=True, timeout=20)
+    subprocess.run([*map(str, words)], check=True, capture_output=True, timeout=60)
 
 
 class Disk:
@@ -80,7 +80,7 @@ class Disk:
 
     def close(self) -> None:
         for place in (self.found, self.mounted):
-            subprocess.run(["umount", str(place)], capture_output=True, timeout=20)
+            subprocess.run(["umount", str(place)], capture_output=True, timeout=60)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def running(home: Path, disk: Disk, how: str, turns: int):
         yield process
     finally:
         process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def damages(out: Path) -> dict[str, str] | None:
@@ -134,7 +134,7 @@ def test_what_is_listed_is_on_the_disk(disk, tmp_path):
     folder(tmp_path / "in", 200)
     found = []
     with running(tmp_path / "in", disk, "with", 1_000) as run:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not disk.out.joinpath(".imgprep/manifest.jsonl").exists() and time.monotonic() < until:
             time.sleep(0.02)
         last = time.monotonic() + LAST_S
@@ -155,7 +155,7 @@ def test_what_is_listed_is_on_the_disk(disk, tmp_path):
 def test_this_would_see_a_file_that_was_only_renamed(disk, tmp_path):
     folder(tmp_path / "in", 60)
     with running(tmp_path / "in", disk, "without", 1) as run:
-        assert run.wait(timeout=60) == 0
+        assert run.wait(timeout=150) == 0
     disk.commit_journal()
     with disk.after_power_loss() as out:
         assert damages(out), "without fsync something is lost"

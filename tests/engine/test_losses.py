@@ -132,7 +132,7 @@ def test_what_the_system_ends_for_want_of_memory_is_told_as_that(group, raw, tmp
     here = str(Path(__file__).parent.parent)
     env = os.environ | {"PYTHONPATH": os.pathsep.join([here, *sys.path])}
     shell = ["sh", "-c", enter, "sh", *words]
-    done = subprocess.run(shell, env=env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(shell, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     told = "the process that worked on this was ended from outside (SIGKILL): the machine was out of memory"
     assert done.stdout.splitlines()[-1] == f"killed | {told} | 5"
