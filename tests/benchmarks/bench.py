@@ -71,6 +71,7 @@ BENCHES = [
         ["loader.py", "--rounds", "2", "--epochs", "3"],
         [
             Line("rows/s into a DataLoader, bytes", "best of three", r"bytes +imgprep .*?x([\d.]+)", "0.9 / 1", "x"),
+            Line("the same, CPU", "best of three", r"bytes +imgprep .*?CPU x([\d.]+)", "", "x"),
             Line("the same, decoded", "best of three", r"decoded +imgprep .*?x([\d.]+)", "0.9 / 1", "x"),
         ],
     ),

@@ -267,7 +267,10 @@ def main() -> None:
                 others.append(found["others"])
         peer = max((name for name in best if name not in ("imgprep", "datasets")), key=best.__getitem__)
         for name, rate in best.items():
-            of_best = f"x{rate / best[peer]:.2f} of {peer} (floor 0.9, goal 1)" if name != peer else ""
+            of_best = ""
+            if name != peer:
+                cpu = least[peer] / least[name]
+                of_best = f"x{rate / best[peer]:.2f} of {peer}, CPU x{cpu:.2f} (floor 0.9, goal 1)"
             print(f"{what:8} {name:20}{rate:8.0f} rows/s{least[name]:7.0f} CPU us each  {of_best}", flush=True)
         print(f"{what:8} others took {sum(others) / len(others):.0%} of the machine", flush=True)
     if given.ray:
