@@ -30,6 +30,7 @@ class Playback:
         self.is_sparse = is_sparse
         # Without an index a search guesses, and MPEG's streams have guessed times behind it.
         self.can_seek = is_sparse and reel.container.format.name.startswith(INDEXED)
+        self._may_skip = is_sparse and reel.video.codec_context.name == "h264"
         self._gap = 0  # the longest distance of keyframes that was seen
         self._begin()
 
@@ -60,6 +61,7 @@ class Playback:
 
     def _restart(self, *, is_sparse: bool) -> None:
         self.is_sparse = is_sparse
+        self._may_skip = self._may_skip and is_sparse
         self.can_seek = False
         self.reel.rewind()
         self._begin()
@@ -80,7 +82,7 @@ class Playback:
         """The next frame that is decoded; None at the end."""
         while not self._ready:
             if self._due:
-                self._decode(self._due.popleft())
+                self._decode(self._due.popleft(), pts)
             elif self._has_ended:
                 return None
             else:
@@ -89,11 +91,17 @@ class Playback:
         self._given = frame.pts
         return frame
 
-    def _decode(self, packet: Any) -> None:
+    def _decode(self, packet: Any, pts: float) -> None:
         if self._jump is not None:
             self.reel.video.codec_context.flush_buffers()
             self._unproven = self._jump
             self._jump = None
+        if self._may_skip:
+            # No other picture needs such a one, and nobody asked for it. (Of H.265 and AV1 a higher
+            # layer may need it.)
+            is_early = packet is not None and packet.pts is not None and packet.pts < pts
+            context = self.reel.video.codec_context
+            context.skip_frame = "NONREF" if is_early else "DEFAULT"
         self._ready.extend(self.reel.decoded(packet))
 
     def _read_until(self, pts: float) -> None:
