@@ -173,7 +173,7 @@ def _is_shown(one: Mapping[str, Any], min_score: float) -> bool:
 
 def _box_colour(label: str | None) -> tuple[int, int, int]:
     # Not hash(): that of a text is another one in every process.
-    return BOX_COLOURS[crc32(str(label).encode()) % len(BOX_COLOURS)]
+    return BOX_COLOURS[(crc32(str(label).encode()) >> 1) % len(BOX_COLOURS)]
 
 
 def _write_label(pen: ImageDraw.ImageDraw, one: Mapping[str, Any], font: Any, size_wh: Sequence[int]) -> None:
