@@ -75,7 +75,9 @@ def _submitted(tasks: list[Task], orders: bytes, fn: bytes, size: int) -> Genera
         timeout=600,
         initializer=worker.start_worker,
         initargs=(os.getpid(),),
-        env=dict(os.environ),  # a key that was set since ends the processes that do not know it
+        # A key that was set since ends the processes that do not know it. One thread each, as Ray
+        # has it: a picture per core already, and sums of other threads differ in their last digit.
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
     )
     futures = {pool.submit(worker.work, pickle.dumps(task), orders, fn): task for task in tasks}
     try:

@@ -6,14 +6,17 @@ Each process is held by one thread of the server, which waits for it with a dead
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,14 +25,17 @@ from imgprep.serve.answers import Refusal
 # Above this a body goes by a file in memory: a full pipe would be handed over in small pieces.
 BY_FILE_BYTES = 64 << 10
 SHARED_MEMORY = "/dev/shm"
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 MEMORY_BYTES = 4 << 30
-PRELOADED = ["imgprep.serve.service", "imgprep.serve.looking"]
+# In this order: what is first has to be there before numpy is.
+PRELOADED = ["imgprep.serve.one_thread", "imgprep.serve.service", "imgprep.serve.looking"]
 Call = Callable[..., tuple[bytes, Any]]
 
 
 def _child(line: Connection, setup: Callable[[], dict[str, Call]], memory_bytes: int) -> None:
     """The life of a worker: set up, then one call after another until the server hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
+    _end_with_server()
     # No core dumps: a picture that crashes a worker a thousand times would fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     calls = setup()
@@ -53,6 +59,19 @@ def _child(line: Connection, setup: Callable[[], dict[str, Call]], memory_bytes:
             told = (getattr(e, "reason", "error"), _sentence(e))
         line.send(told)
         line.send_bytes(body)
+
+
+def _end_with_server() -> None:
+    """Be killed when the server is gone, also in the middle of an endless loop (Linux)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent, which workers are forked from, ends when nobody holds its pipe any more. Each
+    # worker is handed an end of it, to start processes of its own, which it never does.
+    with contextlib.suppress(AttributeError, TypeError, OSError):
+        server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
 
 
 def _taken(path: str) -> bytes:

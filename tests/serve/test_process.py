@@ -3,8 +3,10 @@
 import asyncio
 import collections
 import contextlib
+import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from made import picture
 from served import Served
 
 from imgprep.picture import codec
+from imgprep.serve import workers
 
 SLOW = """
 import os, time
@@ -138,3 +141,52 @@ def test_a_port_that_is_taken_is_a_sentence(here, tmp_path):
     finally:
         other.__exit__()
     assert "Traceback" not in other.log.read_text() and str(here.port) in other.log.read_text()
+
+
+def threads_of_blas(data: bytes) -> tuple[bytes, int]:
+    import numpy as np
+
+    values = np.ones(1_000_000)
+    float(values @ values)
+    return b"", len(os.listdir("/proc/self/task"))
+
+
+def blas_calls():
+    return {"blas": threads_of_blas}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by /proc")
+def test_blas_starts_no_threads_in_a_forked_worker():
+    """Its threads do not come along with a fork, and sometimes it waits for them for ever, spinning."""
+    pool = workers.Pool(blas_calls, workers=1)
+    try:
+        assert asyncio.run(pool.run("blas", b"-"))[1] == 1
+    finally:
+        pool.close()
+
+
+FOREVER = """
+def forever(image):
+    open("begun", "w").write(str(__import__("os").getpid()))
+    while True:
+        pass
+"""
+
+
+def ask_in_vain(url: str) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(url, content=PNG, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it ends with its parent by prctl")
+def test_kill_9_of_the_server_leaves_no_worker_in_an_endless_loop(tmp_path):
+    with Served(tmp_path, "--workers", "1", "--timeout-s", "600", code=FOREVER, names=("forever",)) as one:
+        threading.Thread(target=ask_in_vain, args=(f"{one.url}/v1/forever",), daemon=True).start()
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        busy = psutil.Process(int((tmp_path / "begun").read_text()))
+        one.process.kill()
+        gone, alive = psutil.wait_procs([busy], timeout=20)
+        assert not alive
