@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import tomllib
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -129,6 +128,8 @@ def extra_packages(name: str) -> str:
     """
     checkout = Path(__file__).resolve().parent.parent / "pyproject.toml"
     if checkout.is_file():
+        import tomllib  # only where an extra is missing
+
         extras = tomllib.loads(checkout.read_text("utf-8"))["project"]["optional-dependencies"]
         needed = list(extras[name])
     else:

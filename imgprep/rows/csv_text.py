@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -179,6 +178,8 @@ def text_cells(made: Dialect) -> pa.Table:
     An empty line is an empty cell where there is one column, else nothing. Columns behind the last
     name that are empty in every row, as Excel leaves them, are left out, and that is noted.
     """
+    import pandas as pd  # slow to import, and no worker reads tables
+
     text = made.text.strip("\r\n")
     is_one_column = len(column_names(made)) == 1
     # The header is read as a row, so that names come as they are, also twice.

@@ -1,9 +1,9 @@
 """Tables that are in memory already: pandas, Polars, Arrow, `datasets.Dataset`."""
 
 import os
+import sys
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from imgprep import words
@@ -14,11 +14,17 @@ from imgprep.rows.opened import Opened, features_of, filled
 def is_frame(value: Any) -> bool:
     """Is this a table in memory that `open_frame` opens?"""
     return (
-        isinstance(value, pd.DataFrame)
+        is_pandas(value)
         or hasattr(value, "__arrow_c_stream__")
         or is_lazy(value)
         or is_hf(value)
     )
+
+
+def is_pandas(value: Any) -> bool:
+    """Is this a pandas frame? Where nobody has imported pandas there is none."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def is_hf(value: Any) -> bool:
@@ -49,7 +55,7 @@ def open_frame(value: Any, split: str, url_column: str | None) -> Opened:
 def _as_arrow(value: Any, where: str) -> pa.Table:
     if is_lazy(value):
         value = value.collect()
-    if not isinstance(value, pd.DataFrame):
+    if not is_pandas(value):
         return pa.table(value)
     # An index with a name is a column; one without is the number of the row.
     if all(name is not None for name in value.index.names):

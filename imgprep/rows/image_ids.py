@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgprep.rows.opened import Opened
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ID_DIGITS = 16
 NAMES_AT_ONCE = 100_000  # are held as Python's own
@@ -65,10 +68,12 @@ def _from_column(one: Opened, id_column: str) -> pa.ChunkedArray:
     return ids
 
 
-def _rank_among_equals(one: Opened, names: pd.Series) -> pd.Series:
+def _rank_among_equals(one: Opened, names: "pd.Series") -> "pd.Series":
     """0 for a name that appears once; else the row's place among those of its name, ordered by
     their cells.
     """
+    import pandas as pd  # slow to import, and no worker makes ids
+
     rank = pd.Series(0, names.index)
     repeated = names[names.duplicated(keep=False)]
     if repeated.empty:

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 
@@ -25,6 +24,8 @@ def chosen_rows(
     table = table.slice(0, limit)
     if sample is None or sample >= table.num_rows:
         return table
+    import pandas as pd  # slow to import, and no worker draws samples
+
     # By a hash of its id, so that a row stays in the sample when others come and go.
     ids = table["image_id"].to_pylist()
     digests = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in ids)

@@ -1,8 +1,8 @@
 """What a detector found in a dataset folder, held against annotations: a table."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 
 from imgprep.dataset import Dataset
@@ -10,6 +10,9 @@ from imgprep.picture.boxes import Object
 from imgprep.rows.annotations.objects import COLUMN
 from imgprep.rows.annotations.scores import box_agreement
 from imgprep.words import no_column, number_of, say
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AGREEMENT_COLUMNS = ["true", "found", "precision", "recall", "map", "map50", "map75"]
 
@@ -20,7 +23,7 @@ def agreement_table(
     *,
     min_score: float = 0.0,
     iou: float = 0.5,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """How well the column `objects` of a dataset agrees with the truth: a row for each label, and
     "all".
 
@@ -30,6 +33,8 @@ def agreement_table(
     that were found, so keep the detector's threshold low for them. ValueError where no picture
     stands in both.
     """
+    import pandas as pd  # slow to import, and no worker compares
+
     ours = _objects_by_id(found)
     theirs: dict[str, Sequence[Object] | None] = {}
     for table in truth.values():
