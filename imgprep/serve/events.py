@@ -31,6 +31,7 @@ from imgprep.serve.service import Service, Settings
 
 BATCH = 50
 ALONE = "-alone"  # behind a job, in the records: how often it was begun with no other beside it
+USUAL_FORMAT = "PNG"  # of a result, where a message names none
 MESSAGE_TRIES = 3  # of a message that ends the whole worker
 FLUSH_S = 20
 LOST = ("crashed", "timeout", "too_much_memory")
@@ -82,6 +83,16 @@ def read_message(value: bytes | None) -> dict[str, Any]:
     if not isinstance(given.get("source", given.get("data_base64")), str):
         raise ValueError("source is a URI (or data_base64 the picture itself)")
     return given
+
+
+def other_format(asked: dict[str, Any]) -> list[str]:
+    """The format of the result where it is not the usual one: [] or ["JPEG"].
+
+    >>> other_format({"format": "jpeg"}), other_format({"format": "PNG"}), other_format({})
+    (['JPEG'], [], [])
+    """
+    format = str(asked.get("format", USUAL_FORMAT)).upper()
+    return [] if format == USUAL_FORMAT else [format]
 
 
 def is_below(source: str, root: str) -> bool:
@@ -210,7 +221,7 @@ class Worker:
             job = digest("letter", (message.value() or b"").hex())
             return await self._letter(message, job, "bad_message", str(e))
         source = asked.get("source", asked.get("data_base64"))
-        job = digest("event", asked["op"], asked.get("options", {}), source)
+        job = digest("event", asked["op"], asked.get("options", {}), source, *other_format(asked))
         tries = await self._records("claim", job)
         if tries == FINISHED:
             return await self._told_again(message, job)
@@ -237,7 +248,7 @@ class Worker:
         """The record of a result that is in the store."""
         operation = self.service.operation(asked["op"])
         options = checked(operation, asked.get("options", {}))
-        format = str(asked.get("format", "PNG")).upper()
+        (format,) = other_format(asked) or [USUAL_FORMAT]
         if format not in MEDIA_TYPES:
             raise Refusal("wrong_option", f"format: one of {', '.join(MEDIA_TYPES)}")
         data = await self._data(asked)

@@ -261,6 +261,17 @@ def test_every_bad_message_of_a_topic_is_told_of(here):
     reasons = [row["reason"] for row in counts.rows]
     assert set(reasons) == {"", "no_such_operation", "wrong_option", "corrupt", "no_permission", "missing_file"}
 
+def test_one_picture_in_two_formats_is_two_results(here):
+    """The job was named without its format: the second message was told to have been done."""
+    broker = practice.practice_broker()
+    topics = events.Topics("formats.in", "formats.done", "formats.dead")
+    asked = {"op": "grey", "data_base64": base64.b64encode(PNG).decode()}
+    practice.send_messages(broker, topics.source, [asked, asked | {"format": "png"}, asked | {"format": "jpeg"}])
+    counts = events.catch_up(here.service, broker, topics)
+    told = practice.read_topic(broker, topics.told)
+    assert {one["media_type"] for one in told} == {"image/png", "image/jpeg"}
+    assert {one["media_type"] for one in counts.rows} == {"image/png", "image/jpeg"}
+
 
 def test_a_body_goes_by_the_pipe_where_there_is_no_shared_memory(client, monkeypatch):
     large = codec.encode(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8))
