@@ -129,7 +129,7 @@ def _add_inventory(found: "argparse._SubParsersAction[argparse.ArgumentParser]")
     diff.add_argument("b", metavar="B")
     diff.set_defaults(command=commands.compare)
 
-    what = "is every file of a dataset folder, and all that its rows name, what was written? 1 if not"
+    what = "is every file of a dataset folder what was written? 1 if not"
     check = found.add_parser("check", help=what)
     where = "dataset folders, or folders of them; data/ unless given"
     check.add_argument("folders", nargs="*", metavar="FOLDER", help=where)

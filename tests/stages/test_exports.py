@@ -246,6 +246,6 @@ def test_mistakes_are_one_sentence(ds, tmp_path, where, form, says):
 def test_a_dataset_without_an_ok_picture_is_refused(tmp_path):
     with imgprep.session("local", workers=0):
         none = images.download({"train": table([str(tmp_path / "x.png")])}, str(tmp_path / "ds"), max_failed=1)
-    with pytest.raises(ValueError, match="has no pictures in the config 'default'; it has: default, failures"):
+    with pytest.raises(ValueError, match="has no row that is ok in the config 'default'"):
         exports.export(none, str(tmp_path / "out"), "disk")
     assert not (tmp_path / "out").exists()
