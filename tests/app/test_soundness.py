@@ -117,7 +117,8 @@ def test_objects_in_a_container_are_asked_for_and_put_back_by_a_refresh(
     assert check(out) == 1 and f"{uri} is missing" in capsys.readouterr().out
     upload.upload(str(tmp_path / "in"), place, out, refresh=True)
     assert check(out) == 0
-    monkeypatch.setenv("OTHER", os.environ.pop("AZURE_STORAGE_CONNECTION_STRING"))
+    monkeypatch.setenv("OTHER", os.environ["AZURE_STORAGE_CONNECTION_STRING"])
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")  # given back to the tests behind it
     capsys.readouterr()
     assert check(out) == 0
     assert "not checked: the uploaded objects: " in capsys.readouterr().out
