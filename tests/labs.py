@@ -50,7 +50,7 @@ def jupyterlab(own: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()  # takes its kernels along
-        server.wait(20)
+        server.wait(60)
 
 
 def texts(page: Page, selector: str) -> list[str]:
