@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from PIL import Image
 from imgprep import dataset
 from imgprep.app import runner
 
+README = (ROOT / "README.md").read_text()
 pytestmark = [pytest.mark.notebooks, pytest.mark.slow]
 GIVEN = {"train_csv": "train.csv", "test_csv": "test.csv", "url_column": "picture", "out": "data/made",
          "engine": "local", "workers": 0}  # fmt: skip
@@ -123,6 +125,18 @@ def test_the_demo_needs_no_clone_and_gives_what_the_sample_holds(unpacked_wheel,
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert again.returncode == 0 and "Ray" not in again.stdout
     assert again.stdout.splitlines()[-5] == first.stdout.splitlines()[-5]
+
+    # What the README shows is what is printed: the end of the demo, and its first lines of Python.
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
+    printed = [text.splitlines() for kind, text in fenced if not kind]
+    of_run = re.compile(r"[^/]+(?=/report.html$)")
+    ending = [of_run.sub("RUN", said) for said in first.stdout.splitlines()[-6:]]
+    assert ending in [[of_run.sub("RUN", said) for said in block] for block in printed]
+    snippet = next(text for kind, text in fenced if kind == "python")
+    said = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert said.stdout.splitlines() == printed[0], said.stderr
 
 
 def test_pictures_as_files_are_a_folder_that_datasets_opens(shop):
