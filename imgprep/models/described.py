@@ -25,6 +25,19 @@ def files_digest(folder: str, *patterns: str) -> str:
     return whole.hexdigest()
 
 
+def json_object(path: str) -> dict[str, Any]:
+    """What a model's JSON file says. ValueError for another file of that name."""
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        said = json.loads(data)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise ValueError(f"{path} is no JSON that describes a model")
+    return said
+
+
 def hub_architecture(
     model: str, ending: str, task: str, *, path: str = ""
 ) -> tuple[dict[str, Any], str | None, str]:
@@ -52,8 +65,7 @@ def hub_config(model: str, name: str) -> tuple[dict[str, Any], str | None]:
         if not os.path.isdir(model):
             path = hf_hub_download(model, name)
             revision = os.path.basename(os.path.dirname(path))
-        with open(path, "rb") as file:
-            return json.load(file), revision
+        return json_object(path), revision
     except (errors.HFValidationError, errors.RepositoryNotFoundError):
         told = "no folder here, and no model on the Hub (or a private one: set HF_TOKEN)"
         raise ValueError(f"{model!r} is {told}") from None

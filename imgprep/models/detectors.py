@@ -27,10 +27,12 @@ class Boxes:
         looks for words, these words. threshold: objects with a lower score are left out.
     most_iou: of two boxes of one label that overlap by more (intersection over union) the surer
         one stays; 1 keeps all.
-    Boxes are in pixels of the picture as it is given, cut off at its edge; the surest comes first.
+    Boxes are in pixels of the picture as it is given, cut off at its edge; those outside of it, of
+    no area, or with corners in the wrong order are left out. The surest comes first.
     Does not cut huge pictures into tiles: `Detector` does. Loads when it is first used; no code that comes with a
     model is run. Raises ValueError for a missing extra, file or model, and for one of another
-    kind, before any work; and for answers that are none (NaN).
+    kind, before any work; and for answers that are none: NaN, boxes without end, scores above 1,
+    more boxes than scores (a row's `error`, in a dataset).
     """
 
     # One per worker.
@@ -57,9 +59,8 @@ class Boxes:
         self.threshold = threshold
         self.most_iou = most_iou
         self.spec = spec_of_boxes(model)
-        if isinstance(self.spec, HubSpec) and hub_boxes.needs_words(self.spec) and not labels:
-            fix = "labels=['a cat', 'a remote control']"
-            raise ValueError(f"{model} looks for what it is told in words: give {fix}")
+        if isinstance(self.spec, HubSpec):
+            hub_boxes.check_hub_detector(self.spec, labels, model)
 
     @staticmethod
     def features() -> dict[str, Any]:

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# One, and what 16 bits may make of it.
+MOST_SCORE = 1.001
+
 
 class FoundBoxes(NamedTuple):
     """boxes: (n, 4) x1 y1 x2 y2 in pixels of the picture. scores: (n,). labels: n names."""
@@ -18,6 +21,12 @@ def checked_scores(scores: np.ndarray, boxes: np.ndarray, model: str) -> None:
     """ValueError where a model gives numbers that are none."""
     if np.isnan(scores).any() or np.isnan(boxes).any():
         raise ValueError(f"{model} gives NaN: its weights, or what it was given, are bad")
+    if not np.isfinite(boxes).all():
+        raise ValueError(f"{model} gives boxes without end: its weights are bad")
+    # Empty places of some have the score -1, which is below every threshold.
+    if scores.size and scores.max() > MOST_SCORE:
+        told = f"{model} gives the score {scores.max():g}"
+        raise ValueError(f"{told}: scores are from 0 to 1 (export it with its sigmoid or softmax)")
 
 
 def names_of(

@@ -1,5 +1,6 @@
 """Detectors of transformers: DETR, RT-DETR, RT-DETRv2 and the like; zero-shot ones by words."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from imgprep.models.spec import HubSpec
 
 # They look for what they are told in words.
 BY_WORDS = ("GroundingDino", "MMGroundingDino", "OwlViT", "Owlv2", "OmDetTurbo")
+HUB_WEIGHTS = (".safetensors", ".bin")
 
 
 def spec_of_hub_detector(model: str) -> HubSpec:
@@ -31,6 +33,18 @@ def spec_of_hub_detector(model: str) -> HubSpec:
         revision=revision,
         arch=arch,
     )
+
+
+def check_hub_detector(spec: HubSpec, labels: Sequence[str], model: str) -> None:
+    """ValueError where words to look for, or the folder's weights, are missing."""
+    if needs_words(spec) and not labels:
+        fix = "labels=['a cat', 'a remote control']"
+        raise ValueError(f"{model} looks for what it is told in words: give {fix}")
+    if not os.path.isdir(spec.path):
+        return
+    if not any(name.endswith(HUB_WEIGHTS) for name in os.listdir(spec.path)):
+        told = "has a description and no weights (model.safetensors)"
+        raise ValueError(f"{model!r} {told}: copy the whole folder")
 
 
 def needs_words(spec: HubSpec) -> bool:

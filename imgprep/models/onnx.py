@@ -3,13 +3,13 @@
 import glob
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
-from imgprep.models.described import files_digest, needs_extra
+from imgprep.models.described import files_digest, json_object, needs_extra
 from imgprep.models.spec import SCALING, OnnxSpec
 from imgprep.tiles.instances import Instance, cropped
 
@@ -40,9 +40,10 @@ def open_session(path: str) -> Any:
         raise ValueError(f"{path} is no model that onnxruntime opens: {told}") from None
 
 
-def spec_of_file(path: str) -> OnnxSpec:
+def spec_of_file(path: str, beside: Sequence[str] = ()) -> OnnxSpec:
+    """beside: names of inputs beside the picture that are given, too."""
     session = open_session(path)
-    entry = session.get_inputs()[0]
+    entry = picture_entry(session, path, beside)
     outputs = session.get_outputs()
     count, a, b, c = _input_shape(path, entry)
     # There are fewer bands than pixels.
@@ -63,6 +64,15 @@ def spec_of_file(path: str) -> OnnxSpec:
         scaling=SCALING | _said_of_scaling(session, path),
         takes_bytes=entry.type == "tensor(uint8)",
     )
+
+
+def picture_entry(session: Any, path: str, beside: Sequence[str] = ()) -> Any:
+    """The one input that is not `beside`, wherever it stands. ValueError for none, or several."""
+    inputs = [one for one in session.get_inputs() if one.name not in beside]
+    if len(inputs) == 1:
+        return inputs[0]
+    told = " and ".join(f"{one.name} {one.shape}" for one in inputs) or "nothing"
+    raise ValueError(f"{path} takes {told}: a model of pictures takes the picture alone")
 
 
 def _input_shape(path: str, entry: Any) -> list[int]:
@@ -88,12 +98,31 @@ def _said_of_scaling(session: Any, path: str) -> dict[str, Any]:
     said: dict[str, Any] = {}
     beside = os.path.join(os.path.dirname(path), "preprocessor_config.json")
     if os.path.isfile(beside):
-        with open(beside, "rb") as file:
-            said = {key: value for key, value in json.load(file).items() if key in SCALING}
+        config = json_object(beside)
+        # Null: it says nothing of it.
+        known = [key for key in SCALING if config.get(key) is not None]
+        said = {key: _scaling_number(beside, key, config[key]) for key in known}
     for key, text in session.get_modelmeta().custom_metadata_map.items():
         if key in SCALING:
-            said[key] = json.loads(text)
+            said[key] = _scaling_number(path, key, _parsed_or_text(text))
     return said
+
+
+def _parsed_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _scaling_number(where: str, key: str, value: Any) -> Any:
+    """A number, or one for each band. ValueError for what pictures cannot be scaled with."""
+    numbers = value if isinstance(value, list) else [value]
+    is_number = [type(one) in (int, float) and np.isfinite(one) for one in numbers]
+    # Pictures are divided by two of them: a nought would make them endless.
+    if all(is_number) and numbers and (key == "image_mean" or all(numbers)):
+        return value
+    raise ValueError(f"{where} says {key} {value!r}: it is a number, or one for each band")
 
 
 # Running -----------------------------------------------------------------------------------------

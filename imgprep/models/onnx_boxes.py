@@ -9,16 +9,19 @@ import cv2
 import numpy as np
 
 from imgprep.models.found import FindBoxes, FoundBoxes, checked_scores, names_of
-from imgprep.models.onnx import FLOATS, entrance, open_session, spec_of_file
+from imgprep.models.onnx import FLOATS, entrance, open_session, picture_entry, spec_of_file
 from imgprep.models.spec import OnnxSpec
+from imgprep.words import number_of
 
 NAMED = {"boxes", "labels", "scores"}
+WHOLE_TYPES = tuple(f"tensor({kind})" for kind in ("int64", "int32", "int16", "int8", "uint8"))
 # As RT-DETR's exports call their second input.
 SIZES = "orig_target_sizes"
 # The grey that YOLO was trained with around its pictures.
 LETTERBOX_GREY = 114
 # Of a file that takes any.
 YOLO_SIDE = 640
+BOX_NUMBERS = 4
 # Numbers of a box that needs no more: x1 y1 x2 y2, score, class.
 END_TO_END = 6
 
@@ -39,19 +42,41 @@ class Fitted(NamedTuple):
 
 def spec_of_detector(path: str) -> OnnxSpec:
     """ValueError for a file whose outputs are no boxes."""
-    session = open_session(path)
-    names = {output.name.lower() for output in session.get_outputs()}
-    if not NAMED <= names and not _is_single(session.get_outputs()):
-        told = ", ".join(f"{output.name} {output.shape}" for output in session.get_outputs())
+    spec = spec_of_file(path, [SIZES])
+    if spec.bands not in (0, 3):
+        told = number_of(spec.bands, "band")
+        raise ValueError(f"{path} takes pictures of {told}: a detector takes 3")
+    outputs = {output.name.lower(): output for output in open_session(path).get_outputs()}
+    if NAMED <= set(outputs):
+        _check_named_outputs(outputs, path, spec.batch)
+    elif not _is_single([*outputs.values()], spec.window):
+        told = ", ".join(f"{output.name} {output.shape}" for output in outputs.values())
         kinds = "boxes, labels and scores, or one output (1, 4 + classes, n) as YOLO has it"
         raise ValueError(f"{path} gives {told}: a detector gives {kinds}")
-    return spec_of_file(path)
+    return spec
 
 
-def _is_single(outputs: Sequence[Any]) -> bool:
+def _check_named_outputs(outputs: dict[str, Any], path: str, batch: int | None) -> None:
+    """ValueError for boxes of more than four numbers, for names that are texts, for a mixture."""
+    boxes = outputs["boxes"]
+    last = boxes.shape[-1] if boxes.shape else 0
+    if isinstance(last, int) and last != BOX_NUMBERS:
+        raise ValueError(f"{path} gives boxes {boxes.shape}: a box is x1 y1 x2 y2")
+    for name in sorted(NAMED):
+        if outputs[name].type not in (FLOATS if name != "labels" else FLOATS + WHOLE_TYPES):
+            raise ValueError(f"{path} gives {name} as {outputs[name].type}, and they are numbers")
+    if batch and batch > 1 and len(boxes.shape) < 3:
+        told = f"takes {batch} pictures at once and gives boxes {boxes.shape}"
+        raise ValueError(f"{path} {told}, which does not say whose they are: export it for 1")
+
+
+def _is_single(outputs: Sequence[Any], window: tuple[int, int] | None) -> bool:
     if len(outputs) != 1 or outputs[0].type not in FLOATS:
         return False
-    return len(outputs[0].shape) == 3
+    shape = outputs[0].shape
+    # As large as the picture: that is a mask of it.
+    is_mask = window is not None and tuple(shape[:0:-1]) == window
+    return len(shape) == 3 and not is_mask
 
 
 def onnx_detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> FindBoxes:
@@ -62,22 +87,23 @@ def onnx_detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> FindBoxe
     session = open_session(spec.path)
     names = [output.name.lower() for output in session.get_outputs()]
     said = list(labels) or _own_names(session)
-    entered = entrance(spec, session.get_inputs()[0])
-    entry = session.get_inputs()[0].name
+    takes = picture_entry(session, spec.path, [SIZES])
+    entered = entrance(spec, takes)
+    entry = takes.name
     asks_size = any(one.name == SIZES for one in session.get_inputs())
+    count = spec.batch or 1
 
     def find_named(image: np.ndarray, threshold: float) -> FoundBoxes:
         fitted = _stretched(image, spec.window)
         given = {entry: entered(fitted.image[None])}
         if asks_size:
             height, width = image.shape[:2]
-            given[SIZES] = np.array([[width, height]], np.int64)
+            given[SIZES] = np.array([[width, height]] * count, np.int64)
         answers = dict(zip(names, session.run(None, given), strict=True))
-        scores = answers["scores"].reshape(-1)
-        boxes = answers["boxes"].reshape(-1, 4)
+        boxes, scores, classes = _of_named(answers, count, model)
         checked_scores(scores, boxes, model)
         is_sure = scores >= threshold
-        numbers = answers["labels"].reshape(-1)[is_sure].astype(int).tolist()
+        numbers = classes[is_sure].astype(int).tolist()
         # A model that was told the picture's size answers in its pixels.
         sure = boxes[is_sure] if asks_size else fitted.back(boxes[is_sure])
         return FoundBoxes(sure, scores[is_sure], names_of(numbers, said, model))
@@ -92,6 +118,26 @@ def onnx_detector(spec: OnnxSpec, labels: Sequence[str], model: str) -> FindBoxe
         return FoundBoxes(sure, scores[is_sure], names_of(numbers[is_sure].tolist(), said, model))
 
     return find_named if NAMED <= {*names} else find_single
+
+
+def _of_named(
+    answers: dict[str, np.ndarray], count: int, model: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes, scores, classes) of the first of so many pictures.
+
+    ValueError where there are not as many of each.
+    """
+    boxes, scores, classes = (answers[name] for name in ("boxes", "scores", "labels"))
+    if count > 1:
+        # The others are copies of it.
+        boxes, scores, classes = boxes[0], scores[0], classes[0]
+    if boxes.size and boxes.shape[-1] != BOX_NUMBERS:
+        raise ValueError(f"{model} gives boxes {list(boxes.shape)}: a box is x1 y1 x2 y2")
+    boxes = boxes.reshape(-1, BOX_NUMBERS)
+    if not len(boxes) == scores.size == classes.size:
+        told = f"{len(boxes)} boxes, {scores.size} scores and {classes.size} labels"
+        raise ValueError(f"{model} gives {told}: each box has one score and one label")
+    return boxes, scores.reshape(-1), classes.reshape(-1)
 
 
 def _own_names(session: Any) -> list[str] | dict[int, str]:

@@ -12,75 +12,120 @@ import numpy as np
 
 from imgprep.picture import runs
 from imgprep.picture.boxes import Object, flat_points
-from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of, loaded_json
 
 Json = dict[str, Any]
 
 
 def load_coco(where: str, notes: ToldObject) -> list[Annotated]:
-    """The pictures of a file, in its order. ValueError where an id names nothing, or two things."""
-    # utf-8-sig: tools on Windows write a mark in front.
-    with open(where, encoding="utf-8-sig") as file:
-        data = json.load(file)
+    """The pictures of a file, in its order. ValueError where an id names nothing, or two things,
+    and for a record that lacks what it needs.
+    """
+    data = loaded_json(where)
     if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
         raise ValueError(f"{where} is no COCO file: it has no images and annotations")
-    names = _by_id(where, data.get("categories") or [], "category")
-    images = _by_id(where, data["images"], "image")
+    names = _by_id(where, _records(where, data, "categories", ("id", "name")), "category")
+    images = _by_id(where, _records(where, data, "images", ("id", "file_name")), "image")
     pictures = {}
     for number, image in images.items():
-        size_wh = (
-            (image["width"], image["height"])
-            if image.get("width") and image.get("height")
-            else None
-        )
         told_in = f"image {number!r} of {where}"
+        size_wh = _size_said(image, told_in)
         pictures[number] = Annotated(str(image["file_name"]), [], size_wh, told_in)
-    for one in data["annotations"]:
+    for one in _records(where, data, "annotations", ()):
         about = f"annotation {one.get('id')!r} of {where}"
-        if one.get("image_id") not in pictures:
+        image_id, category_id = (_id_of(one, name, about) for name in ("image_id", "category_id"))
+        if image_id not in pictures:
             raise ValueError(
-                f"{about} is about the image {one.get('image_id')!r}, which the file does not list"
+                f"{about} is about the image {image_id!r}, which the file does not list"
             )
-        if one.get("category_id") not in names:
+        if category_id not in names:
             listed = ", ".join(map(str, names)) or "none"
             raise ValueError(
-                f"{about} is of the category {one.get('category_id')!r}; categories lists: {listed}"
+                f"{about} is of the category {category_id!r}; categories lists: {listed}"
             )
-        pictures[one["image_id"]].objects.append(
-            _coco_object(one, names[one["category_id"]]["name"], about)
-        )
+        pictures[image_id].objects.append(_coco_object(one, names[category_id]["name"], about))
     return list(pictures.values())
 
 
+def _records(where: str, data: Json, name: str, needs: Sequence[str]) -> list[Json]:
+    """One of the lists of a file. ValueError for what is none, or lacks what it needs."""
+    records = data.get(name)
+    if records is None and name == "categories":
+        return []
+    if not isinstance(records, list):
+        raise ValueError(f"{name} of {where} is no list")
+    for number, record in enumerate(records):
+        about = f"record {number} of {name} in {where}"
+        if not isinstance(record, dict):
+            raise ValueError(f"{about} is {record!r}, and no record of names and values")
+        missing = [key for key in needs if record.get(key) in (None, "")]
+        if missing:
+            raise ValueError(f"{about} has no {missing[0]}")
+    return records
+
+
+def _id_of(record: Json, name: str, about: str) -> Any:
+    found = record.get(name)
+    if isinstance(found, list | dict):
+        raise ValueError(f"{about} has the {name} {found!r}, which is no number")
+    return found
+
+
+def _size_said(image: Json, about: str) -> tuple[int, int] | None:
+    sides = [image.get("width"), image.get("height")]
+    for side in sides:
+        if side is not None and (type(side) not in (int, float) or side < 0):
+            raise ValueError(f"{about} has a side of {side!r} pixels")
+    return (sides[0], sides[1]) if all(sides) else None
+
+
 def _by_id(where: str, entries: Sequence[Json], what: str) -> dict[Any, Json]:
-    twice = [number for number, n in Counter(entry["id"] for entry in entries).items() if n > 1]
+    ids = [_id_of(entry, "id", f"the {what} {entry['id']!r} of {where}") for entry in entries]
+    twice = [number for number, n in Counter(ids).items() if n > 1]
     if twice:
         raise ValueError(f"{where} has two entries for the {what} {twice[0]!r}")
-    return {entry["id"]: entry for entry in entries}
+    return dict(zip(ids, entries, strict=True))
+
+
+def _numbers(values: Any, what: str, about: str) -> list[float]:
+    """ValueError for anything but a list of numbers."""
+    if isinstance(values, list) and all(type(n) in (int, float) for n in values):
+        return [float(n) for n in values]
+    raise ValueError(f"the {what} of {about} is no list of numbers: {str(values)[:80]}")
 
 
 def _coco_object(one: Json, label: str, about: str) -> Object:
-    found: Object = {"label": str(label), "score": one.get("score")}
+    score = one.get("score")
+    if score is not None:
+        (score,) = _numbers([score], "score", about)
+    found: Object = {"label": str(label), "score": score}
     if one.get("bbox"):
-        found["box_xywh"] = [float(n) for n in one["bbox"]]
+        found["box_xywh"] = _numbers(one["bbox"], "bbox", about)
     shape = one.get("segmentation")
     if isinstance(shape, dict):
+        if not {"size", "counts"} <= set(shape):
+            raise ValueError(f"the segmentation of {about} has no size and counts")
         found["mask"] = {"size": list(shape["size"]), "counts": runs.runs_of(shape)}
     elif shape:
-        found["polygons"] = [[float(n) for n in polygon] for polygon in shape]
+        found["polygons"] = [_outline(polygon, about) for polygon in shape]
     if one.get("keypoints"):
-        points = one["keypoints"]
+        points = _numbers(one["keypoints"], "keypoints", about)
         if len(points) % 3:
             raise ValueError(
                 f"the keypoints of {about} are {len(points)} numbers, not x, y, v of each"
             )
-        found["points_xyv"] = [
-            [float(n) for n in points[at : at + 3]] for at in range(0, len(points), 3)
-        ]
+        found["points_xyv"] = [points[at : at + 3] for at in range(0, len(points), 3)]
     if one.get("iscrowd"):
         found["is_crowd"] = True
     found["box_xywh"] = box_of(found)
     return found
+
+
+def _outline(polygon: Any, about: str) -> list[float]:
+    numbers = _numbers(polygon, "segmentation", about)
+    if len(numbers) % 2:
+        raise ValueError(f"an outline of {about} has {len(numbers)} numbers, not x, y of each")
+    return numbers
 
 
 def dump_coco(

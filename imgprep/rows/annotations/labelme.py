@@ -11,7 +11,7 @@ import numpy as np
 
 from imgprep.picture import codec, runs
 from imgprep.picture.boxes import Object, points_bounds
-from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of
+from imgprep.rows.annotations.objects import Annotated, ToldObject, box_of, loaded_json
 
 CIRCLE_CORNERS = 64
 VISIBLE = 2.0
@@ -21,7 +21,7 @@ def load_labelme(where: str, notes: ToldObject) -> list[Annotated]:
     """The pictures of all .json files of a folder, in the order of their names."""
     pictures = []
     for file in sorted(Path(where).glob("*.json")):
-        data = json.loads(file.read_text("utf-8-sig"))
+        data = loaded_json(str(file))
         if not isinstance(data, dict) or "shapes" not in data:
             notes.count(
                 "JSON file has no shapes, so it is not LabelMe's",
@@ -42,6 +42,7 @@ def _labelme_objects(
 ) -> list[Object]:
     found: dict[Any, Object] = {}
     for number, shape in enumerate(shapes):
+        _check_shape(shape, f"shape {number} of {file}")
         group = shape.get("group_id")
         # A shape without a group is an object of its own.
         key = (shape["label"], group) if group is not None else number
@@ -50,6 +51,20 @@ def _labelme_objects(
     for one in found.values():
         one["box_xywh"] = box_of(one)
     return list(found.values())
+
+
+def _check_shape(shape: Any, told_in: str) -> None:
+    """ValueError for one without a name, or whose points are none."""
+    if not isinstance(shape, dict) or shape.get("label") in (None, ""):
+        raise ValueError(f"{told_in} has no label")
+    points = shape.get("points")
+    if not isinstance(points, list) or not all(map(_is_point, points)):
+        raise ValueError(f"{told_in} has the points {str(points)[:80]}: they are [[x, y], …]")
+
+
+def _is_point(values: Any) -> bool:
+    is_pair = isinstance(values, list) and len(values) == 2
+    return is_pair and all(type(n) in (int, float) for n in values)
 
 
 def _add(

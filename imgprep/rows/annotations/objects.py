@@ -7,6 +7,7 @@ are pixels of the upright picture; its left upper corner is (0, 0), and the firs
 0 to 1.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -101,3 +102,13 @@ def object_features() -> dict[str, Any]:
 
     box = List(Value("float64"))
     return {COLUMN: List({"label": Value("string"), "score": Value("float64"), "box_xywh": box})}
+
+
+def loaded_json(where: str) -> Any:
+    """What a file of annotations says. ValueError for one that is no JSON."""
+    # utf-8-sig: tools on Windows write a mark in front.
+    with open(where, encoding="utf-8-sig") as file:
+        try:
+            return json.load(file)
+        except ValueError as e:
+            raise ValueError(f"{where} is no JSON: {e}") from None

@@ -82,6 +82,56 @@ def test_ids_that_name_nothing_or_two_things(coco):
         annotations.read(coco([], categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]))
 
 
+IMAGE = {"id": 1, "file_name": "a.png", "width": 60, "height": 40}
+NOTE = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
+CATEGORY = {"id": 1, "name": "cat"}
+
+
+def bad_record(**changed):
+    """A file of one picture and one object, with one of the lists changed."""
+    lists = {"images": [IMAGE], "annotations": [NOTE], "categories": [CATEGORY]}
+    return json.dumps(lists | changed)
+
+
+def lacking(record, name):
+    return [{key: value for key, value in record.items() if key != name}]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (bad_record(annotations=lacking(NOTE, "category_id")), "is of the category None; categories lists: 1"),
+        (bad_record(annotations=lacking(NOTE, "image_id")), "is about the image None, which the file does"),
+        (bad_record(annotations=lacking(NOTE, "bbox")), "a box of 'cat' in a.png is missing"),
+        (bad_record(annotations=[NOTE | {"category_id": [1]}]), r"has the category_id \[1\], which is no number"),
+        (bad_record(annotations=[NOTE | {"image_id": {}}]), "has the image_id {}, which is no number"),
+        (bad_record(annotations=[NOTE | {"bbox": "1 1 5 5"}]), "the bbox of annotation 1 of .* is no list of numbers"),
+        (bad_record(annotations=[NOTE | {"bbox": [None, 1, 5, 5]}]), r"is no list of numbers: \[None, 1, 5, 5\]"),
+        (bad_record(annotations=[NOTE | {"score": "high"}]), "the score of annotation 1 of .* is no list of numbers"),
+        (bad_record(annotations=[NOTE | {"segmentation": "x"}]), "the segmentation of .* is no list of numbers: x"),
+        (bad_record(annotations=[NOTE | {"segmentation": [[1, 2, 3]]}]), "has 3 numbers, not x, y of each"),
+        (bad_record(annotations=[NOTE | {"segmentation": {"counts": [9]}}]), "has no size and counts"),
+        (bad_record(annotations=[None]), "record 0 of annotations in .* is None, and no record"),
+        (bad_record(annotations=None), "annotations of .* is no list"),
+        (bad_record(images=IMAGE), "images of .* is no list"),
+        (bad_record(images=lacking(IMAGE, "id")), "record 0 of images in .* has no id"),
+        (bad_record(images=lacking(IMAGE, "file_name")), "record 0 of images in .* has no file_name"),
+        (bad_record(images=[IMAGE | {"width": "60"}]), "image 1 of .* has a side of '60' pixels"),
+        (bad_record(categories=["cat"]), "record 0 of categories in .* is 'cat', and no record"),
+        (bad_record(categories=lacking(CATEGORY, "name")), "record 0 of categories in .* has no name"),
+        (bad_record(categories=[CATEGORY | {"name": None}]), "record 0 of categories in .* has no name"),
+        (bad_record(categories=None), "is of the category 1; categories lists: none"),
+        ("{", "c.json is no JSON: "),
+        ("[]", "c.json is no COCO file: it has no images and annotations"),
+    ],
+)  # fmt: skip
+def test_a_record_that_lacks_what_it_needs(coco, text, says):
+    where = coco([])
+    where.write_text(text)
+    with pytest.raises(ValueError, match=says):
+        annotations.read(where)
+
+
 def test_a_picture_named_twice(coco):
     twice = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.png"}]
     with pytest.raises(
@@ -256,6 +306,25 @@ def test_shapes_of_labelme(tmp_path, capsys):
         ValueError, match="shape 0 of .*a.json is a 'oriented' of 2 points, which is not read"
     ):
         annotations.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ({"points": [[1, 2], [3, 4]]}, "shape 0 of .*a.json has no label"),
+        ("cat", "shape 0 of .*a.json has no label"),
+        ({"label": "cat"}, r"shape 0 of .*a.json has the points None: they are \[\[x, y\], …\]"),
+        ({"label": "cat", "points": [[1, 2, 3]]}, r"has the points \[\[1, 2, 3\]\]: they are"),
+        ({"label": "cat", "points": [["1", 2]]}, r"has the points \[\['1', 2\]\]: they are"),
+    ],
+)
+def test_a_shape_of_labelme_that_is_none(shape, says, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    with pytest.raises(ValueError, match=says):
+        annotations.read(tmp_path, form="labelme")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ValueError, match="a.json is no JSON: "):
+        annotations.read(tmp_path, form="labelme")
 
 
 @pytest.mark.parametrize(
