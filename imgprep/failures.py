@@ -86,6 +86,7 @@ REASONS = {
     "corrupt": "the body's encoding or the picture's data is damaged",
     "too_many_pixels": "more pixels than max_pixels, by its header",
     "too_many_frames": "more frames or pages than max_frames",
+    "too_long": "the film is longer than max_hours",
     "over_budget": "no quality and size of the picture has so few bytes",
     "no_answer": "the results of the batch do not have this request",
     "declined": "the model declined to answer about the picture, or its answer was filtered",

@@ -50,6 +50,7 @@ OPTION_OF = {
     "too_large": "max_bytes",
     "too_many_pixels": "max_pixels",
     "too_many_frames": "max_frames",
+    "too_long": "max_hours",
     "too_many_redirects": "max_redirects",
     "truncated": "keep_truncated",
     "opted_out": "opt_out",

@@ -59,12 +59,13 @@ def facts_of(reel: Reel) -> FilmFacts:
 
 def stream_s(stream: Any) -> float | None:
     """How long a stream is, by the film's own word."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
     said = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if said:
         hours, minutes, seconds = said.groups()
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    # Matroska states the length of a file: of a stream ffmpeg may say that, where sound is longer.
+    if stream.duration and not stream.container.format.name.startswith("matroska"):
+        return float(stream.duration * stream.time_base)
     return None
 
 
@@ -79,6 +80,13 @@ def check_frames(reel: Reel) -> None:
         raise FilmError("truncated", told)
     told = "no frame of the film can be decoded"
     raise FilmError("corrupt", f"{told}: {reel.damage}" if reel.damage else told)
+
+
+def check_length(seconds: float, max_hours: float | None) -> None:
+    """FilmError for a film that is longer than is wanted."""
+    if max_hours is not None and seconds > 3600 * max_hours:
+        told = f"the film is {seconds / 3600:,.1f} hours long"
+        raise FilmError("too_long", f"{told}, more than max_hours={max_hours:g}")
 
 
 def check_end(reel: Reel) -> None:

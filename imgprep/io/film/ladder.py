@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from imgprep.io.film.facts import check_frames
+from imgprep.io.film.facts import check_frames, check_length, facts_of
 from imgprep.io.film.library import load_library
 from imgprep.io.film.playlists import write_playlists
 from imgprep.io.film.poster import POSTER_SHARE
@@ -25,6 +25,9 @@ from imgprep.io.film.upright import FILTERS, SizeWh, matrix_of, still_of, turned
 from imgprep.io.film.voice import Voice
 
 SEGMENT_TICKS = SEGMENT_S * TICKS
+# Beside sound a picture is told again so often: an encoder is ahead by as much as a few pictures
+# last, and each segment has to hold its own sound.
+AGAIN_TICKS = TICKS // 4
 # Sound that goes on for less after the last picture gets no segment of its own.
 TAIL_S = Fraction(1, 4)
 USUAL_RATE = Fraction(25)
@@ -33,11 +36,15 @@ UNKNOWN, BT709, BT601 = 2, 1, 6
 
 @dataclass(frozen=True)
 class LadderWish:
-    """What is asked for. sides: the shorter side of each rendition, in pixels."""
+    """What is asked for. sides: the shorter side of each rendition, in pixels.
+
+    max_hours: a longer film gets none; None: any does.
+    """
 
     sides: tuple[int, ...]
     encoding: Encoding
     thumbnail_s: float | None
+    max_hours: float | None = None
 
 
 @dataclass
@@ -116,6 +123,8 @@ class Ladder:
         """Everything that has to be known of the film is, with its first frame."""
         reel = self.reel
         reel.begin(frame)
+        # Before any work, and again with every frame: what a film states may be wrong.
+        check_length(facts_of(reel).duration_s or 0, self.wish.max_hours)
         size_wh = turned_wh(reel.square_wh, reel.turn)
         self._rate = reel.video.average_rate or USUAL_RATE
         channels = reel.audio.codec_context.layout.nb_channels if reel.audio is not None else 0
@@ -145,7 +154,15 @@ class Ladder:
         if self._voice is None:
             self._early.append(frame)
             return
-        packets = self._voice.take(frame)
+        if frame is not None and frame.pts is not None:
+            check_length(float(frame.pts * frame.time_base), self.wish.max_hours)
+        self._voice.take(frame)
+        self._go_on_hearing()
+
+    def _go_on_hearing(self) -> None:
+        if self._voice is None:
+            return
+        packets = self._voice.encoded(Fraction(self._shown_ticks, TICKS))
         for rung in self.rungs.values():
             rung.hear(packets)
 
@@ -154,6 +171,7 @@ class Ladder:
         ticks = round(since * TICKS)
         if ticks <= self._shown_ticks:
             return  # out of order, or sooner than can be told apart
+        check_length(float(since), self.wish.max_hours)
         self._length = round((frame.duration or 0) * Fraction(self.reel.video.time_base) * TICKS)
         upright = self._upright(frame)
         self._repeat_until(ticks)
@@ -164,8 +182,19 @@ class Ladder:
 
     def _repeat_until(self, ticks: int) -> None:
         """Begin the segments that begin while the frame before is seen."""
-        while self._boundary < ticks:
-            self._show(self._shown, self._boundary, is_start=True)
+        while True:
+            due = self._boundary
+            if self._voice is not None and self._shown is not None:
+                due = min(due, self._shown_ticks + AGAIN_TICKS)
+            if due >= ticks:
+                return
+            self._show(self._shown, due, is_start=due == self._boundary)
+            if due == self._boundary - SEGMENT_TICKS:
+                # Over a long gap these are the only signs of life.
+                self.reel.on_packet()
+            if self._voice is not None and self._voice.is_waiting:
+                # What it waits for has come nearer.
+                self._go_on_hearing()
 
     def _show(self, upright: Any, ticks: int, *, is_start: bool) -> None:
         for rung in self.rungs.values():
@@ -195,14 +224,17 @@ class Ladder:
 
     def _finish(self) -> LadderMade:
         end = self._shown_ticks + (self._length or round(TICKS / self._rate))
+        tail = round(TAIL_S * TICKS)
+        check_length(end / TICKS, self.wish.max_hours)
         if self._voice is not None:
             self._hear(None)
+            while self._voice.is_waiting:
+                self._repeat_until(self._shown_ticks + SEGMENT_TICKS)
             sound_end = self._voice.end_s
-            if sound_end * TICKS > end + TAIL_S * TICKS:
+            if sound_end * TICKS > end + tail:
                 end = round(sound_end * TICKS)
         # The last picture stays while the sound goes on, or while it is said to be seen.
-        while self._boundary < end - TAIL_S * TICKS:
-            self._show(self._shown, self._boundary, is_start=True)
+        self._repeat_until(end - tail)
         for rung in self.rungs.values():
             rung.finish()
         if self._scrubber is not None:

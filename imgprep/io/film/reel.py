@@ -50,6 +50,8 @@ class Reel:
             reason, told = _unopened(self.file)
             raise FilmError(reason, told) from e
         try:
+            if not self.container.streams:
+                raise FilmError(*_unopened(self.file))
             self.video, self.others = _main_video(self.container)
             self.audio = _main_audio(self.container)
             self._check()
@@ -203,16 +205,16 @@ def _unopened(file: FilmFile) -> tuple[str, str]:
     file.seek(0)
     top = file.read(16)
     if top[4:8] in (b"ftyp", b"moov", b"wide", b"mdat", b"skip", b"free"):
-        is_cut = _boxes_end_early(file, size)
-        told = "the film ends before its table of contents" if is_cut else "it has no contents"
-        return ("truncated" if is_cut else "corrupt"), told
+        if _has_contents(file, size):
+            return "corrupt", "the film's table of contents is damaged, or empty"
+        return "truncated", "the film ends before its table of contents"
     if top.startswith((b"\x1a\x45\xdf\xa3", b"FLV\x01")) or top[8:12] == b"AVI ":
         return "truncated", "the film ends in its header"
     return "not_a_film", "the content is no film of a kind that is read here"
 
 
-def _boxes_end_early(file: FilmFile, size: int) -> bool:
-    """Does a box at the top of an MP4 or MOV say that it is longer than the file?"""
+def _has_contents(file: FilmFile, size: int) -> bool:
+    """Does a whole box at the top of an MP4 or MOV hold its table of contents?"""
     at = 0
     while at + BOX_HEADER <= size:
         file.seek(at)
@@ -221,8 +223,10 @@ def _boxes_end_early(file: FilmFile, size: int) -> bool:
         if length == 1:
             length = int.from_bytes(file.read(8))
         if length == 0:  # to the end of the file
-            return kind == b"mdat"
+            length = size - at
         if length < BOX_HEADER or at + length > size:
+            return False
+        if kind == b"moov":
             return True
         at += length
     return False

@@ -7,6 +7,7 @@ from imgprep.io.film.rung import Encoding, check_encoder
 
 USUAL_SIDES = (360, 720, 1080)
 USUAL_THUMBNAIL_S = 4.0
+USUAL_MAX_HOURS = 24.0
 USUAL = {"h264": (23, "veryfast"), "av1": (35, "8")}  # crf, preset
 MOST_CRF = {"h264": 51, "av1": 63}
 
@@ -23,6 +24,7 @@ def ladder_wish(
     crf: Any = None,
     preset: Any = None,
     thumbnail_s: float | None = USUAL_THUMBNAIL_S,
+    max_hours: float | None = USUAL_MAX_HOURS,
 ) -> LadderWish:
     """What the options of `transcode` ask for. ValueError for what no ladder can be made of."""
     if codec not in USUAL:
@@ -37,6 +39,8 @@ def ladder_wish(
         raise ValueError(f"crf is a whole number from 0 to {MOST_CRF[codec]}, not {crf!r}")
     if thumbnail_s is not None:
         check_span("thumbnail_s", thumbnail_s, "a number of seconds above 0, or None", 1e9)
+    if max_hours is not None:
+        check_span("max_hours", max_hours, "a number of hours above 0, or None", 1e9)
     encoding = Encoding(codec, crf, str(usual_preset if preset is None else preset))
     check_encoder(encoding)
-    return LadderWish(tuple(sorted(set(sides))), encoding, thumbnail_s)
+    return LadderWish(tuple(sorted(set(sides))), encoding, thumbnail_s, max_hours)

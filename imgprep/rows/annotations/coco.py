@@ -72,11 +72,12 @@ def _id_of(record: Json, name: str, about: str) -> Any:
 
 
 def _size_said(image: Json, about: str) -> tuple[int, int] | None:
-    sides = [image.get("width"), image.get("height")]
-    for side in sides:
+    width = image.get("width")
+    height = image.get("height")
+    for side in (width, height):
         if side is not None and (type(side) not in (int, float) or side < 0):
             raise ValueError(f"{about} has a side of {side!r} pixels")
-    return (sides[0], sides[1]) if all(sides) else None
+    return (width, height) if width and height else None
 
 
 def _by_id(where: str, entries: Sequence[Json], what: str) -> dict[Any, Json]:

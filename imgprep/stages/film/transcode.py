@@ -13,7 +13,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.io.film import check_library
 from imgprep.io.film.places import Films
-from imgprep.io.film.wishes import USUAL_SIDES, USUAL_THUMBNAIL_S, ladder_wish
+from imgprep.io.film.wishes import USUAL_MAX_HOURS, USUAL_SIDES, USUAL_THUMBNAIL_S, ladder_wish
 from imgprep.picture import codec as pictures
 from imgprep.resume import pins, stage
 from imgprep.resume.kept import named_by_kept
@@ -25,7 +25,7 @@ from imgprep.stages.film.frames import MAX_FILM_BYTES, decoder_threads
 from imgprep.stages.film.inputs import film_inputs
 from imgprep.stages.film.work import FACTS, FilmWork
 
-LADDER_VERSION = 2  # one more whenever other bytes are written for the same film
+LADDER_VERSION = 3  # one more whenever other bytes are written for the same film
 RENDITION = pa.struct(
     [
         ("name", pa.string()),
@@ -62,6 +62,7 @@ def transcode(
     max_pixels: int | None = pictures.MAX_PIXELS,
     max_bytes: int = MAX_FILM_BYTES,
     allow_hosts: Sequence[str] = (),
+    max_hours: float | None = USUAL_MAX_HOURS,
     timeout_s: float | None = 600.0,
     max_memory_mb: int | None = None,
     retry_failed: bool = False,
@@ -76,6 +77,7 @@ def transcode(
     codec: "h264", or "av1" (smaller, and many times slower). crf: quality, lower is better and
         larger; None: 23 for h264, 35 for av1. preset: of the encoder; None: "veryfast", "8".
     thumbnail_s: seconds between the small pictures for a time line; None: none are made.
+    max_hours: a longer film gets no ladder (`too_long`), whether it says so or its times do.
     keep_truncated: of a film that ends early make the ladder of what there is; else it is a failed
         row without one.
     max_pixels, max_bytes, allow_hosts, max_memory_mb: as for `extract_frames`. timeout_s: without a
@@ -97,7 +99,7 @@ def transcode(
     check_run_options(**run)
     check_max_pixels(max_pixels)
     check_flags(keep_truncated=keep_truncated)
-    wish = ladder_wish(sides, codec, crf, preset, thumbnail_s)
+    wish = ladder_wish(sides, codec, crf, preset, thumbnail_s, max_hours)
     folder = _local_folder(out)
     inputs = film_inputs(films, out, LADDER_COLUMNS.names)
     count = sum(one.rows.num_rows for one in inputs.values())
@@ -129,6 +131,7 @@ def transcode(
             "keep_truncated": keep_truncated,
             "max_pixels": max_pixels,
             "max_bytes": max_bytes,
+            "max_hours": max_hours,
             "allow_hosts": list(allow_hosts),
             "timeout_s": timeout_s,
             "max_memory_mb": max_memory_mb,

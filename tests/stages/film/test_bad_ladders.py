@@ -56,11 +56,100 @@ def streams(path: Path, sizes: list[tuple[int, int]], codec: str = "libx264", **
     return path
 
 
-def test_an_mp4_without_its_table_of_contents_is_truncated(tmp_path):
+@pytest.mark.parametrize("cut", [-40, -4, 0, 40], ids=["in its pictures", "behind them", "in a head", "in it"])
+def test_an_mp4_without_its_table_of_contents_is_truncated(cut, tmp_path):
     data = short(tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(data[: data.index(b"moov") - 40])
+    (tmp_path / "cut.mp4").write_bytes(data[: data.index(b"moov") + cut])
     row = refused(tmp_path / "cut.mp4", tmp_path / "out")
     assert (row["reason"], row["error"]) == ("truncated", "the film ends before its table of contents")
+
+
+def test_an_mp4_whose_table_of_contents_is_damaged_is_corrupt(tmp_path):
+    data = bytearray(short(tmp_path / "a.mp4").read_bytes())
+    start = data.index(b"moov") + 4
+    data[start:] = bytes(len(data) - start)
+    (tmp_path / "a.mp4").write_bytes(data)
+    row = refused(tmp_path / "a.mp4", tmp_path / "out")
+    assert (row["reason"], row["error"]) == ("corrupt", "the film's table of contents is damaged, or empty")
+
+
+def test_ten_hours_of_few_frames_are_ten_hours(tmp_path):
+    """A frame in 75 minutes: each of the nine thousand segments is there, and small."""
+    times = [Fraction(4500 * n) for n in range(9)]
+    write_film(tmp_path / "a.mkv", [grey(20 * n) for n in range(9)], times)
+    ds = film.transcode(tmp_path / "a.mkv", str(tmp_path / "out"), sides=[18], thumbnail_s=None)
+    (row,) = ds.table("train").to_pylist()
+    assert (row["status"], row["segments"]) == ("ok", 9001)
+    home = (tmp_path / "out" / row["playlist"]).parent / "18p"
+    segments = sorted(home.glob("*.m4s"))
+    assert len(segments) == 9001 and sum(file.stat().st_size for file in segments) < 8_000_000
+    text = (home / "index.m3u8").read_text()
+    assert text.count("#EXTINF:4.00000") == 9000 and text.endswith("#EXT-X-ENDLIST\n")
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_more_than_max_hours_is_a_reason(is_said, tmp_path):
+    times = [Fraction(0), Fraction(1), Fraction(40 * 3600)]
+    write_film(tmp_path / "a.mkv", [grey(20 * n) for n in range(3)], times)
+    if not is_said:
+        # It says two seconds, and its frames have other times.
+        data = (tmp_path / "a.mkv").read_bytes()
+        assert data.count(b"40:00:00.0") == 1
+        (tmp_path / "a.mkv").write_bytes(data.replace(b"40:00:00.0", b"00:00:02.0"))
+    row = refused(tmp_path / "a.mkv", tmp_path / "out")
+    told = "the film is 40.0 hours long, more than max_hours=24"
+    assert (row["reason"], row["error"]) == ("too_long", told)
+
+
+def test_more_hours_let_a_long_film_pass(tmp_path):
+    path = short(tmp_path / "a.mp4")
+    assert refused(path, tmp_path / "out", max_hours=0.0001)["reason"] == "too_long"
+    assert film.transcode(path, str(tmp_path / "out"), sides=[36]).table("train")["status"].to_pylist() == ["ok"]
+    with pytest.raises(ValueError, match="max_hours is a number of hours above 0, or None, not 0"):
+        film.transcode(path, str(tmp_path / "out"), max_hours=0)
+
+
+def with_pauses(path: Path, starts_s: list[int], pictures_s: list[int]) -> Path:
+    """A second of a tone at each of some times, and frames at others."""
+    tone = np.sin(np.arange(48_000, dtype=np.float32) / 20)[None] / 2
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        voice = container.add_stream("aac", rate=48_000, layout="mono")
+        for start in sorted({*starts_s, *pictures_s}):
+            if start in pictures_s:
+                frame = av.VideoFrame.from_ndarray(grey(50), format="rgb24")
+                frame.pts, frame.time_base = 1000 * start, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            if start in starts_s:
+                sound = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+                sound.sample_rate, sound.time_base = 48_000, Fraction(1, 48_000)
+                sound.pts = 48_000 * start
+                container.mux(voice.encode(sound))
+        container.mux(stream.encode())
+        container.mux(voice.encode())
+    return path
+
+
+@pytest.mark.parametrize("pictures_s", [[0, 300], [0, 1]])
+def test_sound_after_a_long_silence_is_heard_when_it_was(pictures_s, tmp_path):
+    path = with_pauses(tmp_path / "a.mkv", [0, 300], pictures_s)
+    how = {"sides": [36], "thumbnail_s": None, "keep_truncated": True}
+    (row,) = film.transcode(path, str(tmp_path / "out"), **how).table("train").to_pylist()
+    assert (row["status"], row["segments"]) == ("ok", 76)
+    home = (tmp_path / "out" / row["playlist"]).parent / "36p"
+    with av.open(str(home / "index.m3u8")) as shown:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in shown.decode(audio=0)])
+    loud_s = np.unique(np.flatnonzero(np.abs(heard) > 0.2) // 48_000)
+    assert len(heard) / 48_000 == pytest.approx(301, abs=0.1)
+    assert set(loud_s) <= {0, 1, 300, 301} and {0, 300} <= set(loud_s)
+
+
+def test_sound_hours_after_the_film_is_a_reason(tmp_path):
+    path = with_pauses(tmp_path / "a.mkv", [0, 3 * 3600], [0, 1])
+    row = refused(path, tmp_path / "out", max_hours=2)
+    assert row["reason"] == "too_long" and "more than max_hours=2" in row["error"]
 
 
 def test_a_film_that_promises_frames_and_has_none(tmp_path):

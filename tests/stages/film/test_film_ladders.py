@@ -151,10 +151,34 @@ def test_sound_begins_and_stays_with_the_pictures(tmp_path):
     assert (loud[0], loud[-1]) == pytest.approx((2, 3), abs=0.03)
 
 
+def check_sound(rendition: Path, whole_s: float) -> None:
+    """Each segment holds the sound of its own four seconds, but for half a second at its edges."""
+    for number, file in enumerate(sorted(rendition.glob("*.m4s"))):
+        data = (rendition / "init.mp4").read_bytes() + file.read_bytes()
+        with av.open(io.BytesIO(data)) as container:
+            times = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.size]
+        assert min(times) == pytest.approx(4 * number, abs=0.6)
+        assert max(times) == pytest.approx(min(whole_s, 4 * number + 4), abs=0.6)
+
+
+@pytest.mark.parametrize("every_s", [2, 3, 4, 7])
+def test_slides_and_what_is_said_about_them_stand_in_one_segment(every_s, tmp_path):
+    times = [Fraction(every_s * n) for n in range(5)]
+    path = made(tmp_path / "a.mkv", times, sound_s=4 * every_s + 1)
+    row, home = ladder_of(path, tmp_path / "out", thumbnail_s=None)
+    assert row["duration_s"] == pytest.approx(4 * every_s + 1, abs=0.05)
+    shown = [frame.time for frame in played(home / "36p" / "index.m3u8", "video")]
+    assert {float(time) for time in times} <= {*shown}
+    check_sound(home / "36p", row["duration_s"])
+
+
 def test_the_picture_stays_while_sound_goes_on(tmp_path):
     row, home = ladder_of(made(tmp_path / "a.mp4", even(24, 1), sound_s=9), tmp_path / "out")
     assert row["duration_s"] == pytest.approx(9, abs=0.05) and lengths(home / "36p" / "index.m3u8")[:2] == [4, 4]
-    assert [f.time for f in played(home / "36p" / "index.m3u8", "video")][-2:] == [4, 8]
+    shown = [f.time for f in played(home / "36p" / "index.m3u8", "video")]
+    # Beside sound it is told again and again, so that each segment gets its own sound.
+    assert {4, 8} <= {*shown} and np.diff(shown[24:]).max() == pytest.approx(0.25, abs=1e-3)
+    check_sound(home / "36p", 9)
     samples = sum(f.samples for f in played(home / "36p" / "index.m3u8", "audio"))
     assert samples == pytest.approx(9 * SOUND_RATE, abs=2048)
 
