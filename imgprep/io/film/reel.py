@@ -205,7 +205,7 @@ def _unopened(file: FilmFile) -> tuple[str, str]:
     file.seek(0)
     top = file.read(16)
     if top[4:8] in (b"ftyp", b"moov", b"wide", b"mdat", b"skip", b"free"):
-        if _has_contents(file, size):
+        if _is_damaged(file, size):
             return "corrupt", "the film's table of contents is damaged, or empty"
         return "truncated", "the film ends before its table of contents"
     if top.startswith((b"\x1a\x45\xdf\xa3", b"FLV\x01")) or top[8:12] == b"AVI ":
@@ -213,8 +213,8 @@ def _unopened(file: FilmFile) -> tuple[str, str]:
     return "not_a_film", "the content is no film of a kind that is read here"
 
 
-def _has_contents(file: FilmFile, size: int) -> bool:
-    """Does a whole box at the top of an MP4 or MOV hold its table of contents?"""
+def _is_damaged(file: FilmFile, size: int) -> bool:
+    """Has an MP4 or MOV a table of contents, whole and useless, or no boxes? Else it ends early."""
     at = 0
     while at + BOX_HEADER <= size:
         file.seek(at)
@@ -222,8 +222,8 @@ def _has_contents(file: FilmFile, size: int) -> bool:
         kind = file.read(4)
         if length == 1:
             length = int.from_bytes(file.read(8))
-        if length == 0:  # to the end of the file
-            length = size - at
+        if length == 0:  # to the end of the file; or what is no box
+            return kind != b"mdat"
         if length < BOX_HEADER or at + length > size:
             return False
         if kind == b"moov":
