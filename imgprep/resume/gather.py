@@ -76,8 +76,9 @@ def _results(reader: Reader, shape: Shape, places: pa.Table) -> pa.Table:
     at = np.full(int(counts.sum()), -1, np.int64)  # of each result in the pieces
     pieces = []
     read = 0
-    # In order of the files, so that each is opened once and a store is read forwards.
-    for file in sorted({f for f in files if f}):
+    # Each file is opened once. In the order in which the rows name them: then what was read stands
+    # in order already, and no picture is copied to its place below.
+    for file in dict.fromkeys(f for f in files if f):
         mine = np.flatnonzero(files == file)
         wanted = expand(starts[mine], counts[mine])
         # Equal keys stand at several places and are read once.
@@ -87,7 +88,8 @@ def _results(reader: Reader, shape: Shape, places: pa.Table) -> pa.Table:
         read += len(rows)
     table = pa.concat_tables(pieces) if pieces else schema.empty_table()
     # -1 becomes a row of nulls, which is what "no result" looks like from here on.
-    table = table.take(pa.array(at, mask=at < 0))
+    if not np.array_equal(at, np.arange(read)):
+        table = table.take(pa.array(at, mask=at < 0))
     was_done = np.repeat(places["done"].to_numpy(), counts)
     return _with_outcome(table, pa.array(was_done, mask=np.repeat(files == "", counts)))
 
@@ -208,7 +210,8 @@ class BatchFiles:
         for config in self.schemas:
             mask = pc.equal(configs, config).to_numpy(zero_copy_only=False)
             if mask.any():
-                mark, at = self._append(config, table.filter(pa.array(mask)))
+                mine = table if mask.all() else table.filter(pa.array(mask))
+                mark, at = self._append(config, mine)
                 starts[mask], marks[mask] = at + np.arange(mask.sum()), mark
         done = pc.fill_null(results["done"], False).to_numpy()
         etags = places["etag"].fill_null("").take(pa.array(heads))

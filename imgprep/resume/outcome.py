@@ -75,14 +75,18 @@ def _picture(results: pa.Table, shape: Shape) -> Columns:
     """What is known of each row's picture; the placeholder, or nothing, where it failed."""
     done = pc.fill_null(results["done"], False)
     found = {}
+    all_done = pc.all(done).as_py()
     for column in OF_PICTURE:
         values = results[column]
+        if all_done:
+            found[column] = values  # choosing among pictures copies every one
+            continue
         instead = shape.placeholder[column] if shape.placeholder else None
         found[column] = pc.if_else(done, values, pa.scalar(instead, values.type))
     return found
 
 
-def _image(ids: Any, picture: Columns) -> pa.Array:
+def _image(ids: Any, picture: Columns) -> pa.ChunkedArray:
     """The column `image` of `datasets`.
 
     Null where an uploaded picture, or HEIC's original, is kept elsewhere.
@@ -90,8 +94,21 @@ def _image(ids: Any, picture: Columns) -> pa.Array:
     endings = pc.utf8_lower(pc.fill_null(picture["format"], ""))
     endings = pc.replace_substring(endings, "jpeg", "jpg")
     path = pc.binary_join_element_wise(ids, endings, ".")
-    data = flat(picture["image"])
-    return pa.StructArray.from_arrays([data, flat(path)], fields=list(IMAGE), mask=pc.is_null(data))
+    path = flat(path)
+    found = []
+    start = 0
+    # Piece by piece as they were read: as one array all pictures would be copied once more.
+    for data in pieces_of(picture["image"]):
+        named = path.slice(start, len(data))
+        start += len(data)
+        mask = pc.is_null(data)
+        found.append(pa.StructArray.from_arrays([data, named], fields=list(IMAGE), mask=mask))
+    return pa.chunked_array(found, IMAGE)
+
+
+def pieces_of(values: Any) -> list[pa.Array]:
+    """The arrays of a column that may be in chunks."""
+    return values.chunks if isinstance(values, pa.ChunkedArray) else [values]
 
 
 def flat(values: Any) -> pa.Array:

@@ -9,12 +9,14 @@ installed wheel nothing is compared.
 
 import ast
 import functools
+import gc
 import importlib
 import inspect
 import json
+import linecache
 import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import imgprep
 from imgprep.hashing import digest
 
 Operator = Callable[..., Any]
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 PINS = Path(__file__).with_name("pins.json")
 # The folders whose code makes pixels and masks. The others carry them; what they do is tested byte
 # by byte.
@@ -72,7 +75,15 @@ def code_of(operator: Operator) -> str:
 
     Comments, docstrings and layout do not count.
     """
-    return digest(_describe(operator, set()))
+    was_collecting = gc.isenabled()
+    # Trees hold no circles and are freed without it. So many objects made it look through all that
+    # is imported, which took longer than to parse and to write them out.
+    gc.disable()
+    try:
+        return digest(_describe(operator, set()))
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 def _describe(value: Any, seen: set[int]) -> Any:
@@ -148,18 +159,57 @@ def _names_in(code: types.CodeType) -> set[str]:
 def _plain_source(value: Any) -> str:
     """Source without comments, docstrings and layout; "" of what has none."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(value)))
+        tree = ast.parse(textwrap.dedent(_source_text(value)))
     # A class made in a notebook or by a C library has none; then its parts have to say it.
     except (OSError, TypeError, SyntaxError):
         return ""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+    for _, node in _definitions(tree):
+        if isinstance(node, ast.AsyncFunctionDef) or ast.get_docstring(node) is None:
             continue
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+        node.body = node.body[1:] or [ast.Pass()]
     # Unparsed again: layout and comments are gone, and
     # what is left differs only where the code does.
     return ast.unparse(tree)
+
+
+def _source_text(value: Any) -> str:
+    """What `inspect.getsource` gives."""
+    # That tokenizes in Python, or parses the whole file for each class: half of what a plan took.
+    value = inspect.unwrap(value)
+    lines = linecache.getlines(inspect.getsourcefile(value) or "")
+    blocks = _code_blocks("".join(lines))
+    code = getattr(value, "__code__", None)
+    block = blocks.get(code.co_firstlineno if code else value.__qualname__)
+    # A lambda is no block of its own.
+    return "".join(lines[block]) if block else inspect.getsource(value)
+
+
+@functools.lru_cache(maxsize=32)
+def _code_blocks(text: str) -> dict[int | str, slice]:
+    """The lines of each function and class of a file: by its first line, and by a class's name."""
+    blocks: dict[int | str, slice] = {}
+    for name, node in _definitions(ast.parse(text)):
+        first = min(part.lineno for part in [node, *node.decorator_list])
+        lines = slice(first - 1, node.end_lineno)
+        blocks[first] = lines
+        if isinstance(node, ast.ClassDef):
+            blocks.setdefault(name, lines)
+    return blocks
+
+
+def _definitions(tree: ast.AST) -> Iterator[tuple[str, Definition]]:
+    """Functions and classes, outer ones first, each with its `__qualname__`."""
+    inside = [("", tree)]
+    for prefix, node in inside:
+        # Only where statements stand: `ast.walk` looks into every expression, ten times as many.
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            for child in getattr(node, part, ()):
+                below = prefix
+                if isinstance(child, Definition):
+                    yield prefix + child.name, child
+                    is_class = isinstance(child, ast.ClassDef)
+                    below += f"{child.name}." if is_class else f"{child.name}.<locals>."
+                inside.append((below, child))
 
 
 def operator_named(name: str) -> Operator:

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 # proxy.
 NO_ANSWER = {"dns", "refused", "reset", "timeout", "tls", "proxy", "host_unavailable"}
 ALIKE = 0.95  # of the rows fail with one reason: something is wrong with all of them
-FIRST_SHOWN_S, SHOWN_S = (
-    1,
-    30,
-)  # until what is done of a first run can be read; until more of it can
+# Until what is done of a first run can be read, and until more of it can. What is shown is written
+# a second time in the end: in a run of two seconds that was a tenth of all CPU, and nobody had come
+# to read it.
+FIRST_SHOWN_S = 3
+SHOWN_S = 30
 SHOWN_MORE = 4  # times as many rows
 LISTED_AGAIN = 20  # batches are listed one by one, later a twentieth more at a time
 FIRST_ROWS = 50  # are done before a run is stopped for that
@@ -109,7 +110,7 @@ class Run:
         run_passes(self.stage.passes, given, self.folder, stage=self.stage.name, run_id=run_id)
 
     def _show(self) -> None:
-        """Of a first run, what is ok so far: after a second,
+        """Of a first run, what is ok so far: after some seconds,
         then seldom, so that it costs little.
         """
         time_s, rows = self._show_at

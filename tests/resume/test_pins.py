@@ -1,13 +1,19 @@
 """In a checkout an edited operator computes anew; and no operator changes without its version."""
 
+import functools
+import inspect
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 from conftest import ROOT
 
+from imgprep.picture import augment, codec
 from imgprep.resume import pins
+from imgprep.stages.variants import variants
+from imgprep.tiles import windows
 
 KEY = "from imgprep import ocr, enhance; from imgprep.resume import fingerprint; print(fingerprint.function({}))"
 
@@ -50,3 +56,19 @@ def test_an_edited_helper_of_an_operator_computes_anew_in_a_checkout_only(clone)
     assert after[0] != before[0] and after[1] == before[1]
     (clone / "pyproject.toml").unlink()  # as where a wheel is unpacked
     assert key(clone) == before[0]
+
+
+def test_the_code_of_an_operator_is_what_inspect_would_read():
+    """It is looked up by line in the parsed file, which is quicker: not one character may differ."""
+    kinds = types.FunctionType | type
+    found = [
+        value
+        for module in (augment, codec, variants, windows)
+        for value in vars(module).values()
+        if isinstance(value, kinds) and value.__module__ == module.__name__
+    ]
+    methods = [m for value in found for m in vars(value).values() if isinstance(m, types.FunctionType)]
+    written = [m for m in methods if m.__code__.co_filename == sys.modules[m.__module__].__file__]
+    assert len(found) > 30 and len(written) > 8
+    for value in [*found, *written, functools.partial, lambda: 1]:
+        assert pins._source_text(value) == inspect.getsource(value), value

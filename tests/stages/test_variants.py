@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -299,3 +301,17 @@ def test_real_files_have_every_size_or_a_reason(corpus, tmp_path, group):
             assert max(im.size) <= side and not {"exif", "xmp", "photoshop"} & {*im.info}, name
             assert im.mode in ("1", "L", "P", "RGB") and getattr(im, "n_frames", 1) == 1, name
             assert np.abs(codec.decode(made).mean((0, 1)) - codec.decode(original).mean((0, 1))).max() < 3, name
+
+
+def test_a_worker_imports_what_makes_sizes_and_not_what_plans_them():
+    """It finds `Variants` by its module; the verb behind the same door would be twice as many modules."""
+    code = "import sys; from imgprep.stages.variants.variants import Variants; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    not_needed = ("imgprep.resume.stage", "imgprep.resume.plan", "imgprep.resume.commit", "imgprep.rows.sources")
+    assert not set(not_needed) & set(done.stdout.split())
+    # Nor does a module that was imported first stand where a name of the verb is looked for.
+    code = "import imgprep.stages.variants.verb; from imgprep import variants; print(*map(callable, NAMES))"
+    names = "(variants.build, variants.Size, variants.Variants)"
+    done = subprocess.run([sys.executable, "-c", code.replace("NAMES", names)],
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+    assert done.stdout.split() == ["True"] * 3

@@ -17,7 +17,6 @@ from imgprep.picture.boxes import crop_objects, fit_pad_objects
 from imgprep.rows import picture_folders, sources
 from imgprep.rows.annotations import checks, coco, labelme, voc, yolo
 from imgprep.rows.annotations.agreement import agreement_table
-from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.annotations.objects import (
     COLUMN,
     Annotated,
@@ -28,6 +27,7 @@ from imgprep.rows.annotations.objects import (
 )
 from imgprep.rows.annotations.scores import box_agreement
 from imgprep.rows.annotations.written import check_names_inside, put_annotations
+from imgprep.rows.left_behind import left_behind
 from imgprep.words import number_of
 
 __all__ = [

@@ -18,7 +18,7 @@ from imgprep.resume.shape import Shape
 from imgprep.resume.source import of_tables
 from imgprep.resume.work import Work
 from imgprep.rows import sources
-from imgprep.rows.annotations.left_behind import left_behind
+from imgprep.rows.left_behind import left_behind
 from imgprep.words import say
 
 

@@ -27,8 +27,8 @@ from imgprep.resume.parts import RESULT, PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import Source, open_source
 from imgprep.resume.work import Work
-from imgprep.rows.annotations.left_behind import left_behind
 from imgprep.rows.huggingface import RESERVED
+from imgprep.rows.left_behind import left_behind
 from imgprep.words import say
 
 CHILD_COLUMNS = ("parent_id", "index")

@@ -24,7 +24,7 @@ from imgprep.resume.parts import PartWriter, part_schema
 from imgprep.resume.shape import Shape
 from imgprep.resume.source import Source, open_source
 from imgprep.resume.work import Work
-from imgprep.rows.annotations.left_behind import box_columns
+from imgprep.rows.left_behind import box_columns
 from imgprep.stages.variants.sizes import sizes_of
 from imgprep.stages.variants.variants import Variants
 
