@@ -174,7 +174,8 @@ def _plain_source(value: Any) -> str:
 
 def _source_text(value: Any) -> str:
     """What `inspect.getsource` gives."""
-    # That tokenizes in Python, or parses the whole file for each class: half of what a plan took.
+    # That tokenizes in Python, and for a class parses the whole file: for `Variants` and all that it
+    # uses .15 CPU s in each run, where this way takes .07.
     value = inspect.unwrap(value)
     lines = linecache.getlines(inspect.getsourcefile(value) or "")
     blocks = _code_blocks("".join(lines))
