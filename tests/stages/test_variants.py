@@ -315,3 +315,4 @@ def test_a_worker_imports_what_makes_sizes_and_not_what_plans_them():
     done = subprocess.run([sys.executable, "-c", code.replace("NAMES", names)],
                           capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
     assert done.stdout.split() == ["True"] * 3
+    assert {"build", "Size", "Variants"} <= set(dir(variants))

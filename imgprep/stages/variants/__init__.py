@@ -21,3 +21,8 @@ def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    # What completes a name, and what writes the reference, asks here: neither knows `__getattr__`.
+    return sorted({*globals(), *HOMES})
