@@ -1,65 +1,43 @@
 """`imgprep check`: is every file of a dataset folder, and all that its rows name, what was written?"""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
-from imgprep.app import things_named
+from imgprep.app import checkup, things_named
+from imgprep.app.checkup import Checkup, with_progress
+from imgprep.app.derived import check_export, check_search, exports_in, indexes_in
 from imgprep.app.inventory import find_datasets
 from imgprep.dataset import Dataset, card
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.manifest import MANIFEST, DamagedManifest, has_checksum
 from imgprep.dataset.whole import Inspection
 from imgprep.display.pictures import public_text
-from imgprep.engine.progress import Progress
 from imgprep.project import short
 from imgprep.resume.files_named import damage_of_named
-from imgprep.words import bytes_text, line, number_of
+from imgprep.words import line
 
-RUN_AGAIN = "run the stage that made it again: it computes what is lost, and nothing else"
-ASK_AGAIN = "run the upload again with refresh=True: it puts back what is missing, and nothing else"
-# Of less there is an answer within seconds, and no line before it.
-LONG_BYTES = 1 << 30
-LONG_OBJECTS = 2_000
-Thing = TypeVar("Thing")
+LONG_OBJECTS = 2_000  # of less there is an answer within seconds, and no line before it
 TIMES = 3  # a run may replace files while they are looked at
-
-
-@dataclass
-class Checkup:
-    """What was found of one dataset folder: problems, and what could not be looked at."""
-
-    folder: str
-    problems: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    files: int = 0
-    bytes: int = 0
-    objects: int = 0
-
-    def lines(self) -> Iterator[str]:
-        """As they are printed."""
-        name = short(self.folder)
-        for problem in self.problems:
-            yield f"{name}: {problem}"
-        if self.problems:
-            yield f"{name}: {ASK_AGAIN if self.objects else RUN_AGAIN}"
-        else:
-            objects = f", {number_of(self.objects, 'object')}" if self.objects else ""
-            yield f"{name}: whole, {self.files:,} files, {bytes_text(self.bytes)}{objects}"
-        for one in self.unknown:
-            yield f"{name}: not checked: {one}"
 
 
 def check_folders(roots: Sequence[str], credentials_env: str | None = None) -> list[Checkup]:
     """Look at every byte of the dataset folders at and below these, at the masks that their rows
-    name, at results that are kept, and ask stores for uploaded objects.
+    name, at results that are kept, at exports and search indexes, and ask stores for uploaded
+    objects.
 
-    credentials_env: as `upload` was given. ValueError where there is no dataset folder.
+    credentials_env: as `upload` was given. ValueError where there is none of all this.
     """
-    folders = [folder for root in roots for folder in _folders(root)]
-    if not folders:
+    found = list(_all_checked(roots, credentials_env))
+    if not found:
         raise ValueError(f"no dataset folder in {', '.join(map(short, roots))}")
-    return [_settled(folder, credentials_env) for folder in folders]
+    return found
+
+
+def _all_checked(roots: Sequence[str], credentials_env: str | None) -> Iterator[Checkup]:
+    for root in roots:
+        for folder in _folders(root):
+            yield _settled(folder, credentials_env)
+        yield from map(check_export, exports_in(root))
+        yield from map(check_search, indexes_in(root))
 
 
 def _folders(root: str) -> list[str]:
@@ -103,29 +81,13 @@ def _checked(folder: Folder, credentials_env: str | None) -> Checkup:
 
 def _check_files(ds: Dataset, folder: Folder, found: Checkup) -> None:
     look = Inspection(folder)
-    is_long = sum(file["bytes"] for file in ds.files) > LONG_BYTES
+    is_long = sum(file["bytes"] for file in ds.files) > checkup.LONG_BYTES
     label = f"check {short(folder.path)}"
-    for file in _with_progress(ds.files, label, len(ds.files), "files", is_long=is_long):
+    for file in with_progress(ds.files, label, len(ds.files), "files", is_long=is_long):
         problems = [f"{name} {told}" for name, told in look.damages([file])]
         found.problems += problems
         found.files += 1
         found.bytes += file["bytes"]
-
-
-def _with_progress(
-    things: Iterable[Thing], label: str, total: int, unit: str, *, is_long: bool
-) -> Iterator[Thing]:
-    """The same things, and a line of progress where they take long."""
-    if not is_long:
-        yield from things
-        return
-    progress = Progress(label, total, unit)
-    try:
-        for one in things:
-            yield one
-            progress.update(1, {}, 0)
-    finally:
-        progress.close()
 
 
 def _check_named(ds: Dataset, folder: Folder, found: Checkup) -> None:
@@ -153,7 +115,7 @@ def _check_objects(ds: Dataset, credentials_env: str | None, found: Checkup) -> 
     is_long = total > LONG_OBJECTS
     answers = things_named.damaged_objects(ds, credentials_env)
     try:
-        for uri, told in _with_progress(answers, label, total, "objects", is_long=is_long):
+        for uri, told in with_progress(answers, label, total, "objects", is_long=is_long):
             if told:
                 found.problems.append(f"{public_text(uri)} {told}")
             found.objects += 1

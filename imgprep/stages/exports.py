@@ -20,8 +20,7 @@ from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import Folder
 from imgprep.stages import leftovers
 from imgprep.stages.forms import FORMS, Content
-
-MARK = ".imgprep-export"  # in every export: of which version of which dataset it is
+from imgprep.stages.sums import EXPORT_MARK, ExportMark
 
 
 def export(
@@ -43,8 +42,9 @@ def export(
     "webdataset": data/<split>-000000.tar with <id>.jpg (or as the first picture is; Pillow goes by
         the bytes) and <id>.json, in which dates, times and decimals are text and columns of bytes
         are left out.
-    An export of the same version is left alone, an older one is replaced; one that is killed leaves
-    nothing. ValueError where a folder holds other files.
+    An export of the same version is left alone, an older one is replaced, and so is one that lost a
+    file (`imgprep check` reads every byte); one that is killed leaves nothing. ValueError where a
+    folder holds other files.
     """
     if form not in FORMS:
         raise ValueError(f"form is one of {', '.join(FORMS)}, not {form!r}")
@@ -52,19 +52,19 @@ def export(
     target = Folder(folder)
     config = config or ds.configs[0]
     content = Content.of(ds, config)
-    mark = _mark(ds, form, config)
-    before = target.get(MARK)
-    if before == mark:
+    version = _exported_version(ds, form, config)
+    before = target.get(EXPORT_MARK)
+    if before is not None and _is_current(target, before, version):
         return folder
     is_taken = bool(target.entries()) if target.remote else _is_taken(target.path)
     if before is None and is_taken:
         raise ValueError(f"{target.path} holds files that no export wrote: name another folder")
     if target.remote:
-        _send_export(FORMS[form], content, target, mark)
+        _send_export(FORMS[form], content, target, version)
         return folder
     with _beside(target.path) as holder:
         FORMS[form](content, f"{holder}/new")
-        Folder(f"{holder}/new").put(MARK, mark)
+        _put_mark(f"{holder}/new", version)
         if os.path.isdir(target.path):
             os.rename(target.path, f"{holder}/old")
         os.rename(f"{holder}/new", target.path)
@@ -72,15 +72,16 @@ def export(
 
 
 def _send_export(
-    write: Callable[[Content, str], None], content: Content, target: Folder, mark: bytes
+    write: Callable[[Content, str], None], content: Content, target: Folder, version: str
 ) -> None:
     """Made here, then sent. The mark says so first and last: what is killed is replaced by the next."""
     with tempfile.TemporaryDirectory(prefix="imgprep-export-") as home:
         write(content, home)
         made = [path for path in sorted(Path(home).rglob("*")) if path.is_file()]
-        target.put(MARK, b"unfinished")
+        mark = ExportMark.of_folder(version, home)
+        target.put(EXPORT_MARK, b"unfinished")
         fs, root = target.filesystem()
-        sent = {f"{root}/{MARK}"}
+        sent = {f"{root}/{EXPORT_MARK}"}
         for path in made:
             name = f"{root}/{path.relative_to(home).as_posix()}"
             fs.put_file(str(path), name)
@@ -88,17 +89,26 @@ def _send_export(
         # What an older export left: a reader's pattern would take it in.
         for old in set(fs.find(root)) - sent:
             fs.rm_file(old)
-        target.put(MARK, mark)
+        target.put(EXPORT_MARK, mark.as_bytes())
 
 
-def _mark(
-    ds: Dataset,
-    form: str,
-    config: str,
-) -> bytes:
+def _put_mark(home: str, version: str) -> None:
+    Folder(home).put(EXPORT_MARK, ExportMark.of_folder(version, home).as_bytes())
+
+
+def _is_current(target: Folder, before: bytes, version: str) -> bool:
+    """Is what is there of this version, with all its files?"""
+    try:
+        mark = ExportMark.read_from(before)
+    except ValueError:
+        return False
+    return mark.version == version and mark.is_all_there(target)
+
+
+def _exported_version(ds: Dataset, form: str, config: str) -> str:
     """Of this form, this config and this version of the dataset."""
     manifest = Folder(ds.folder).get(MANIFEST) or b""
-    return hashlib.sha256(f"{form} {config} ".encode() + manifest).hexdigest().encode()
+    return hashlib.sha256(f"{form} {config} ".encode() + manifest).hexdigest()
 
 
 def _is_taken(path: str) -> bool:

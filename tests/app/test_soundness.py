@@ -10,7 +10,7 @@ import pytest
 from made import folder, table, tree
 
 import imgprep
-from imgprep.app import cli, soundness
+from imgprep.app import checkup, cli
 from imgprep.io.stores import Store
 from imgprep.resume.kept import KEPT
 from imgprep.stages import images, segmentation, upload
@@ -145,12 +145,12 @@ def test_a_folder_on_a_store_is_read_whole(s3, tmp_path, capsys):
 def test_there_is_a_line_of_progress_only_where_it_takes_long(masks, monkeypatch):
     shown = []
 
-    class Shown(soundness.Progress):
+    class Shown(checkup.Progress):
         def __init__(self, label, total, unit):
             shown.append((label.partition(" ")[0], total, unit))
             super().__init__(label, total, unit)
 
-    monkeypatch.setattr(soundness, "Progress", Shown)
+    monkeypatch.setattr(checkup, "Progress", Shown)
     assert check(masks) == 0 and shown == []
-    monkeypatch.setattr(soundness, "LONG_BYTES", 0)
+    monkeypatch.setattr(checkup, "LONG_BYTES", 0)
     assert check(masks) == 0 and shown == [("check", 2, "files")]

@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.io import sql
-from imgprep.stages.search.questions import set_fact
+from imgprep.stages.search.questions import read_fact, set_fact
 from imgprep.stages.search.vectors import CODES_FILE, ROTATION_SAMPLE, Vectors
 
 INDEX_FILE = "index.sqlite"
-INDEX_FORMAT = "2"
+INDEX_FORMAT = "3"
+SUM_OF = "crc32 of "  # and the name of a file of vectors: a fact
 ADDED_TOGETHER = 20_000  # rows that are added together
 LONGEST_BUILD_S = 24 * 3600
 LONGEST_TEXT = 2_000  # characters of a picture's words that are looked through
@@ -113,6 +114,20 @@ def fill_index(db: sqlite3.Connection, folder: Path, ds: Dataset) -> None:
     set_fact(db, "rows", str(count))
     set_fact(db, "model", model)
     set_fact(db, "dim", str(store.dim if store is not None else 0))
+    if store is not None:
+        set_sums(db, store)
+
+
+def read_sums(db: sqlite3.Connection, store: Vectors) -> None:
+    """So that what is appended goes on from there."""
+    for name in store.sums:
+        store.sums[name] = int(read_fact(db, SUM_OF + name) or 0)
+
+
+def set_sums(db: sqlite3.Connection, store: Vectors) -> None:
+    """Write down what the files of vectors hold. The caller commits."""
+    for name, told in store.sums.items():
+        set_fact(db, SUM_OF + name, str(told))
 
 
 def _store_vectors(

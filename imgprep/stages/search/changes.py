@@ -3,10 +3,18 @@
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from imgprep.io import sql
-from imgprep.stages.search.building import image_fields, searched_text, stacked_vectors
+from imgprep.stages.search.building import (
+    SUM_OF,
+    image_fields,
+    searched_text,
+    set_sums,
+    stacked_vectors,
+)
+from imgprep.stages.search.checking import note_sums
 from imgprep.stages.search.questions import read_fact, set_fact
 from imgprep.stages.search.vectors import Vectors
 
@@ -47,6 +55,7 @@ def add_pictures(
                 vectors.append(stacked)
                 blobs = [(row, vector.tobytes()) for row, vector in enumerate(stacked, first + 1)]
                 db.executemany("insert into added (id, vector) values (?, ?)", blobs)
+                set_sums(db, vectors)
             set_fact(db, "rows", str(count))
     except sqlite3.IntegrityError as e:
         raise ValueError(f"a picture is in the index already, or named twice: {e}") from None
@@ -75,7 +84,7 @@ def delete_pictures(db: sqlite3.Connection, image_ids: Iterable[str]) -> int:
     return len(gone)
 
 
-def erase_deleted(db: sqlite3.Connection, vectors: Vectors | None) -> int:
+def erase_deleted(db: sqlite3.Connection, folder: Path, vectors: Vectors | None) -> int:
     """Let nothing of deleted pictures be left in the index's files; gives how many they are.
 
     Rows keep their numbers: the vectors' files become no smaller, but hold zeros there.
@@ -83,6 +92,8 @@ def erase_deleted(db: sqlite3.Connection, vectors: Vectors | None) -> int:
     gone = [row[0] for row in db.execute("select id from deleted order by id")]
     # In a transaction of its own: VACUUM refuses to run within one.
     with db:
+        # Until the vectors are written again nobody knows what their files should hold.
+        db.execute("update fact set value = '' where name like ?", (f"{SUM_OF}%",))
         db.execute("delete from tag where id not in (select tag_id from image_tag)")
         # Full-text search only marks what is deleted, until its parts are merged.
         db.execute("insert into words (words) values ('optimize')")
@@ -90,4 +101,7 @@ def erase_deleted(db: sqlite3.Connection, vectors: Vectors | None) -> int:
         cursor.execute("vacuum")
     if vectors is not None:
         vectors.erase([number - 1 for number in gone])
+        with db:
+            set_sums(db, vectors)
+    note_sums(folder)
     return len(gone)

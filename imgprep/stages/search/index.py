@@ -25,9 +25,11 @@ from imgprep.stages.search.building import (
     fill_index,
     index_folder,
     put_whole,
+    read_sums,
     sweep_killed,
 )
 from imgprep.stages.search.changes import add_pictures, delete_pictures, erase_deleted
+from imgprep.stages.search.checking import note_sums
 from imgprep.stages.search.hits import Found, Hit
 from imgprep.stages.search.meaning import Meaning
 from imgprep.stages.search.originals import Originals
@@ -88,7 +90,7 @@ class Index:
 
     def compact(self) -> int:
         """Let nothing of deleted pictures be left in the index's files, and say how many there are."""
-        return erase_deleted(self._db, self.vectors)
+        return erase_deleted(self._db, self.folder, self.vectors)
 
     def search(
         self,
@@ -152,6 +154,7 @@ class Index:
         if dim:
             count = int(read_fact(self._db, "rows"))
             self.vectors = Vectors(self.folder, dim, count, self._originals)
+            read_sums(self._db, self.vectors)
             self._forget_deleted()
 
     def _forget_deleted(self) -> None:
@@ -273,6 +276,7 @@ def build_index(ds: Dataset, folder: str | None = None) -> Index:
             db.executescript(sql.SQLITE + TABLES)
             fill_index(db, made, ds)
             db.commit()
+        note_sums(made)
         put_whole(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -4,6 +4,7 @@ whole.
 
 import contextlib
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ CODES_FILE = "codes.u64"
 BYTES_FILE = "bytes.i8"
 SCALES_FILE = "scales.f32"
 FILES = (CODES_FILE, BYTES_FILE, SCALES_FILE)
+ROTATION_FILE = "rotation.npz"
+SUMMED_AT_ONCE = 1 << 24
 
 
 class Exact(Protocol):
@@ -33,10 +36,26 @@ class Exact(Protocol):
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+def widths_of(dim: int) -> dict[str, int]:
+    """The bytes of a row in each file."""
+    return {CODES_FILE: 8 * -(-dim // 64), BYTES_FILE: dim, SCALES_FILE: 4}
+
+
+def sum_of_file(path: Path, nbytes: int) -> int:
+    """The CRC-32 of the first bytes of a file: behind them may be what a killed run left."""
+    found = 0
+    with open(path, "rb") as file:
+        while nbytes > 0 and (piece := file.read(min(nbytes, SUMMED_AT_ONCE))):
+            found = zlib.crc32(piece, found)
+            nbytes -= len(piece)
+    return found
+
+
 class Vectors:
     """(n, dim) vectors of length 1; a row without one is zeros, and is like nothing.
 
-    exact: gives the vectors themselves, of which bytes are kept here.
+    exact: gives the vectors themselves, of which bytes are kept here. sums: the CRC-32 of the rows
+    in each file, which the caller writes down beside their count.
     """
 
     def __init__(self, folder: Path, dim: int, count: int, exact: Exact | None = None):
@@ -45,7 +64,8 @@ class Vectors:
         self.dim = dim
         self.count = count
         self.words = -(-dim // 64)
-        with np.load(folder / "rotation.npz") as saved:
+        self.sums = dict.fromkeys(FILES, 0)
+        with np.load(folder / ROTATION_FILE) as saved:
             self.rotation = Rotation(saved["middle"], saved["turn"])
         self._map()
 
@@ -53,7 +73,7 @@ class Vectors:
     def create(cls, folder: Path, sample: np.ndarray) -> "Vectors":
         """Empty ones; the sample says where the middle of the set is."""
         rotation = Rotation.of(sample)
-        np.savez(folder / "rotation.npz", middle=rotation.middle, turn=rotation.turn)
+        np.savez(folder / ROTATION_FILE, middle=rotation.middle, turn=rotation.turn)
         for name in FILES:
             (folder / name).write_bytes(b"")
         return cls(folder, sample.shape[1], 0)
@@ -76,12 +96,13 @@ class Vectors:
         rows, scales = to_bytes(vectors)
         scales[~vectors.any(1)] = 0
         written = {CODES_FILE: self.rotation.codes(vectors), BYTES_FILE: rows, SCALES_FILE: scales}
+        widths = widths_of(self.dim)
         for name, values in written.items():
             with open(self._folder / name, "r+b") as file:
-                size = values[:1].nbytes if len(values) else 0
-                file.truncate(self.count * size)  # what a killed run left behind the last row
+                file.truncate(self.count * widths[name])  # what a killed run left behind the last row
                 file.seek(0, os.SEEK_END)
                 file.write(values.tobytes())
+            self.sums[name] = zlib.crc32(values.tobytes(), self.sums[name])
         self.count += len(vectors)
 
     def forget(self, rows: np.ndarray) -> None:
@@ -90,12 +111,13 @@ class Vectors:
 
     def erase(self, rows: Sequence[int]) -> None:
         """Overwrite these rows in the files with zeros, for good."""
-        widths = {CODES_FILE: 8 * self.words, BYTES_FILE: self.dim, SCALES_FILE: 4}
-        for name, width in widths.items():
-            with open(self._folder / name, "r+b") as file:
+        for name, width in widths_of(self.dim).items():
+            path = self._folder / name
+            with open(path, "r+b") as file:
                 for row in rows:
                     file.seek(row * width)
                     file.write(bytes(width))
+            self.sums[name] = sum_of_file(path, self.count * width)
         self._map()
 
     def of(self, row: int) -> np.ndarray:
