@@ -64,6 +64,12 @@ def short(path: str | Path) -> str:
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
 
 
+def from_root(path: str | Path) -> str:
+    """A path in the project from its root on, any other as it is: for what others read, too."""
+    inside = Path(path).is_relative_to(project_root())
+    return os.path.relpath(path, project_root()) if inside else str(path)
+
+
 def made_with() -> dict[str, Any]:
     """{"versions": of Python, imgprep and what it computes with,
     "commit": the project's in git, or ""}.

@@ -160,6 +160,8 @@ def _run_folder(plan: Pipeline) -> Path:
 def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], command: str) -> None:
     from imgprep.display import report
 
+    min_score = plan.values.get("min_score")
+    is_number = isinstance(min_score, int | float)
     report.write(
         path,
         plan.report,
@@ -168,6 +170,8 @@ def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], comma
         defaults={name: parameter.default for name, parameter in plan.known.items()},
         command=command,
         steps=steps,
+        # As the notebooks draw them.
+        min_score=float(min_score) if is_number else 0.0,
     )
 
 

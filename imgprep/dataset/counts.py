@@ -25,9 +25,9 @@ def count(files: list[dict[str, Any]], split: str | None = None) -> dict[str, An
     }
 
 
-def summary(counts: dict[str, Any]) -> str:
+def summary(counts: dict[str, Any], noun: str = "picture") -> str:
     """One sentence: '1,180 of 1,200 pictures ready; 20 placeholders: http_404 9, timeout 5'."""
-    text = f"{counts['ok']:,} of {number_of(counts['rows'], 'picture')} ready"
+    text = f"{counts['ok']:,} of {number_of(counts['rows'], noun)} ready"
     bad = []
     if n := counts["placeholder"]:
         bad.append(number_of(n, "placeholder"))

@@ -159,9 +159,14 @@ class Dataset:
         files = [f for f in self.files if f["config"] == wanted and split in (None, f["split"])]
         return [self._folder.full(f["file"]) for f in files]
 
+    @property
+    def noun(self) -> str:
+        """What a row is of: "film" where it names a ladder's playlist, else "picture"."""
+        return "film" if "playlist" in self.columns else "picture"
+
     def summary(self) -> str:
         """One sentence: how many pictures are ready, why others are not, and the commonest error's own words."""
-        text = summary(self.counts())
+        text = summary(self.counts(), self.noun)
         said = self.error_words()
         return f"{text}; {said}" if said else text
 

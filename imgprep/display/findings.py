@@ -84,7 +84,7 @@ def stage_outcome(stages: list[Dataset], last: pd.DataFrame) -> dict[str, Any]:
         _reason_facts(word, n, last[last.reason == word]) for word, n in counts["reasons"].items()
     ]
     return {
-        "verdict": dataset.summary(counts),
+        "verdict": dataset.summary(counts, stages[-1].noun),
         "counts": counts,
         "funnel": funnels(stages, names),
         "reasons": reasons,

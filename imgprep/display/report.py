@@ -40,21 +40,22 @@ def write(
     defaults: dict[str, Any] | None = None,
     command: str = "",
     steps: Sequence[dict[str, Any]] = (),
+    min_score: float = 0.0,
 ) -> Path:
     """Write the report of a pipeline's datasets, and return its path.
 
     datasets: in the order they were made.
 
     parameters and defaults: what the run was given, and what it would have been. command: the line
-    that makes it again. steps: one {"notebook", "seconds", "status"} per notebook. The same
-    datasets give the same page, except for what it says on time. ValueError: no dataset, or a
-    folder that is none.
+    that makes it again. steps: one {"notebook", "seconds", "status"} per notebook. min_score:
+    boxes with a lower score are not drawn and not counted. The same datasets give the same page,
+    except for what it says on time. ValueError: no dataset, or a folder that is none.
     """
     if not datasets:
         raise ValueError("a report needs at least one dataset")
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
     seen = report_pictures.ReportRows.of(stages, label_column(every_row(stages[-1])[0]))
-    facts = _page_facts(seen)
+    facts = _page_facts(seen, min_score)
     facts |= {"title": public_text(title), "command": public_text(command)}
     facts["time"] = findings.time(stages, steps)
     facts |= _provenance(stages, parameters or {}, defaults or {})
@@ -66,7 +67,7 @@ def write(
     template = _report_template()
     # The number of pictures is tried, as nobody knows before how well they pack.
     for share in PICTURE_SHARES:
-        pictures = report_pictures.drawn(seen, groups, facts["variants"], share)
+        pictures = report_pictures.drawn(seen, groups, facts["variants"], share, min_score)
         page = template.render(**facts, **pictures, tables=tables, machine=machine)
         data = page.encode("utf-8", "replace")
         if len(data) <= GOAL_BYTES:
@@ -76,7 +77,7 @@ def write(
     return path
 
 
-def _page_facts(seen: report_pictures.ReportRows) -> dict[str, Any]:
+def _page_facts(seen: report_pictures.ReportRows, min_score: float) -> dict[str, Any]:
     """What the datasets say, in the words and numbers of the page."""
     stages = seen.stages
     ok = seen.ok
@@ -95,7 +96,8 @@ def _page_facts(seen: report_pictures.ReportRows) -> dict[str, Any]:
         "histograms": charts.of_sizes(ok, splits, has_files=not is_overview),
         "duplicates": likeness.duplicates(ok, seen.measured),
         "variants": findings.variant_sizes(stages[-1]),
-        "objects": counted_objects(stages[-1]),
+        "objects": counted_objects(stages[-1], min_score=min_score),
+        "min_score": min_score,
         "masks": masks,
         "masks_in_words": findings.masks_in_words(masks),
         "published": findings.published(stages),

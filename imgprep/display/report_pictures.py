@@ -59,14 +59,20 @@ class ReportRows:
 
 
 def drawn(
-    seen: ReportRows, groups: list[dict[str, Any]], sizes: list[dict[str, Any]], share: float
+    seen: ReportRows,
+    groups: list[dict[str, Any]],
+    sizes: list[dict[str, Any]],
+    share: float,
+    min_score: float = 0.0,
 ) -> dict[str, Any]:
     """All pictures of the page; share: of the number that is shown where there is room."""
     first, last = seen.stages[0], seen.stages[-1]
     return {
         "gallery": _gallery(seen, int(GALLERY * share)),
         "films": film_strips(last, round(FILMS_SHOWN * share), FRAMES_SHOWN) or [],
-        "found": drawn_objects(last, round(BOXES_SHOWN * share), OVERLAY_PX),
+        "found": drawn_objects(
+            last, round(BOXES_SHOWN * share), OVERLAY_PX, min_score=min_score
+        ),
         "clusters": _cluster_pictures(first, seen.ok, groups, round(CLUSTERS * share)),
         "overlays": _overlays(seen.stages, round(OVERLAYS * share)),
         "shown_variants": _size_pictures(last, round(VARIANTS * share)) if sizes else [],

@@ -128,8 +128,9 @@ def thresholds(ds: Dataset, n: int = 6) -> Cell:
 def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
     """Rows that are not ok, by reason: how many, what the word means, and n examples of each."""
     counts = ds.counts(split)
+    told = summary(counts, ds.noun)
     if not counts["reasons"]:
-        return Cell(f"<p>{escape(summary(counts))}.</p>", summary(counts))
+        return Cell(f"<p>{escape(told)}.</p>", told)
     table, places = every_row(ds, split)
     lines = []
     for word, total in counts["reasons"].items():
@@ -140,7 +141,7 @@ def failures(ds: Dataset, n: int = 3, *, split: str | None = None) -> Cell:
             image = img(thumbnail(picture, 48), "", "max-width:48px")
             lines.append([*head, image, _what_happened(row)])
             head = ["", ""]
-    return Cell(html_table(["reason", "rows", "", "examples"], lines), summary(counts))
+    return Cell(html_table(["reason", "rows", "", "examples"], lines), told)
 
 
 def _what_happened(row: dict[str, Any]) -> str:

@@ -135,7 +135,7 @@ def build(
     if counts["rows"] and bad / counts["rows"] > max_failed:
         told = f"more than max_failed={max_failed} of the rows, in {folder.path}"
         said = found.error_words()
-        raise RunStopped(f"{dataset.summary(counts)}: {told}{'; ' if said else ''}{said}")
+        raise RunStopped(f"{dataset.summary(counts, found.noun)}: {told}{'; ' if said else ''}{said}")
     return found
 
 

@@ -1,5 +1,6 @@
 """Facts about what a notebook cell shows: all of the data is text, small enough to save, at home in both themes."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from made import picture, table
@@ -112,6 +113,22 @@ def test_sizes_stand_beside_one_another_and_a_place_that_anyone_can_read_is_red(
     assert "3 pictures" in html(show.places(up, found)) and str(tmp_path) not in html(show.places(up, found))
     found[next(iter(found))] = True
     assert show.places(up, found)._repr_html_().count("<b style='color:#d11'>PUBLIC") == 1
+
+
+def test_changes_show_those_that_changed_most(tmp_path):
+    def some_inverted(image):
+        return 255 - image if image[0, 0, 0] in (30, 60) else image + 1
+
+    for n in range(8):
+        grey = np.full((20, 30, 3), 10 * n, np.uint8)
+        (tmp_path / f"{n}.png").write_bytes(codec.encode(grey))
+    given = table([str(tmp_path / f"{n}.png") for n in range(8)])
+    with imgprep.session("local", workers=0):
+        before = images.download({"train": given}, str(tmp_path / "before"))
+        after = images.transform(before, str(tmp_path / "after"), some_inverted)
+    names = given["image_id"].to_pylist()
+    cell = show.changes(before, after, n=2)
+    assert repr(cell) == f"2 pictures before and after: {names[3]}, {names[6]}"
 
 
 def test_changes_show_each_picture_beside_what_it_was(ds, tmp_path):

@@ -1,12 +1,19 @@
 """Detection in tiles: the whole picture's answer where one tile holds it, one object over borders elsewhere."""
 
+import base64
+import html
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
 import imgprep
 from imgprep import annotations, models, report, show, sources
+from imgprep.display import found
 from imgprep.models.found import FoundBoxes
 from imgprep.models.sliced import merged_over_borders
+from imgprep.picture import codec
 from imgprep.sample.balls import ball_picture, make_balls
 from imgprep.stages import images
 
@@ -94,6 +101,58 @@ def test_boxes_become_a_column_a_table_of_agreement_annotations_and_a_part_of_th
     page = report.write(tmp_path / "report.html", [seen], title="Boxes").read_text("utf-8")
     assert '<section id="objects"' in page and "boxes on" in page
     assert "red ball" in repr(show.objects(seen, n=2))
+
+
+@pytest.fixture(scope="module")
+def unsure(balls, demo, tmp_path_factory):
+    """What the demo's detector finds in four pictures, also what it is not sure of."""
+    given = sources.read({"train": str(balls / "pictures")}, limit=4)
+    how = {"model": demo, "threshold": 0.1, "features": models.Detector.features()}
+    with imgprep.session("local", workers=0):
+        out = str(tmp_path_factory.mktemp("unsure") / "seen")
+        return images.transform(given, out, models.Detector, **how)
+
+
+def counted(ds, min_score):
+    found = [one for row in ds.table("train")["objects"].to_pylist() for one in row]
+    return Counter(one["label"] for one in found if one["score"] >= min_score)
+
+
+@pytest.mark.parametrize("min_score", [0.0, 0.5])
+def test_cell_and_report_show_and_count_the_same_boxes(unsure, tmp_path, min_score):
+    assert counted(unsure, 0) != counted(unsure, 0.5), "else this tells nothing"
+    want = counted(unsure, min_score)
+    listed = found.counted_objects(unsure, min_score=min_score)
+    assert {one["label"]: one["boxes"] for one in listed} == want
+    drawn = found.drawn_objects(unsure, 4, 320, min_score=min_score)
+    told = [f"{one['name']} · {one['text']}" for one in drawn]
+    assert repr(show.objects(unsure, n=4, min_score=min_score)) == "; ".join(told)
+    by_name = Counter()
+    for text in told:
+        for number, label, times in re.findall(r"(\d+) (\w+ ball) × (\d+)", text):
+            assert sorted(want)[int(number) - 1] == label
+            by_name[label] += int(times)
+    assert by_name == want
+    how = {"title": "Boxes", "min_score": min_score}
+    page = report.write(tmp_path / "r.html", [unsure], **how).read_text("utf-8")
+    assert all(html.escape(text) in page for text in told)
+    assert ("with a score of 0.5 or more" in page) == (min_score == 0.5)
+
+
+def test_a_number_at_a_box_is_as_high_as_it_can_be_read(unsure):
+    """Seen at 320 pixels it has 11 at least, however large the picture is that it is drawn on."""
+    objects = [{"label": "cat", "score": 0.9, "box_xywh": [200, 200, 100, 100]}]
+    for side in (224, 320, 640, 1000):
+        grey = codec.encode(np.full((side, side, 3), 128, np.uint8))
+        uri = found.boxes_uri(grey, objects, 640, {"cat": 1})
+        image = codec.decode(base64.b64decode(uri.partition(",")[2])).astype(int)
+        colour = np.array(found._box_colour("cat"))
+        shown = image.shape[0] / min(320, image.shape[0])
+        by = image.shape[0] / side
+        # Above the box: what has its colour there is the number's ground.
+        above = image[: round(200 * by) - 3, round(200 * by) + 1 : round(206 * by) + 4]
+        ground = (np.abs(above - colour).max(2) < 40).any(1).sum() / shown
+        assert ground >= 11
 
 
 def test_pictures_that_are_not_in_the_truth_are_said(balls, demo, tmp_path, capsys):

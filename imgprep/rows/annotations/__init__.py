@@ -173,7 +173,7 @@ def write(
     dump = ANNOTATION_FORMS[form].dump
     put_annotations(str(where), lambda place: dump(pictures, names, place, notes, **options))
     for sentence in notes.sentences():
-        words.say(f"{where}: {sentence}")
+        words.say(f"{project.from_root(where)}: {sentence}")
     return str(where)
 
 
@@ -238,7 +238,7 @@ def _tell_problems(where: str, problems: list[str], bad: str, notes: ToldObject)
             f"{number_of(len(problems), 'box', 'boxes')} that cannot be right {are} {done}: {problems[0]} …"
         )
     for sentence in notes.sentences():
-        words.say(f"{where}: {sentence}")
+        words.say(f"{project.from_root(where)}: {sentence}")
 
 
 def _sizes_of_files(folder: str, side: str | None) -> Callable[[str], tuple[int, int] | None]:

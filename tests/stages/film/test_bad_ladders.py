@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import imgprep
-from imgprep import film
+from imgprep import dataset, film
 from imgprep.sample.films import write_film
 
 
@@ -214,6 +214,7 @@ def test_of_two_films_in_a_file_the_first_is_taken_and_that_is_said(tmp_path):
     (row,) = film.transcode(path, str(tmp_path / "out"), sides=[36]).table("train").to_pylist()
     assert (row["status"], row["film_width"]) == ("ok", 64)
     assert row["film_note"] == "the first film of the file; 1 more is in it"
+    assert dataset.open(str(tmp_path / "out")).summary() == "1 of 1 film ready"
     with av.open(str(tmp_path / "out" / row["playlist"])) as shown:
         assert {(stream.width, stream.height) for stream in shown.streams.video} == {(64, 36)}
 

@@ -11,8 +11,9 @@ from skimage.measure import label
 from test_models import KERNEL, WIDE, conv, filtered, score
 
 import imgprep
-from imgprep import models
+from imgprep import dataset, models
 from imgprep.io import rasters
+from imgprep.sample.balls import make_balls
 from imgprep.stages import images, segmentation
 from imgprep.stages.segmentation import block
 from imgprep.tiles import instances, windows
@@ -153,11 +154,23 @@ def test_damage_takes_only_the_windows_that_touch_it(tmp_path, inline):
 def test_every_engine_gives_the_same_bytes_with_a_model(tmp_path):
     model = models.Semantic(conv(tmp_path / "m.onnx", kernel=KERNELS, sides=(96, 96)), batch=4)
     source, paths = raster(tmp_path / "a.tif", WIDE), folder(tmp_path / "pictures", 12)
+    make_balls(tmp_path / "balls")
+    balls = {"train": table(sorted(map(str, (tmp_path / "balls" / "pictures").iterdir())))}
+    how = {"model": str(tmp_path / "balls" / "demo_detector.onnx"), "tile_wh": [400, 400]}
     for name, workers in (("inline", 0), ("local", 2), ("ray", 2)):
         with imgprep.session("ray" if name == "ray" else "local", workers=workers):
             segmentation.segment(source, str(tmp_path / name / "slide"), model, blend="gaussian")
             images.transform({"train": table(paths)}, str(tmp_path / name / "masks"), model, batch=5)
+            images.transform(
+                balls,
+                str(tmp_path / name / "boxes"),
+                models.Detector,
+                **how,
+                features=models.Detector.features(),
+            )
     assert tree(tmp_path / "inline") == tree(tmp_path / "local") == tree(tmp_path / "ray")
+    found = dataset.open(str(tmp_path / "ray" / "boxes")).table("train")["objects"].to_pylist()
+    assert len(found) == 12 and min(map(len, found)) > 2
 
 
 def test_one_tile_that_fails_takes_no_other_of_its_batch_with_it(tmp_path, inline):
