@@ -161,7 +161,6 @@ def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], comma
     from imgprep.display import report
 
     min_score = plan.values.get("min_score")
-    is_number = isinstance(min_score, int | float)
     report.write(
         path,
         plan.report,
@@ -171,7 +170,7 @@ def _write_report(plan: Pipeline, path: Path, steps: list[dict[str, Any]], comma
         command=command,
         steps=steps,
         # As the notebooks draw them.
-        min_score=float(min_score) if is_number else 0.0,
+        min_score=min_score if isinstance(min_score, int | float) else 0.0,
     )
 
 

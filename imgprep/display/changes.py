@@ -1,5 +1,6 @@
 """What a function made of pictures, in a notebook cell: each one beside what it was."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import cv2
@@ -49,7 +50,7 @@ def changes(before: Dataset, after: Dataset, n: int = 4) -> Cell:
     return Cell(html_table(["before", "after"], lines), text)
 
 
-def _levels_apart(before: Dataset, after: Dataset, pair: dict[str, Any]) -> float:
+def _levels_apart(before: Dataset, after: Dataset, pair: Mapping[Hashable, Any]) -> float:
     """How far two pictures are apart as small squares: the mean of the levels between them."""
     small = []
     for ds, which in ((before, "before"), (after, "after")):
