@@ -214,10 +214,13 @@ def _definitions(tree: ast.AST) -> Iterator[tuple[str, Definition]]:
 
 
 def operator_named(name: str) -> Operator:
-    """The operator that a public name stands for: "imgprep.ocr.prepare"."""
+    """The operator that a public name stands for: "imgprep.ocr.prepare".
+
+    One of a module without a public name has its place there: "imgprep.picture.toning.sepia".
+    """
     from imgprep.resume.fingerprint import PUBLIC
 
-    _, home, operator = name.split(".")
+    home, _, operator = name.removeprefix("imgprep.").rpartition(".")
     # Some names stand for several places: "operators" is what makes masks, in any of its files.
     places = [place for place, public in PUBLIC.items() if public == home] or [home]
     for place in places:

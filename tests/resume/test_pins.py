@@ -10,7 +10,7 @@ import types
 import pytest
 from conftest import ROOT
 
-from imgprep.picture import augment, codec
+from imgprep.picture import augment, codec, enhance, tone
 from imgprep.resume import pins
 from imgprep.stages.variants import variants
 from imgprep.tiles import windows
@@ -56,6 +56,14 @@ def test_an_edited_helper_of_an_operator_computes_anew_in_a_checkout_only(clone)
     assert after[0] != before[0] and after[1] == before[1]
     (clone / "pyproject.toml").unlink()  # as where a wheel is unpacked
     assert key(clone) == before[0]
+
+
+def test_an_operator_of_a_new_module_is_named_by_its_place():
+    """A key says the same of it, and nobody has to enter the module anywhere."""
+    assert pins.operator_named("imgprep.picture.tone.tone_tags") is tone.tone_tags
+    assert pins.operator_named("imgprep.enhance.grey") is enhance.grey
+    with pytest.raises(ValueError, match="no operator 'imgprep.picture.tone.gone'"):
+        pins.operator_named("imgprep.picture.tone.gone")
 
 
 def test_the_code_of_an_operator_is_what_inspect_would_read():
