@@ -1,5 +1,7 @@
 """Progress of a stage: one line, redrawn in JupyterLab and in a terminal, one line when saved."""
 
+import contextlib
+import contextvars
 import json
 import logging
 import os
@@ -8,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -23,11 +25,13 @@ SILENT_S = 8  # after which a line says that the run lives, also where no unit i
 class Progress:
     """Rows done, rows/s, failures by reason and the time left.
 
+    total: None where nothing can be counted; then it says how long that takes by now.
+
     The clock starts with the first unit of work, not with the workers: else a run of a minute, of
     which Ray took 20 s to start, would say "6:00 left" when its first rows are done.
     """
 
-    def __init__(self, stage: str, total: int, unit: str = "rows"):
+    def __init__(self, stage: str, total: int | None, unit: str = "rows"):
         self.stage = stage
         self.total = total
         self.done = 0
@@ -64,7 +68,7 @@ class Progress:
 
     def _beat(self) -> None:
         """Nobody waits for long without a word: a unit may take a minute on a slow line."""
-        while not self._over.wait(1):
+        while not self._over.wait(min(1, SILENT_S)):
             with self._drawing:
                 is_silent = time.monotonic() - self._drawn >= SILENT_S
                 if is_silent and not self._over.is_set():
@@ -72,9 +76,11 @@ class Progress:
 
     def line(self, *, final: bool = False) -> str:
         """What a person reads now. final: without the time left."""
+        waited = time.monotonic() - self._created
+        if self.total is None:
+            return f"{self.stage}, {clock(waited)}"
         text = f"{self.stage}: {self.done:,}/{self.total:,} {self.unit}"
         if self._began is None:
-            waited = time.monotonic() - self._created
             return text if waited < SILENT_S or final else f"{text}, {clock(waited)}"
         seconds = max(time.monotonic() - self._began, 1e-6)
         rate = self.done / seconds
@@ -93,7 +99,8 @@ class Progress:
         self._drawn = time.monotonic()
         # Before the level is looked at: the runner shows
         # the line also where a notebook is silenced.
-        if self._file and self._began:
+        is_late = time.monotonic() - self._created >= SILENT_S
+        if self._file and (self._began or is_late):
             self._tell_runner(final)
         if not LOG.isEnabledFor(logging.INFO):
             return
@@ -114,8 +121,9 @@ class Progress:
         from IPython.display import display
 
         line = self.line(final=final)
-        bar = f"<progress max='{max(self.total, 1)}' value='{self.done}' style='width:16em'>"
-        html = escape(line) if final else f"{bar}</progress> {escape(line)}"
+        bar = f"<progress max='{self.total or 1}' value='{self.done}' style='width:16em'>"
+        is_bare = final or self.total is None
+        html = escape(line) if is_bare else f"{bar}</progress> {escape(line)}"
         shown = {"text/plain": line, "text/html": f"<div>{html}</div>"}
         # One display that is updated: papermill saves
         # each new one, and only the last line is wanted.
@@ -130,6 +138,31 @@ class Progress:
         text = self.line(final=True) + "\n" if final else self.line()[:width]
         sys.stderr.write("\r\x1b[2K" + text)
         sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def tell_while(what: str) -> Iterator[None]:
+    """Says what takes so long, once it takes long: for steps in which nothing can be counted."""
+    over = threading.Event()
+
+    def tell() -> None:
+        if over.wait(SILENT_S):
+            return
+        shown = Progress(what, None)
+        shown._created -= SILENT_S
+        shown._draw(final=False)
+        over.wait()
+        shown.close()
+
+    # In a notebook the line belongs to the cell, and that is in the context.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(tell,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _in_notebook() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from imgprep import engine, hashing
 from imgprep.dataset.files import Folder
-from imgprep.engine.progress import Progress
+from imgprep.engine.progress import Progress, tell_while
 
 TICK_S = 2.0
 
@@ -53,9 +53,11 @@ def run_passes(
     state: Any = given
     for one in passes:
         # Asked for each pass anew: what the one before decided may say which files there are to be.
-        missing = _missing(folder, one.tasks(state))
+        with tell_while(f"{stage}: {one.name}: looking what there is"):
+            missing = _missing(folder, one.tasks(state))
         _run_pass(one, missing, folder, f"{stage}: {one.name}", f"{run_id}-{one.name}")
-        state = one.reduce(state)
+        with tell_while(f"{stage}: {one.name}: taking the files together"):
+            state = one.reduce(state)
     return state
 
 

@@ -205,7 +205,7 @@ def _why(stage: "Stage", known: Known, options: RunOptions, plan: Plan) -> str:
     if known.is_list_damaged:
         return f"{text}: what was finished is damaged"
     if known.before is None:
-        is_begun = known.parts or known.indexes or stage.is_begun()
+        is_begun = known.parts or known.indexes or known.kept.num_rows or stage.is_begun()
         return f"{text}: {'an earlier run was not finished' if is_begun else 'the first run'}"
     info = known.before.info
     if info["operation"] != plan.operation:

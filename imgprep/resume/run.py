@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from imgprep import engine
 from imgprep.dataset import KEY, Dataset
 from imgprep.dataset.counts import commonest_error
-from imgprep.engine.progress import Progress
+from imgprep.dataset.files import Folder
+from imgprep.engine.progress import Progress, tell_while
 from imgprep.failures import Interrupted, RunStopped
 from imgprep.resume.commit import Clock, Commit, write_log
 from imgprep.resume.inputs import Wanted
@@ -64,22 +65,28 @@ class Run:
         """Compute, gather, publish, remove what is no longer needed, write the run's log."""
         try:
             self._compute()
-            for batch in self.plan.batches:
-                if batch not in self.commit.gathered:
-                    self.commit.gather(batch)
-            # Before the list is written, which is the last
-            # moment at which the rows that leave can be found.
-            self.commit.keep_leaving()
-            self.commit.note_circumstances()
-            changed = self.commit.publish(complete=True)
-            # After the list: until then a reader may be opening them.
-            self.commit.remove_unlisted()
+            with tell_while(f"{self.stage.name}: writing the dataset"):
+                changed = self._finish()
             if changed or self.plan.missing:
                 write_log(self.commit, clock, self.totals)
         except KeyboardInterrupt:
             done = f"{self.totals.rows:,} of {number_of(self.plan.missing, 'row')} done and kept"
             raise Interrupted(f"{done}: run it again to go on") from None
         return Dataset(self.folder)
+
+    def _finish(self) -> bool:
+        """Write what is not written yet, and list all of it. Has anything changed?"""
+        for batch in self.plan.batches:
+            if batch not in self.commit.gathered:
+                self.commit.gather(batch)
+        # Before the list is written, which is the last
+        # moment at which the rows that leave can be found.
+        self.commit.keep_leaving()
+        self.commit.note_circumstances()
+        changed = self.commit.publish(complete=True)
+        # After the list: until then a reader may be opening them.
+        self.commit.remove_unlisted()
+        return changed
 
     def _compute(self) -> None:
         """Do the missing units; commit each batch as soon as its last row is there."""
@@ -172,22 +179,12 @@ class Run:
             return
         # host_unavailable only follows from others.
         reason = max(words, key=lambda r: (r != "host_unavailable", reasons[r]))
-        what = f"{failed:,} failed alike ({', '.join(words)}: {self._said(reason)})"
+        said = said_of_reason(self.folder, self.known.parts.files, reason)
+        what = f"{failed:,} failed alike ({', '.join(words)}: {said} of {done:,})"
         # Their parts would be taken for results when the cause is mended and the run goes on.
         for name in self.known.parts.files:
             self.folder.delete(name)
         raise RunStopped(f"stopped after {done:,} of {number_of(self.plan.missing, 'row')}: {what}")
-
-    def _said(self, reason: str) -> str:
-        """The commonest sentence of a reason among what was done so far, and how often it is."""
-        errors: list[str] = []
-        for name in self.known.parts.files:
-            rows = pq.read_table(
-                self.folder.open(name), columns=["reason", "error"], partitioning=None
-            )
-            errors += rows.filter(pc.field("reason") == reason)["error"].to_pylist()
-        error, times = commonest_error(errors)
-        return f"{error}, on {times:,} of {self.totals.rows:,}"
 
     def _commit(self, ready: list[Batch]) -> None:
         """Gather the batches that are complete; list them if that takes nothing from a reader."""
@@ -221,6 +218,16 @@ class Run:
             # Looking up the others takes no longer at the end than at the start.
             self.known.parts.forget(f"{PARTS}/{name}")
         return True
+
+
+def said_of_reason(folder: Folder, parts: Iterable[str], reason: str) -> str:
+    """The commonest sentence of a reason in these parts, and on how many rows it is."""
+    errors: list[str] = []
+    for name in parts:
+        rows = pq.read_table(folder.open(name), columns=["reason", "error"], partitioning=None)
+        errors += rows.filter(pc.field("reason") == reason)["error"].to_pylist()
+    error, times = commonest_error(errors)
+    return f"{error}, on {times:,}"
 
 
 def batches_waiting(plan: Plan) -> dict[str, list[Batch]]:

@@ -14,6 +14,7 @@ from imgprep.dataset.dataset import read_runs
 from imgprep.dataset.files import PRIVATE, Folder
 from imgprep.dataset.manifest import DamagedManifest
 from imgprep.dataset.whole import damage_sentence, note_checked
+from imgprep.engine.progress import tell_while
 from imgprep.failures import RunStopped
 from imgprep.resume.again import stay_sentence
 from imgprep.resume.commit import Clock, Commit
@@ -120,7 +121,8 @@ def build(
             if folder.size(MANIFEST) is None:  # so all of it is missing
                 rows = sum(given.rows.num_rows for given in stage.inputs.values())
                 engine.foresee(rows, once=stage.once)
-            commit = _planned(stage, folder, options)
+            with tell_while(f"{stage.name}: looking what there is"):
+                commit = _planned(stage, folder, options)
             # Only what a whole look has found well; a damaged file is looked at again next time.
             if commit.known.before and not commit.known.damaged:
                 note_checked(folder, commit.known.before.files)

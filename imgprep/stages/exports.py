@@ -18,6 +18,8 @@ import psutil
 from imgprep import dataset
 from imgprep.dataset import MANIFEST, Dataset
 from imgprep.dataset.files import Folder
+from imgprep.engine.progress import tell_while
+from imgprep.project import short
 from imgprep.stages import leftovers
 from imgprep.stages.forms import FORMS, Content
 from imgprep.stages.sums import EXPORT_MARK, ExportMark
@@ -59,16 +61,24 @@ def export(
     is_taken = bool(target.entries()) if target.remote else _is_taken(target.path)
     if before is None and is_taken:
         raise ValueError(f"{target.path} holds files that no export wrote: name another folder")
+    with tell_while(f"export {short(target.path)}"):
+        _put_export(FORMS[form], content, target, version)
+    return folder
+
+
+def _put_export(
+    write: Callable[[Content, str], None], content: Content, target: Folder, version: str
+) -> None:
+    """Make it, here or on its store."""
     if target.remote:
-        _send_export(FORMS[form], content, target, version)
-        return folder
+        _send_export(write, content, target, version)
+        return
     with _beside(target.path) as holder:
-        FORMS[form](content, f"{holder}/new")
+        write(content, f"{holder}/new")
         _put_mark(f"{holder}/new", version)
         if os.path.isdir(target.path):
             os.rename(target.path, f"{holder}/old")
         os.rename(f"{holder}/new", target.path)
-    return folder
 
 
 def _send_export(

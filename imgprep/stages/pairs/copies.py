@@ -1,11 +1,13 @@
 """Pictures that are not tiled are copied once, into tiles, for the time of a run."""
 
+import functools
 import os
 from typing import Any
 
 from imgprep import engine
 from imgprep.dataset.files import Folder
 from imgprep.io import rasters
+from imgprep.resume.passes import Pass
 from imgprep.stages.pairs.blocks import COPIES, PairBlock
 from imgprep.stages.segmentation.scratch import made_file
 
@@ -33,3 +35,9 @@ def copy_picture(target: Folder, task: engine.Task) -> engine.Summary:
 def nothing_kept(task: engine.Task) -> engine.Summary:
     """Nothing is left behind: the blocks of that picture say that it is not there."""
     return engine.Summary()
+
+
+def copying(target: Folder) -> Pass:
+    """The pass that makes them."""
+    copied = functools.partial(copy_picture, target)
+    return Pass("copies", wanted_copies, copied, nothing_kept)

@@ -8,18 +8,18 @@ import pyarrow as pa
 
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
+from imgprep.engine.progress import tell_while
 from imgprep.io.web.routes import Routes
 from imgprep.resume import pins, stage
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.parts import PartWriter, part_schema
-from imgprep.resume.passes import Pass
 from imgprep.resume.shape import Shape
 from imgprep.resume.work import Work
 from imgprep.rows import splits
 from imgprep.stages.pairs import blocks, copies
 from imgprep.stages.pairs.blocks import PairBlock
 from imgprep.stages.pairs.pairs import Cut, given_blocks
-from imgprep.stages.segmentation.scratch import remove_tree
+from imgprep.stages.segmentation.scratch import is_filled, remove_tree
 
 PAIR_SHARES = {"train": 0.8, "test": 0.2}
 
@@ -76,8 +76,9 @@ def write(
     given = list(blocks.sources_of(pictures, hosts))
     if not given:
         raise ValueError("there is no picture with a mask in what is given")
-    for name, source, mask in given:
-        found |= {one.image_id: one for one in cut(name, source, mask)}
+    with tell_while("pairs: looking at the pictures"):
+        for name, source, mask in given:
+            found |= {one.image_id: one for one in cut(name, source, mask)}
     if not found:
         told = f"no picture has a tile of {tile} x {tile} pixels"
         raise ValueError(f"{told}: choose a smaller tile")
@@ -86,7 +87,6 @@ def write(
     schema = _pair_features(pixels).arrow_schema
     options = {"tile": tile, "block": block, "margin": margin, "min_foreground": min_foreground}
     tiles_of_blocks = Cut(tile, min_foreground, pixels)
-    copied = functools.partial(copies.copy_picture, target)
     plan = stage.Stage(
         name="pairs",
         options=options | {"shares": dict(shares), "seed": seed},
@@ -101,7 +101,8 @@ def write(
         work=Work(PartWriter(target, part_schema(schema)), given_blocks, tiles_of_blocks),
         shape=Shape(schema, children=True),
         can_retry=True,
-        passes=[Pass("copies", copies.wanted_copies, copied, copies.nothing_kept)],
+        is_begun=functools.partial(is_filled, target, blocks.COPIES),
+        passes=[copies.copying(target)],
     )
     try:
         run: dict[str, Any] = {"retry_failed": retry_failed, "max_failed": 1.0, "dry_run": dry_run}

@@ -11,6 +11,7 @@ from typing import Any
 from imgprep import dataset, engine
 from imgprep.dataset import COLUMNS, Dataset, lock
 from imgprep.dataset.files import PRIVATE, Folder
+from imgprep.engine.progress import tell_while
 from imgprep.io.hub import Repo
 from imgprep.resume import stage
 from imgprep.stages.publish import checks, sending, shards
@@ -65,7 +66,8 @@ def publish(
         dropped = _dropped(ds, drop_columns)
         # Is there a token? Nobody is asked yet.
         repo = Repo(repo_id, token_env) if repo_id else None
-        found = checks.examine(ds, allow_gps=allow_gps, drop_columns=dropped)
+        with tell_while("publish: looking through the rows"):
+            found = checks.examine(ds, allow_gps=allow_gps, drop_columns=dropped)
         names: tuple[str, ...] = ()
         if class_column and not found.problems:
             names = shards.class_names(ds, class_column)
@@ -78,7 +80,8 @@ def publish(
             keep_placeholders=include_placeholders,
         )
         plan = PublishPlan.of(ds, rules, found, licence)
-        there = sending.compare_with_hub(plan, repo)
+        with tell_while("publish: comparing with the Hub"):
+            there = sending.compare_with_hub(plan, repo)
         result = plan.publication(repo, there)
         if dry_run or is_planned or repo is None:
             if is_planned and not dry_run:
@@ -86,7 +89,8 @@ def publish(
             return result
         if result.problems:
             raise ValueError("; ".join(result.problems))
-        sending.send_plan(plan, repo, there, result, private=private, tag=tag)
+        with tell_while("publish: sending"):
+            sending.send_plan(plan, repo, there, result, private=private, tag=tag)
         # Sent twice without a change is one publication.
         if result.commit not in [run.get("commit") for run in ds.runs()]:
             _log(ds, result, time.monotonic() - began)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from imgprep.dataset import Dataset
+from imgprep.engine.progress import tell_while
 from imgprep.io import sql
 from imgprep.models.embedders import Embedder
+from imgprep.project import short
 from imgprep.stages.search.building import (
     INDEX_FILE,
     INDEX_FORMAT,
@@ -274,7 +276,8 @@ def build_index(ds: Dataset, folder: str | None = None) -> Index:
     try:
         with contextlib.closing(sqlite3.connect(made / INDEX_FILE)) as db:
             db.executescript(sql.SQLITE + TABLES)
-            fill_index(db, made, ds)
+            with tell_while(f"search index of {short(ds.folder)}"):
+                fill_index(db, made, ds)
             db.commit()
         note_sums(made)
         put_whole(made, place)

@@ -60,3 +60,8 @@ def remove_tree(folder: Folder, name: str) -> None:
     fs, root = folder.filesystem()
     with contextlib.suppress(FileNotFoundError):
         fs.rm(f"{root}/{name}", recursive=True)
+
+
+def is_filled(folder: Folder, name: str) -> bool:
+    """Is there something in a folder in it? As what a run that was ended left for the next one."""
+    return bool(Folder(folder.full(name)).entries())

@@ -1,5 +1,6 @@
 """`segment`: masks, objects and overlays of pictures of any size, tile by tile, as of the whole."""
 
+import functools
 import re
 import uuid
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import pyarrow as pa
 from imgprep import engine, hashing
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
+from imgprep.engine.progress import tell_while
 from imgprep.failures import RunStopped
 from imgprep.io import rasters
 from imgprep.io.rasters import Choice
@@ -26,7 +28,7 @@ from imgprep.stages.segmentation.headers import Scene
 from imgprep.stages.segmentation.passes import passes_of
 from imgprep.stages.segmentation.pieces import TILES
 from imgprep.stages.segmentation.recipe import Recipe
-from imgprep.stages.segmentation.scratch import remove_tree
+from imgprep.stages.segmentation.scratch import is_filled, remove_tree
 from imgprep.words import say
 
 SEGMENT_COLUMNS = pa.schema(
@@ -145,7 +147,8 @@ def segment(
     key = hashing.digest(operation)
     most = max(headers.MAX_BLOCK_BYTES, (max_memory_mb or 0) << 20)
     looking = headers.Looking(key, Routes(allow_hosts).named, choice, most)
-    scenes = headers.scenes_of(tables, truth, looking)
+    with tell_while("segment: looking at the pictures"):
+        scenes = headers.scenes_of(tables, truth, looking)
     _tell_before(steps, scenes)
     columns = SEGMENT_COLUMNS
     if truth is not None and truth_of == "classes":
@@ -160,6 +163,7 @@ def segment(
         shape=Shape(columns),
         threads=True,
         passes=passes_of(steps, folder, limits, num_gpus=num_gpus, max_disk_gb=max_disk_gb),
+        is_begun=functools.partial(is_filled, folder, TILES),
         circumstances={"timeout_s": timeout_s, "max_memory_mb": max_memory_mb},
         reusable=reusable,
         can_retry=True,

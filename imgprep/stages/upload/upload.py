@@ -10,6 +10,7 @@ from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display.pictures import public_text as shown
+from imgprep.engine.progress import tell_while
 from imgprep.resume import stage
 from imgprep.resume.inputs import Inputs
 from imgprep.resume.options import check_max_bytes, run_options
@@ -103,7 +104,8 @@ def upload(
     found = stage.build(wanted, out, **run)
     if found is not None:
         if names == PICTURE:
-            put_indexes(found, credentials_env=credentials_env)
+            with tell_while("upload: writing the index"):
+                put_indexes(found, credentials_env=credentials_env)
         say(f"upload: {_where_they_are(found)}")
     return found
 
