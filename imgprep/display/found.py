@@ -51,7 +51,7 @@ def draw_objects(
     line = width or max(2, round(max(image.shape[:2]) / 320))
     shown = [one for one in objects or () if _is_shown(one, min_score)]
     tags = [_label_and_score(one) for one in shown]
-    return _drawn_boxes(image, shown, tags, line, max(11, 5 * line))
+    return _drawn_boxes(image, shown, tags, line, max(13, 6 * line))
 
 
 def _drawn_boxes(

@@ -73,17 +73,21 @@ def _label_and_size(row: dict[str, Any], label: str | None) -> str:
     return " · ".join(shown)
 
 
-def before_after(before: np.ndarray, after: np.ndarray) -> Cell:
+def before_after(before: np.ndarray, after: np.ndarray, *, height_px: int = 220) -> Cell:
     """Two pictures side by side at one height, each with its own size.
 
-    before, after: (H, W, 3) or (H, W) uint8.
+    before, after: (H, W, 3) or (H, W) uint8. height_px: as they are seen; with more of it they may
+    stand below each other.
     """
     figures = []
     texts = []
     for name, picture in (("before", before), ("after", after)):
         height, width = picture.shape[:2]
         text = f"{name} · {width} × {height}"
-        figures.append(figure(thumbnail(picture, 320), text, "height:220px;max-width:100%"))
+        style = f"height:{height_px}px;max-width:100%"
+        # Pictures are mostly wider than high.
+        longest_px = height_px * 320 // 220
+        figures.append(figure(thumbnail(picture, longest_px), text, style))
         texts.append(text)
     return Cell("".join(figures), "; ".join(texts))
 

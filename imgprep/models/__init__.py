@@ -9,5 +9,6 @@ from imgprep.models.detectors import Boxes
 from imgprep.models.enhancers import Enhancer
 from imgprep.models.segmenters import Instances, Objects, Semantic, named
 from imgprep.models.sliced import Detector
+from imgprep.models.text_boxes import Text
 
-__all__ = ["Boxes", "Detector", "Enhancer", "Instances", "Objects", "Semantic", "named"]
+__all__ = ["Boxes", "Detector", "Enhancer", "Instances", "Objects", "Semantic", "Text", "named"]
