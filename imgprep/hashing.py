@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 AnyOperator = TypeVar("AnyOperator", bound=Callable[..., Any])
@@ -19,6 +20,12 @@ def digest(*values: Any) -> str:
     except TypeError:  # {1: "a", "b": 2}
         raise ValueError("the names in a dict must be text") from None
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes, which are not held in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse(value: Any) -> Any:

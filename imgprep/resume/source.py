@@ -10,7 +10,7 @@ import pyarrow as pa
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.dataset.whole import Inspection, damage_sentence
-from imgprep.io import uris
+from imgprep.io.uris.columns import identities
 from imgprep.resume.inputs import Identities, Inputs
 from imgprep.resume.load import Stored, Urls
 from imgprep.resume.shape import TAKEN
@@ -116,12 +116,12 @@ def of_tables(tables: dict[str, pa.Table]) -> dict[str, Inputs]:
 
 
 def _of_table(table: pa.Table) -> Inputs:
-    def identities() -> Iterator[str]:
+    def in_order() -> Iterator[str]:
         for chunk in table["source"].chunks:
             for start in range(0, len(chunk), SOURCES_AT_ONCE):
-                yield from uris.identities(chunk.slice(start, SOURCES_AT_ONCE))
+                yield from identities(chunk.slice(start, SOURCES_AT_ONCE))
 
-    return Inputs(table, Identities(identities), where=table["source"])
+    return Inputs(table, Identities(in_order), where=table["source"])
 
 
 def of_rows(tables: dict[str, pa.Table]) -> dict[str, Inputs]:

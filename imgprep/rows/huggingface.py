@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from imgprep import dataset, words
 from imgprep.io import uris
+from imgprep.io.uris.columns import locate
 from imgprep.rows import column_types
 from imgprep.rows.opened import Opened, filled
 
@@ -120,7 +121,7 @@ def _places(
         data, paths = (pc.struct_field(pictures, name) for name in ("bytes", "path"))
         # Only paths: these pictures are files, and their paths are sources as they are.
         if data.null_count == len(data):
-            return uris.locate(paths, os.sep)
+            return locate(paths, os.sep)
     sources: list[str] = []
     for cached in rows.cache_files:
         file = cached["filename"]

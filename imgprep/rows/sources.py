@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 
 from imgprep import dataset, project, words
-from imgprep.io import uris
+from imgprep.io.uris.columns import locate
 from imgprep.rows import beside, column_types, frames, huggingface, picture_folders, tables
 from imgprep.rows.classes import align_classes
 from imgprep.rows.csv_text import Hints
@@ -242,7 +242,7 @@ def _locate(one: Opened, url_column: str | None, types: dict[str, pa.DataType], 
     kind = types[url_column]
     if not column_types.is_text_type(kind):
         raise ValueError(f"column {url_column!r} of {one.where} holds {kind}, not URLs or paths")
-    one.source, one.name = uris.locate(one.table[url_column], root)
+    one.source, one.name = locate(one.table[url_column], root)
 
 
 def _finished(one: Opened, types: dict[str, pa.DataType], id_column: str | None) -> pa.Table:

@@ -5,7 +5,6 @@ It reads a service that runs: the records first, then what they name, which is n
 deleted.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imgprep.io.stores import Store
+from imgprep.hashing import sha256_of
+from imgprep.io.stores import Store, StoreError
 from imgprep.serve.places import UNKNOWN_TYPE, place_of, result_places, stored_type
 from imgprep.serve.records import Records, all_records
 
@@ -51,13 +51,14 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
             hashes[place] = known[place]
         else:
             try:
-                data = store.get(place)
-            except (FileNotFoundError, ValueError):
+                hashes[place] = _copy_object(store, place, target)
+            except StoreError:
+                # Asked again: a wrong key or a server's fault is no deletion, and would make a
+                # backup without anything in it look finished.
+                if store.exists(place):
+                    raise
                 counts["gone"] += 1
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(target, data)
-            hashes[place] = hashlib.sha256(data).hexdigest()
             counts["copied"] += 1
         counts["objects"] += 1
     table = pa.table({"id": [r["id"] for r in rows], "record": [json.dumps(r) for r in rows]})
@@ -80,15 +81,28 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
     rows = [json.loads(text) for text in pq.read_table(home / RECORDS)["record"].to_pylist()]
     types = {place: stored_type(row, place) for row in rows for place in stored_places(row)}
     for place, sha256 in known.items():
-        data = (home / place).read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ValueError(f"{home / place} is damaged: its hash is not that of the backup")
-        store.put(place, data, content_type=types.get(place, UNKNOWN_TYPE))
+        path = home / place
+        if sha256_of(path) != sha256:
+            raise ValueError(f"{path} is damaged: its hash is not that of the backup")
+        kind = types.get(place, UNKNOWN_TYPE)
+        store.put_file(place, path, content_type=kind, sha256=sha256)
     # Records last: what is known is there.
     for row in rows:
         name = row.pop("id")
         records.put(name, row)
     return {"records": len(rows), "objects": len(known)}
+
+
+def _copy_object(store: Store, place: str, target: Path) -> str:
+    """An object as a file, which is whole when it is there: its sha256."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        sha256 = store.get_file(place, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return sha256
 
 
 def _read_manifest(home: Path) -> dict[str, str]:

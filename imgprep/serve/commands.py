@@ -50,8 +50,12 @@ def add_serve(commands: Any) -> None:
 
 def run_serve(options: argparse.Namespace) -> None:
     """Serve until SIGTERM or Ctrl-C."""
+    if not options.ray:
+        from imgprep.serve.parent import start_parent
+
+        start_parent()  # before the imports below, which take as long as its own
     try:
-        from imgprep.serve.server import serve_forever
+        from imgprep.serve.server import announce, serve_forever
         from imgprep.serve.service import Settings
     except ModuleNotFoundError as e:
         packages = "fastapi uvicorn python-multipart prometheus-client"
@@ -60,11 +64,10 @@ def run_serve(options: argparse.Namespace) -> None:
     settings = Settings(**given)
     settings.check()
     functions = [function_at(place) for place in options.functions]
-    url = f"http://{settings.host}:{settings.port}"
-    say(f"{url} is the album, {url}/docs says how to call it; Ctrl-C ends it")
     if options.ray:
         from imgprep.serve.ray_serve import serve_on_ray
 
+        announce(f"http://{settings.host}:{settings.port}")
         serve_on_ray(settings, functions)
         return
     serve_forever(settings, functions)

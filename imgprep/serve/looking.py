@@ -12,8 +12,8 @@ from imgprep.failures import Failure
 from imgprep.io.film.sniff import SNIFF_BYTES, film_kind
 from imgprep.picture import codec, composition, metadata, tone
 from imgprep.redaction import redact
+from imgprep.rows.tag_entries import entry, plain_name
 from imgprep.serve.operations import PICTURE_PIXELS
-from imgprep.stages.tags.entries import entry, plain_name
 
 TAGGED_SIDE = 512  # what composition and tone are seen at
 HEADER_BYTES = 1 << 20

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from imgprep.hashing import sha256_of
 from imgprep.io.stores import Store
 from imgprep.project import absolute
+from imgprep.rows.tag_entries import entry
 from imgprep.serve.answers import Refusal, Result
 from imgprep.serve.places import (
     OBJECT_TYPES,
@@ -31,11 +33,6 @@ from imgprep.serve.workers import Pool
 
 ID = re.compile(r"[0-9a-f]{64}")
 SMALL_BYTES = 20_000_000  # what a request may hold in memory
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def lay_beside(path: Path, target: Path) -> None:
@@ -93,7 +90,7 @@ class Album:
         """
         if path.stat().st_size <= SMALL_BYTES:
             return await self.put(await asyncio.to_thread(path.read_bytes), called=called)
-        name = await asyncio.to_thread(_sha256, path)
+        name = await asyncio.to_thread(sha256_of, path)
         known = await asyncio.to_thread(self.records.get, name)
         if known is not None:
             return name, known, False
@@ -107,7 +104,7 @@ class Album:
 
     def _keep_file(self, path: Path, name: str, media_type: str) -> None:
         if self.store.kind != "file":
-            self.store.put(place_of(name), path.read_bytes(), content_type=media_type)
+            self.store.put_file(place_of(name), path, content_type=media_type, sha256=name)
             return
         lay_beside(path, self.path_of(name))
 
@@ -138,8 +135,6 @@ class Album:
 
     async def correct(self, name: str, kind: str, tag: str, accepted: bool, who: str) -> None:
         """Write a person's decision about a tag: beside what taggers said, or as an entry of its own."""
-        from imgprep.stages.tags.entries import entry  # half of the memory of a server that needs it not
-
         known = await self.record(name)
         same = [t for t in known.get("tags", []) if (t["kind"], t["name"]) == (kind, tag)]
         for one in same:

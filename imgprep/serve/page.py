@@ -55,7 +55,7 @@ def album_data(service: Service) -> dict[str, Any]:
     import pyarrow as pa
 
     from imgprep.display.gallery_tags import tag_columns
-    from imgprep.stages.tags.entries import TAGS
+    from imgprep.rows.tag_columns import TAGS
 
     found = list(all_records(service.records, "object"))
     # The id behind the time: two of one second would change places from call to call.

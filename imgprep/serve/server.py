@@ -1,6 +1,7 @@
 """Run a service: `imgprep serve`, or `with serve.start(warm) as here:` in a cell."""
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from imgprep.serve.admission import Admission
 from imgprep.serve.http import build_app
 from imgprep.serve.metrics import Logged
 from imgprep.serve.service import Service, Settings
+from imgprep.words import say
 
 LISTENS_S = 90  # a busy machine; a door that does not open by then never will
 STOP_S = 30
@@ -57,8 +59,7 @@ class Listening:
 
     @property
     def url(self) -> str:
-        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
+        return _url_of(self._server)
 
     def listen(self) -> "Listening":
         """Start, and come back when it answers.
@@ -126,5 +127,23 @@ def serve_forever(settings: Settings, functions: list[Callable]) -> None:
         service.close()
 
 
+class _Announced(uvicorn.Server):
+    """Says where it listens once it does: port 0 is a free one, and who reads it may call at once."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            announce(_url_of(self))
+
+
+def announce(url: str) -> None:
+    say(f"{url} is the album, {url}/docs says how to call it; Ctrl-C ends it")
+
+
+def _url_of(server: uvicorn.Server) -> str:
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _listen_for_ever(service: Service) -> None:
-    uvicorn.Server(_uvicorn_config(service)).run()
+    _Announced(_uvicorn_config(service)).run()

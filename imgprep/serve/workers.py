@@ -21,14 +21,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from imgprep.serve.answers import Refusal
+from imgprep.serve.parent import start_parent
 
 # Above this a body goes by a file in memory: a full pipe would be handed over in small pieces.
 BY_FILE_BYTES = 64 << 10
 SHARED_MEMORY = "/dev/shm"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 MEMORY_BYTES = 4 << 30
-# In this order: what is first has to be there before numpy is.
-PRELOADED = ["imgprep.serve.one_thread", "imgprep.serve.service", "imgprep.serve.looking"]
 Call = Callable[..., tuple[bytes, Any]]
 
 
@@ -111,12 +110,8 @@ class Pool:
         self.waiting = 0
         self.deaths = 0
         self.mean_s = 0.1  # of a call, for Retry-After
-        # Not fork: the server has threads, and a lock that
-        # one of them holds would stay locked in the child.
+        start_parent()
         self._context = multiprocessing.get_context("forkserver")
-        # Imported once, in the process that workers are forked from: one that was lost is back in a
-        # moment.
-        self._context.set_forkserver_preload(PRELOADED)
         self._threads = ThreadPoolExecutor(workers, "imgprep-worker")
         self._mine = threading.local()
         self._alive: set[Any] = set()

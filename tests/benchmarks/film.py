@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 import imgprep
 from imgprep import film
-from imgprep.io.film import Reel, chosen
+from imgprep.io.film import chosen
 from imgprep.io.film.ladder import Ladder, LadderWish
+from imgprep.io.film.reel import Reel
 from imgprep.io.film.rung import FULL_HD, FULL_HD_BITS, Encoding
 from imgprep.io.film.upright import still_of
 from imgprep.picture import codec

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imgprep.io import uris
-from imgprep.io.uris import SourceError, inside_folder, read_bytes, scheme
+from imgprep.io.uris import SourceError, columns, inside_folder, read_bytes, scheme
 
 
 def reason(source, max_bytes=1000):
@@ -57,14 +57,14 @@ def test_a_path_stays_in_its_root(path, root, wanted):
 
 def test_locate_gives_the_place_of_paths_and_leaves_the_rest():
     cells = [" a b.jpg", "./c.jpg", "../d.jpg", None, "  ", "http://h/e f.jpg", "s3://b/g.jpg?sig=1&x=2"]
-    source, identity = uris.locate(pa.chunked_array([cells[:3], cells[3:]]), "/r")
+    source, identity = columns.locate(pa.chunked_array([cells[:3], cells[3:]]), "/r")
     assert source.to_pylist() == ["/r/a b.jpg", "/r/c.jpg", "outside-root:../d.jpg", "", "", *cells[5:]]
     assert identity.to_pylist() == ["a b.jpg", "c.jpg", "outside-root:../d.jpg", "", "", cells[5], "s3://b/g.jpg?x=2"]
 
 
 def test_the_name_of_a_url_has_no_secrets():
     cells = ["https://me:pw@h/1.jpg?Expires=1&Signature=x&v=2", "https://h/2.jpg?expires=1", "a@b?sig=1"]
-    assert uris.locate(pa.chunked_array([cells]), "/r")[1].to_pylist() == ["https://h/1.jpg?v=2", *cells[1:]]
+    assert columns.locate(pa.chunked_array([cells]), "/r")[1].to_pylist() == ["https://h/1.jpg?v=2", *cells[1:]]
 
 
 def test_the_identity_of_a_file_changes_when_it_is_written_again(tmp_path):
@@ -94,8 +94,8 @@ def test_identities_of_many_are_those_of_each(tmp_path):
         "hf+row:/d#train/1",
         "",
     ]
-    assert uris.identities(pa.array(sources)) == [uris.identity(one) for one in sources]
-    assert uris.identities(pa.array([None, "https://h/1.jpg"])) == ["", "https://h/1.jpg"]
+    assert columns.identities(pa.array(sources)) == [uris.identity(one) for one in sources]
+    assert columns.identities(pa.array([None, "https://h/1.jpg"])) == ["", "https://h/1.jpg"]
 
 
 def test_bytes_of_a_file(tmp_path):
@@ -173,7 +173,7 @@ def test_a_table_may_not_name_what_lies_outside_its_root(tmp_path):
     (root / "folder").symlink_to(private)
     cells = ["out.jpg", "in.jpg", "folder/x.jpg", "sub/x.jpg", f"raw-path:{private}/x.jpg"]
     cells += [f"hf+row://{private}?split=train&column=image&version=1#0", "hf+row://me/private?split=a#0"]
-    sources = uris.locate(pa.chunked_array([cells]), str(root))[0].to_pylist()
+    sources = columns.locate(pa.chunked_array([cells]), str(root))[0].to_pylist()
     assert [s.startswith(uris.OUTSIDE) for s in sources] == [True, False, True, False, True, True, True]
     assert [reason(s) for s in sources if s.startswith(uris.OUTSIDE)] == ["no_permission"] * 5
     assert read_bytes(sources[1], max_bytes=9) == read_bytes(sources[3], max_bytes=9) == b"12345"

@@ -1,14 +1,17 @@
 """Everything comes back, every hash is looked at, and what was uploaded is a dataset one call later."""
 
+import base64
 import hashlib
+import uuid
 
 import httpx
 import pytest
+from conftest import azurite_connection
 from made import picture
 
 import imgprep
 from imgprep.app.cli import main
-from imgprep.io.stores import Store
+from imgprep.io.stores import Store, StoreError
 from imgprep.picture import codec
 from imgprep.serve import album, server
 from imgprep.serve.backup import back_up, restore
@@ -62,6 +65,21 @@ def test_all_is_deleted_and_restored_while_the_service_runs(tmp_path):
         assert here.service.store.list() == []
         assert main(["restore", copy, "--out", out]) == 0
         assert [hashlib.sha256(client.get(path).content).hexdigest() for path in paths] == before
+
+
+@pytest.mark.store
+def test_a_store_that_refuses_is_no_store_without_objects(azurite, media, tmp_path, monkeypatch):
+    store, records = opened(media)
+    there = Store(f"az://t{uuid.uuid4().hex}/media")
+    there.ready()
+    assert back_up(store, records, str(tmp_path / "first"))["gone"] == 0
+    restore(str(tmp_path / "first"), there, open_records(str(tmp_path / "other.db")))
+    monkeypatch.setenv("WRONG", azurite_connection(azurite, base64.b64encode(b"no key").decode()))
+    with pytest.raises(StoreError):
+        back_up(Store(there.uri, "WRONG"), records, str(tmp_path / "second"))
+    assert not (tmp_path / "second" / "manifest.json").exists()
+    there.delete(there.list()[0])
+    assert back_up(there, records, str(tmp_path / "second"))["gone"] == 1
 
 
 def test_a_backup_that_is_not_whole_or_is_damaged_is_refused(media, tmp_path):

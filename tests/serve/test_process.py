@@ -3,7 +3,6 @@
 import asyncio
 import collections
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 import pytest
+from blas_calls import blas_calls
 from made import picture
 from served import Served
 
@@ -143,18 +143,6 @@ def test_a_port_that_is_taken_is_a_sentence(here, tmp_path):
     assert "Traceback" not in other.log.read_text() and str(here.port) in other.log.read_text()
 
 
-def threads_of_blas(data: bytes) -> tuple[bytes, int]:
-    import numpy as np
-
-    values = np.ones(1_000_000)
-    float(values @ values)
-    return b"", len(os.listdir("/proc/self/task"))
-
-
-def blas_calls():
-    return {"blas": threads_of_blas}
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by /proc")
 def test_blas_starts_no_threads_in_a_forked_worker():
     """Its threads do not come along with a fork, and sometimes it waits for them for ever, spinning."""
@@ -190,3 +178,17 @@ def test_kill_9_of_the_server_leaves_no_worker_in_an_endless_loop(tmp_path):
         one.process.kill()
         gone, alive = psutil.wait_procs([busy], timeout=20)
         assert not alive
+
+
+def test_port_0_is_a_free_one_and_is_said(tmp_path):
+    command = [sys.executable, "-m", "imgprep", "serve", "--port", "0", "--workers", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as served:
+        # What says nothing would be waited for.
+        deadline = threading.Timer(90, served.kill)
+        deadline.start()
+        try:
+            url = served.stdout.readline().split()[0]
+            assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
+        finally:
+            deadline.cancel()
+            served.terminate()

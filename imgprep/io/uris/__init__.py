@@ -2,6 +2,7 @@
 
 `places` reads sources, `fences` keeps them in their folder, `bodies` gives the bytes of paths and
 objects (`files`: regular ones only), `dataset_rows` those of rows of Hugging Face datasets.
+`columns` reads whole columns of sources.
 """
 
 from imgprep.io.uris.bodies import read_bytes
@@ -12,10 +13,8 @@ from imgprep.io.uris.places import (
     SCHEME,
     STORES,
     SourceError,
-    identities,
     identity,
     inside_folder,
-    locate,
     path_of,
     printable,
     scheme,
@@ -29,10 +28,8 @@ __all__ = [
     "STORES",
     "SourceError",
     "hf_rows",
-    "identities",
     "identity",
     "inside_folder",
-    "locate",
     "open_splits",
     "path_of",
     "printable",

@@ -10,10 +10,11 @@ from typing import Any
 
 from imgprep import engine
 from imgprep.dataset.files import PRIVATE, Folder
-from imgprep.io.film import FilmError, Reel, chosen
+from imgprep.io.film import chosen
 from imgprep.io.film.facts import check_end, check_frames, checked_note, facts_of
 from imgprep.io.film.guarded import GuardedFile
 from imgprep.io.film.ladder import Ladder, LadderWish
+from imgprep.io.film.reel import FilmError, Reel
 from imgprep.io.film.upright import fitted_within, still_of
 from imgprep.io.film.wishes import check_span
 from imgprep.picture import codec

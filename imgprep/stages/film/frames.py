@@ -8,7 +8,7 @@ import pyarrow as pa
 from imgprep import engine
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.io.film import check_library
+from imgprep.io.film.library import check_library
 from imgprep.io.film.places import Films
 from imgprep.picture import codec
 from imgprep.resume import pins, stage

@@ -11,7 +11,7 @@ import pyarrow as pa
 from imgprep import engine
 from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
-from imgprep.io.film import check_library
+from imgprep.io.film.library import check_library
 from imgprep.io.film.places import Films
 from imgprep.io.film.wishes import USUAL_MAX_HOURS, USUAL_SIDES, USUAL_THUMBNAIL_S, ladder_wish
 from imgprep.picture import codec as pictures

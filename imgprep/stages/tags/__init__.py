@@ -15,11 +15,12 @@ from imgprep import dataset
 from imgprep.dataset import Dataset
 from imgprep.io.vision import Prompt, Vision
 from imgprep.models import demo
+from imgprep.rows.tag_columns import tags_of_table, with_tags
+from imgprep.rows.tag_entries import flat_entries, merged_entries
 from imgprep.stages import images
 from imgprep.stages.tags.agreeing import agreement
 from imgprep.stages.tags.asking import ask
 from imgprep.stages.tags.corrections import apply, read_corrections
-from imgprep.stages.tags.entries import flat_entries, merged_entries, tags_of_table, with_tags
 from imgprep.stages.tags.learning import learn
 from imgprep.stages.tags.tagging import Tagging
 from imgprep.words import extra

@@ -11,8 +11,9 @@ from imgprep.dataset.files import Folder
 from imgprep.failures import known_reason
 from imgprep.io.vision import Linked, Prompt, Said, Vision
 from imgprep.picture import codec, geometry
+from imgprep.rows.tag_columns import tags_of_table, with_tags
+from imgprep.rows.tag_entries import TagEntry, entry, merged_entries
 from imgprep.stages import images
-from imgprep.stages.tags.entries import TagEntry, entry, merged_entries, tags_of_table, with_tags
 from imgprep.stages.tags.linking import signed_links
 from imgprep.words import number_of
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from imgprep.dataset import Dataset
+from imgprep.rows.tag_columns import tags_of_table, with_tags
+from imgprep.rows.tag_entries import TagEntry, entry
 from imgprep.stages import images
-from imgprep.stages.tags.entries import TagEntry, entry, tags_of_table, with_tags
 
 HUMAN = "human:"
 CORRECTION_FIELDS = ("image_id", "kind", "name", "accepted")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from imgprep.models import Boxes, Objects
-from imgprep.stages.tags.entries import TagEntry, entry
+from imgprep.rows.tag_entries import TagEntry, entry
 
 MOST_BOXES = 50  # that travel with a tag: they are drawn, and a thousand say no more
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from imgprep.dataset import Dataset
 from imgprep.models.embedders import Embedder
+from imgprep.rows.tag_entries import TagEntry
 from imgprep.stages.tags.corrections import HUMAN
-from imgprep.stages.tags.entries import TagEntry
 
 LEAST = 20  # accepted, and as many rejected
 

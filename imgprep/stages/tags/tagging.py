@@ -12,8 +12,9 @@ from imgprep.models import Boxes, Objects, demo
 from imgprep.models.embedders import Embedder
 from imgprep.models.labels import Labels
 from imgprep.picture import composition, tone
+from imgprep.rows.tag_columns import tags_feature
+from imgprep.rows.tag_entries import MOST_PER_PICTURE, entry, unique
 from imgprep.stages.tags.detected import object_tags
-from imgprep.stages.tags.entries import MOST_PER_PICTURE, entry, tags_feature, unique
 
 OWN = ("composition", "tone")
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgprep.io.film import Reel, chosen
+from imgprep.io.film import chosen
 from imgprep.io.film.facts import check_end
 from imgprep.io.film.playback import Playback
+from imgprep.io.film.reel import Reel
 from imgprep.io.film.upright import still_of
 from imgprep.sample.films import write_film
 

@@ -1,5 +1,5 @@
 """An entry of the column `tags`: what it holds, how it is made of what a tagger gives, how two
-lists become one.
+lists become one. Without Arrow: workers of the service make entries, and no tables.
 """
 
 import json
@@ -7,8 +7,6 @@ import math
 import re
 from collections.abc import Iterable
 from typing import Any
-
-import pyarrow as pa
 
 from imgprep.redaction import redact_values
 
@@ -23,18 +21,9 @@ FIELDS = {
     "evidence": "string",  # JSON: box, point, lines … in shares of width and height; or ""
     "accepted": "bool",  # null: nobody looked
 }
-_ARROW = {"string": pa.string(), "float32": pa.float32(), "bool": pa.bool_()}
-TAGS = pa.list_(pa.struct([(name, _ARROW[kind]) for name, kind in FIELDS.items()]))
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 TagEntry = dict[str, Any]
-
-
-def tags_feature() -> Any:
-    """The column as a `datasets` feature."""
-    from datasets import List, Value
-
-    return List({name: Value(kind) for name, kind in FIELDS.items()})
 
 
 def entry(given: Any, *, source: str, version: str) -> TagEntry:
@@ -73,7 +62,7 @@ def entry_key(one: TagEntry) -> tuple[str, str, str, str]:
 
 def unique(entries: Iterable[TagEntry]) -> list[TagEntry]:
     """One entry per tagger and name, the one with the highest score; at most MOST_PER_PICTURE."""
-    found: dict[tuple, TagEntry] = {}
+    found: dict[tuple[str, str, str, str], TagEntry] = {}
     for one in entries:
         if not one["name"]:  # nothing was left of it but control characters
             continue
@@ -103,18 +92,3 @@ def merged_entries(
 def flat_entries(rows: Iterable[list[TagEntry] | None]) -> list[TagEntry]:
     """The entries of all rows, one after another."""
     return [one for row in rows for one in row or []]
-
-
-def tags_of_table(table: pa.Table) -> list[list[TagEntry] | None]:
-    """The column `tags`, a list a row; None for all where the table has no such column."""
-    if "tags" in table.column_names:
-        return table["tags"].to_pylist()
-    return [None] * table.num_rows
-
-
-def with_tags(table: pa.Table, entries: list[Any]) -> pa.Table:
-    """The table with this column `tags`."""
-    column = pa.array(entries, TAGS)
-    if "tags" in table.column_names:
-        return table.set_column(table.column_names.index("tags"), "tags", column)
-    return table.append_column("tags", column)
