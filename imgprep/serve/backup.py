@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from imgprep.hashing import sha256_of
 from imgprep.io.stores import Store, StoreError
+from imgprep.io.stores.in_pieces import get_file, put_file
 from imgprep.serve.places import UNKNOWN_TYPE, place_of, result_places, stored_type
 from imgprep.serve.records import Records, all_records
 
@@ -85,7 +86,7 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
         if sha256_of(path) != sha256:
             raise ValueError(f"{path} is damaged: its hash is not that of the backup")
         kind = types.get(place, UNKNOWN_TYPE)
-        store.put_file(place, path, content_type=kind, sha256=sha256)
+        put_file(store, place, path, content_type=kind, sha256=sha256)
     # Records last: what is known is there.
     for row in rows:
         name = row.pop("id")
@@ -98,7 +99,7 @@ def _copy_object(store: Store, place: str, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     try:
-        sha256 = store.get_file(place, part)
+        sha256 = get_file(store, place, part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from imgprep.hashing import sha256_of
 from imgprep.io.stores import Store
+from imgprep.io.stores.in_pieces import put_file
 from imgprep.project import absolute
 from imgprep.rows.tag_entries import entry
 from imgprep.serve.answers import Refusal, Result
@@ -104,7 +105,7 @@ class Album:
 
     def _keep_file(self, path: Path, name: str, media_type: str) -> None:
         if self.store.kind != "file":
-            self.store.put_file(place_of(name), path, content_type=media_type, sha256=name)
+            put_file(self.store, place_of(name), path, content_type=media_type, sha256=name)
             return
         lay_beside(path, self.path_of(name))
 

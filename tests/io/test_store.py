@@ -19,7 +19,7 @@ from imgprep import hashing, words
 from imgprep.failures import RunStopped
 from imgprep.io import stores
 from imgprep.io.stores import Store, StoreError, kinds
-from imgprep.io.stores.store import PIECE_BYTES
+from imgprep.io.stores.in_pieces import HELD_BYTES, get_file, put_file
 
 pytestmark = pytest.mark.store
 KINDS = ("az", "s3", "memory", "file")
@@ -58,15 +58,15 @@ def plain_get(url: str) -> tuple[int, bytes, dict]:
 def test_a_file_goes_and_comes_in_pieces(opened, tmp_path):
     """Larger than two pieces, so that it is none of the sizes at which one request would do."""
     path, back = tmp_path / "film", tmp_path / "back"
-    path.write_bytes(os.urandom(2 * PIECE_BYTES + 5))
+    path.write_bytes(os.urandom(2 * HELD_BYTES + 5))
     sha256 = hashing.sha256_of(path)
-    assert opened.put_file("f/film", path, content_type="video/mp4", sha256=sha256)[0] == "uploaded"
+    assert put_file(opened, "f/film", path, content_type="video/mp4", sha256=sha256)[0] == "uploaded"
     assert opened.find("f/film")["nbytes"] == path.stat().st_size
-    assert opened.get_file("f/film", back) == sha256 and back.read_bytes() == path.read_bytes()
-    again = opened.put_file("f/film", path, content_type="video/mp4", sha256=sha256)[0]
+    assert get_file(opened, "f/film", back) == sha256 and back.read_bytes() == path.read_bytes()
+    again = put_file(opened, "f/film", path, content_type="video/mp4", sha256=sha256)[0]
     assert again == ("uploaded" if opened.kind == "file" else "present")  # a folder keeps no hashes
     with pytest.raises(StoreError, match="there is no such object"):
-        opened.get_file("f/other", back)
+        get_file(opened, "f/other", back)
 
 
 @pytest.mark.parametrize("fresh", KINDS, indirect=True)

@@ -24,8 +24,6 @@ from imgprep.words import extra
 FOREVER = "private, max-age=31536000, immutable"  # what lies under the name of its content stays
 CHECKED = "private, no-cache"
 WEEK_S = 604_800
-PIECE_BYTES = 8 << 20  # of what is not held whole; S3 takes 10,000 pieces of an object
-PIECES_AT_ONCE = 2
 # Azure refuses what obstore signs for other letters.
 ODD_NAME = re.compile(r"[^\w./+=,&~-]|//|/\.\.?(/|$)", re.ASCII)
 HALF = re.compile(r"#\d+$")  # as obstore names what it is about to put into a folder
@@ -102,33 +100,6 @@ class Store:
         attributes: Any = None if self.kind == "file" else about
         how = {"mode": mode, "attributes": attributes, "use_multipart": False}
         return self._etag(obstore.put(self._client, self._path(name), data, **how))
-
-    @told
-    def put_file(
-        self, name: str, path: Path, *, content_type: str, sha256: str
-    ) -> tuple[str, str]:
-        """`put` of a file that may be larger than memory: some pieces of it are held at once."""
-        if path.stat().st_size <= PIECE_BYTES:
-            return self.put(name, path.read_bytes(), content_type=content_type, sha256=sha256)
-        known = self.find(name)
-        if known is not None and known["sha256"] == sha256:
-            return "present", known["etag"]
-        about = {"Content-Type": content_type, "Cache-Control": FOREVER, "sha256": sha256}
-        # No "create": of an object that is put in pieces no store says that one was there.
-        how: dict[str, Any] = {"attributes": None if self.kind == "file" else about}
-        how |= {"use_multipart": True, "chunk_size": PIECE_BYTES, "max_concurrency": PIECES_AT_ONCE}
-        return "uploaded", self._etag(obstore.put(self._client, self._path(name), path, **how))
-
-    @told
-    def get_file(self, name: str, path: Path) -> str:
-        """Write an object into a file, piece by piece: the sha256 of its bytes."""
-        total = hashlib.sha256()
-        pieces = obstore.get(self._client, self._path(name)).stream(min_chunk_size=PIECE_BYTES)
-        with path.open("wb") as file:
-            for piece in pieces:
-                total.update(piece)
-                file.write(piece)
-        return total.hexdigest()
 
     @told
     def get(self, name: str) -> bytes:
