@@ -1,5 +1,5 @@
-"""What Prometheus reads, and a JSON line per request with
-the names of the Elastic Common Schema.
+"""What Prometheus reads, and a line per request: JSON with the names of the Elastic Common Schema,
+on a terminal one to read.
 """
 
 import json
@@ -77,7 +77,10 @@ class Logged:
             self.metrics.requests.labels(op, told["reason"]).inc()
             self.metrics.seconds.labels(op).observe(seconds)
             if not self.is_quiet:
-                print(json.dumps(line_of(scope, told, seconds)), file=sys.stdout, flush=True)
+                line = line_of(scope, told, seconds)
+                # JSON is for what collects logs; who looks on wants to read.
+                text = plain_line(line) if sys.stdout.isatty() else json.dumps(line)
+                print(text, flush=True)
 
 
 def operation_of(path: str) -> str:
@@ -107,6 +110,21 @@ def line_of(scope: dict[str, Any], told: dict[str, Any], seconds: float) -> dict
         "url.path": scope["path"],
         "client.ip": (scope.get("client") or ("",))[0],
     }
+
+
+def plain_line(line: dict[str, Any]) -> str:
+    """The same for a terminal.
+
+    >>> plain_line({"@timestamp": "2026-11-28T09:05:01.000+00:00", "http.request.method": "GET",
+    ...     "url.path": "/v1/album", "http.response.status_code": 200, "event.duration": 3_100_000,
+    ...     "event.reason": ""})
+    '09:05:01 GET /v1/album 200 3 ms'
+    """
+    # A path holds what its client likes, also what would command the terminal.
+    path = "".join(one if one.isprintable() else "?" for one in line["url.path"])
+    asked = f"{line['@timestamp'][11:19]} {line['http.request.method']} {path}"
+    answered = f"{line['http.response.status_code']} {line['event.duration'] / 1e6:.0f} ms"
+    return " ".join(filter(None, [asked, answered, line["event.reason"]]))
 
 
 def _reason_of(body: bytes) -> str:
