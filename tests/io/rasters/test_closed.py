@@ -123,6 +123,19 @@ def test_sidecars_count_and_are_part_of_what_a_picture_is(tmp_path):
     assert before[0] != after[0] and before[1] != after[1]
 
 
+def test_a_mask_beside_a_picture_says_what_is_valid_in_it(tmp_path):
+    image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    valid = image % 3 > 0
+    path = save(tmp_path / "a.tif", image, tiled=False)
+    before = rasters.scene_identity(path)
+    with rasters.gdal(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as out:
+        out.write_mask(valid)
+    assert (tmp_path / "a.tif.msk").exists()
+    with rasters.open(path) as raster:
+        assert np.array_equal(raster.valid((0, 0, 64, 64)), valid)
+    assert rasters.scene_identity(path) != before
+
+
 def test_a_folder_that_is_no_zarr_of_its_own_is_refused(tmp_path, secret):
     (tmp_path / "z.zarr").mkdir()
     (tmp_path / "z.zarr" / ".zgroup").write_text("{}")

@@ -80,6 +80,22 @@ def test_the_picture_says_which_limit_and_the_others_have_their_masks(pool, pict
     assert [bool(row["mask"]) for row in rows] == [True, False, True]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_on_ray_each_limit_costs_its_picture_too(pictures, tmp_path):
+    imgprep.session("ray", workers=2)
+    try:
+        for number, operator in enumerate(LIMITS):
+            limit, reason, error = LIMITS[operator]
+            out = str(tmp_path / str(number))
+            found = segmentation.segment(pictures, out, operator, objects=False, **limit)
+            rows = found.table("train", ["reason", "error", "mask"]).to_pylist()
+            assert [row["reason"] for row in rows] == ["", reason, ""] and rows[1]["error"] == error
+            assert [bool(row["mask"]) for row in rows] == [True, False, True]
+    finally:
+        imgprep.close()
+
+
 def test_an_operator_of_ours_is_held_to_a_limit_that_was_asked_for(pool, pictures, tmp_path):
     free = segmentation.segment(pictures, str(tmp_path / "free"), "20")
     held = segmentation.segment(pictures, str(tmp_path / "held"), "20", timeout_s=60)
