@@ -1,6 +1,7 @@
 """The commands beside `run`: each helps, has the options that its messages name, and ends as it says."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,10 @@ def test_ctrl_c_leaves_no_traceback_of_the_pool_and_no_semaphores(project):
 
     wait_for(lambda: list(project.root.glob("out/.imgprep/parts/*")), 90)
     os.killpg(job.pid, signal.SIGINT)
-    said = job.communicate()[1]
+    said = job.communicate(timeout=60)[1]
+    # One, of the script itself, which ends with a sentence: nothing of the pool's processes.
+    last = said.splitlines()[-1]
+    assert job.returncode == 1 and said.count("Traceback") == 1, said
+    assert re.fullmatch(r".*Interrupted: \d+ of 60 rows done and kept: run it again to go on", last)
     assert "leaked" not in said and "resource_tracker" not in said and "loky" not in said
     assert picture(0).ndim == 3

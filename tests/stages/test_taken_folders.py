@@ -1,6 +1,7 @@
 """A folder in which something stands is never replaced: by any verb, whoever made what is there."""
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pytest
 from made import folder, picture, table, tree
@@ -31,6 +32,13 @@ def same(image):
     return image
 
 
+VECTOR = {"embedding": datasets.List(datasets.Value("float32"))}
+
+
+def found(image):
+    return {"embedding": np.float32(image.reshape(-1)[:8])}
+
+
 def other(image):
     return image[::-1]
 
@@ -48,6 +56,7 @@ def given(tmp_path_factory):
             "sizes": variants.build(rows, str(home / "sizes"), thumbnail_side=8),
             "masks": segmentation.segment(rows, str(home / "masks"), "otsu dark"),
             "tagged": tags.find(rows, str(home / "tagged"), taggers=["tone"]),
+            "found": images.transform(rows, str(home / "found"), found, features=VECTOR),
             "ids": rows["train"]["image_id"].to_pylist(),
         }
 
@@ -63,14 +72,16 @@ VERBS = {
     "pairs": lambda g, out: pairs.write(g["masks"], out, **WHOLE),
     "tags": lambda g, out: tags.find(g["rows"], out, taggers=["tone"]),
     "frames": lambda g, out: film.extract_frames(g["rows"], out, every_s=1),
+    "ladders": lambda g, out: film.transcode(g["rows"], out, sides=[16]),
 }
 OTHERS = {
     "merge": lambda g, out: tags.merge([g["tagged"], g["tagged"]], out),
     "without": lambda g, out: search.without(g["tagged"], g["ids"][:1], out),
+    "map": lambda g, out: search.place_on_map(g["found"], out),
     "dedup": lambda g, out: dedup.write_deduplicated(g["plain"], [], out),
     **{form: lambda g, out, form=form: exports.export(g["plain"], out, form) for form in exports.FORMS},
 }
-MADE = [name for name in VERBS if name != "frames"]  # a PNG is no film, so nothing comes of it
+MADE = [name for name in VERBS if name not in ("frames", "ladders")]  # a PNG is no film, so nothing comes of it
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +96,7 @@ def taken(given, tmp_path_factory):
 @pytest.mark.parametrize("name", [*VERBS, *OTHERS])
 def test_no_verb_replaces_what_another_made(given, taken, name):
     for maker in MADE:
-        is_copy = maker == "copy" and name in ("merge", "without", "dedup")
+        is_copy = maker == "copy" and name in ("merge", "without", "map", "dedup")
         if maker == name or is_copy:
             continue
         out = taken / maker
@@ -110,7 +121,7 @@ def test_no_verb_touches_a_folder_of_somebody_else(given, tmp_path, name):
 OF_ITS_OWN = {"transform": "plain", "variants": "sizes", "segment": "masks", "tags": "tagged"}
 
 
-@pytest.mark.parametrize("name", [*VERBS, "merge", "without", "dedup"])
+@pytest.mark.parametrize("name", [*VERBS, "merge", "without", "map", "dedup"])
 def test_no_verb_writes_into_its_source(given, name):
     """Into the pictures' own folder, or the dataset folder that it is given."""
     home = given["home"]
