@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,6 @@ def made_with() -> dict[str, Any]:
 
     The commit ends in `-dirty` where something is not committed.
     """
-    versions = {"python": platform.python_version(), "imgprep": __version__}
-    for package in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):  # conda has another name for OpenCV
-            versions[package] = metadata.version(package)
     words = [
         "git",
         "-C",
@@ -93,7 +90,17 @@ def made_with() -> dict[str, Any]:
     commit = ""
     with suppress(OSError):  # no git on this machine
         commit = subprocess.run(words, capture_output=True, text=True).stdout.strip()
-    return {"versions": versions, "commit": commit}
+    return {"versions": dict(_versions()), "commit": commit}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Read once: what has been imported stays as it is until the process ends."""
+    versions = {"python": platform.python_version(), "imgprep": __version__}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # conda has another name for OpenCV
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def absolute(folder: str | os.PathLike) -> str:

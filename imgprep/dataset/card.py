@@ -6,6 +6,7 @@ they add to the YAML, stays.
 
 import json
 import re
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -288,6 +289,11 @@ def _joined(meta: dict[str, Any], above: str, ours: str, below: str) -> str:
 
 
 def _template(name: str) -> jinja2.Template:
+    return _templates().get_template(name)
+
+
+@cache  # with what it has compiled
+def _templates() -> jinja2.Environment:
     # Not autoescape: Markdown is no HTML; `cell` is for what comes out of the data.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgprep.dataset"),
@@ -302,4 +308,4 @@ def _template(name: str) -> jinja2.Template:
         splits=_rows_by_split,
         pretty=_pretty,
     )
-    return environment.get_template(name)
+    return environment

@@ -49,10 +49,17 @@ def dumps(value: Any) -> bytes:
 
 def _users_modules() -> list[ModuleType]:
     found = []
+    # By their roots: there are thousands of modules, of a hundred distributions.
+    known: dict[str, bool] = {}
     # A list, because an import in another thread changes the dict while it is walked.
     # A module stands there under other names too (os.path): one of them is enough.
     for name, module in list(sys.modules.items()):
-        is_named_so = getattr(module, "__name__", "") == name and name != "__main__"
-        if is_named_so and getattr(module, "__file__", None) and not installed(name):
+        root = name.partition(".")[0]
+        if root not in known:
+            known[root] = installed(root)
+        if known[root] or name == "__main__":
+            continue
+        is_named_so = getattr(module, "__name__", "") == name
+        if is_named_so and getattr(module, "__file__", None):
             found.append(module)
     return found

@@ -44,6 +44,7 @@ BENCHES = [
         ["floors.py", "--count", "1000", "--rounds", "2"],
         [
             Line("a download, CPU", "transfer + decode + encode alone", r"x([\d.]+) of transfer", "1.4 / 1.2", "x"),
+            Line("the same", "with resize, sha256, Parquet", r"x([\d.]+) of all", "", "x"),
             Line("a download, CPU per picture", "", r"download ([\d.]+) CPU ms", "", " ms"),
             Line("bare transfer, CPU per picture", "libcurl", r"libcurl\) +([\d.]+)", "", " ms"),
             Line("scaled decode, CPU per picture", "libjpeg-turbo", r"decode \(libjpeg-turbo\) +([\d.]+)", "", " ms"),

@@ -1,14 +1,16 @@
 """container: bytes are named by their content, sized by their header, and refused with the right word."""
 
 import pickle
+import time
 import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_codec import reason, saved, scene
 
-from imgprep.picture import codec
+from imgprep.picture import codec, jpeg
 from imgprep.picture.codec import DecodeError
 
 
@@ -106,6 +108,39 @@ def test_a_jpeg_of_a_thousand_scans_is_a_bomb():
     bomb = data[:last] + data[last:-2] * 5000 + data[-2:]
     assert reason(bomb, max_pixels=1_000_000) == "too_many_pixels"
     assert codec.decode(data, max_pixels=1_000_000).shape == (300, 400, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_scans_behind_a_whole_picture_are_not_decoded(mode):
+    data = saved(Image.fromarray(scene(400, 300)).convert(mode), "JPEG")
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:last] + data[last:-2] * 5000 + data[-2:]
+    assert jpeg.scan_count(data) == jpeg.scan_count(bomb) == 1
+    began = time.process_time()
+    codec.decode(data)
+    once_s = time.process_time() - began
+    assert reason(bomb) == "corrupt"
+    assert codec.decode(bomb, keep_truncated=True).shape == (300, 400, 3)
+    # 5,000 times the scan: reading over its bytes is not decoding it.
+    assert time.process_time() - began < 500 * once_s
+
+
+def test_scans_are_counted_where_the_head_leaves_a_doubt():
+    data = saved(scene(400, 300), "JPEG")
+    last = data.rindex(b"\xff\xda")
+    many = data[:last] + data[last:-2] * 150 + data[-2:]
+    frame = data.index(b"\xff\xc0")
+    progressive = data[:frame] + b"\xff\xc2" + data[frame + 2 :]
+    # A marker without a length: what is a head behind it depends on who reads.
+    without_length = many[:2] + b"\xff\x01\0\4\0\0" + many[2:]
+    two_frames = many[:frame] + many[frame : frame + 19] + many[frame:]
+    one_of_three = many[: last + 4] + b"\1" + many[last + 5 :]
+    for odd in (without_length, two_frames, one_of_three):
+        assert jpeg.scan_count(odd) > 100
+    assert jpeg.scan_count(progressive) == jpeg.scan_count(data) == 1
+    assert jpeg.scan_count(saved(scene(400, 300), "JPEG", progressive=True)) > 5
+    for cut in (b"", data[:2], data[:frame], data[: last + 4]):
+        assert jpeg.scan_count(cut) <= 1
 
 
 def test_a_tiff_with_tiles_larger_than_memory_is_refused():
