@@ -7,9 +7,12 @@ Prints the area under the ROC curve for rater a and rater b and their mean, with
 """
 
 import csv
+import os
 import sys
 import time
 from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in workers; threads that wait for each other cost as much again
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
