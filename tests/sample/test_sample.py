@@ -308,34 +308,38 @@ def test_the_server_ends_with_its_block(own):
     assert not is_listening(port)
 
 
-@pytest.mark.parametrize("who", ["a stranger", "another sample"])
-def test_where_its_port_is_taken_the_sample_is_served_on_a_free_one_and_asked_there(tmp_path, who):
+@contextlib.contextmanager
+def taken_by(who, port, folder):
+    """Its port has somebody else, or nobody."""
+    with contextlib.ExitStack() as stack:
+        if who == "a stranger":
+            other = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), SimpleHTTPRequestHandler))
+            threading.Thread(target=other.serve_forever).start()
+            stack.callback(other.shutdown)
+        elif who == "another sample":
+            stack.enter_context(sample.serve(folder))
+        yield
+
+
+def test_where_its_port_is_taken_the_sample_is_served_on_a_free_one_and_asked_there(tmp_path):
     """And nothing of what is written knows about it: the rows are those of any other port."""
     port = free_port()
     tables = sample.make(tmp_path / "s", rows=60, port=port)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sample.json").write_text((tmp_path / "s" / "sample.json").read_text())
     imgprep.session("local", workers=0)
-    made = {}
-    for name, taken in (("free", False), ("taken", True)):
-        handler = SimpleHTTPRequestHandler
-        with contextlib.ExitStack() as stack:
-            if taken and who == "a stranger":
-                other = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), handler))
-                threading.Thread(target=other.serve_forever).start()
-                stack.callback(other.shutdown)
-            elif taken:
-                stack.enter_context(sample.serve(tmp_path / "other"))
-            server = stack.enter_context(sample.serve(tmp_path / "s"))
-            assert (server.server_port != port) is taken
+    made = []
+    for who in ("nobody", "a stranger", "another sample"):
+        with taken_by(who, port, tmp_path / "other"), sample.serve(tmp_path / "s") as server:
+            assert (server.server_port != port) is (who != "nobody")
             read = sources.read({k: str(v) for k, v in tables.items()}, url_column="image_link")
             options = {"allow_hosts": ["127.0.0.1"], "timeout_s": 1.5, "attempts": 2}
-            out = images.download(read, str(tmp_path / name), **options)
+            out = images.download(read, str(tmp_path / who), **options)
         counts = out.counts()
         assert {key: counts[key] for key in ("rows", "ok", "reasons")} == of_sample(tmp_path / "s")
-        made[name] = {k: v for k, v in tree(tmp_path / name).items() if "/runs/" not in k}
+        made.append({k: v for k, v in tree(tmp_path / who).items() if "/runs/" not in k})
     imgprep.close()
-    assert made["free"] == made["taken"] and routes.STAND_INS == {}
+    assert made[0] == made[1] == made[2] and routes.STAND_INS == {}
 
 
 def test_the_second_run_has_nothing_to_compute_although_the_port_differs(tmp_path, capsys):

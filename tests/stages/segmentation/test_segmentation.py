@@ -31,7 +31,7 @@ from imgprep.stages.segmentation import finish, measures
 from imgprep.stages.segmentation import overlay as overlays
 from imgprep.tiles import grid
 
-SIZE = 2048, 1200  # width, height: three columns of 512 are tissue, one is glass
+SIZE = 2048, 800  # width, height: three columns of 512 are tissue, one is glass
 TILES = [256, 700, 1024, 4096]
 
 
