@@ -56,6 +56,16 @@ def corpus() -> Path:
 
 
 @pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's three films, to be read: whoever changes one copies it before."""
+    from imgprep.sample.films import make_films  # an extra, that other tests need not have
+
+    home = tmp_path_factory.mktemp("made") / "films"
+    make_films(home)
+    return home
+
+
+@pytest.fixture(scope="session")
 def s3():
     """An S3 server on loopback for the whole session, named by the environment as a user would; a filesystem on it.
 

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from imgprep import sample
+from imgprep.dataset import Dataset
 from imgprep.picture import codec
+from imgprep.stages import variants
 
 
 def picture(n: int, size_wh: tuple[int, int] = (24, 16)) -> np.ndarray:
@@ -24,6 +26,14 @@ def folder(path: Path, n: int) -> list[str]:
     for i in range(n):
         (path / f"{i:04d}.png").write_bytes(codec.encode(picture(i)))
     return [str(path / f"{i:04d}.png") for i in range(n)]
+
+
+def in_sizes(home: Path, n: int, more: dict[str, bytes] | None = None) -> Dataset:
+    """n pictures in three sizes, and what comes of the files `more`: name -> bytes."""
+    folder(home / "in", n)
+    for name, data in (more or {}).items():
+        (home / "in" / name).write_bytes(data)
+    return variants.build(str(home / "in"), str(home / "sizes"), thumbnail_side=8)
 
 
 def table(paths: list[str], **columns: list) -> pa.Table:

@@ -10,7 +10,6 @@ import pytest
 from browser import Page
 from conftest import missing
 
-from imgprep.sample.films import make_films
 from imgprep.serve import server
 from imgprep.serve.access import hashed_key
 
@@ -39,13 +38,6 @@ BY_SCRIPT = """(async () => {
   source.endOfStream();
   return [buffer.buffered.length, buffer.buffered.start(0), buffer.buffered.end(0), video.error];
 })()"""
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    home = tmp_path_factory.mktemp("made") / "films"
-    make_films(home)
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import AZURITE_KEY
-from made import folder
+from made import in_sizes
 
 import imgprep
-from imgprep.stages import batch_requests, images, upload, variants
+from imgprep.stages import batch_requests, images, upload
 
 ASK = {"model": "gpt-4o-mini", "prompt": "What is in the picture? Ein Wort, é."}
 
@@ -22,11 +22,8 @@ ASK = {"model": "gpt-4o-mini", "prompt": "What is in the picture? Ein Wort, é."
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory):
     """9 pictures in three sizes, and one that is broken."""
-    root = tmp_path_factory.mktemp("asked")
-    folder(root / "in", 9)
-    (root / "in" / "x.png").write_bytes(b"no picture")
     with imgprep.session("local", 0):
-        return variants.build(str(root / "in"), str(root / "sizes"), thumbnail_side=8)
+        return in_sizes(tmp_path_factory.mktemp("asked"), 9, {"x.png": b"no picture"})
 
 
 @pytest.fixture

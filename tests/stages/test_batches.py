@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from batch_server import KEY, BatchServer, brightness
-from made import folder, tree
+from made import in_sizes, tree
 
 import imgprep
 from imgprep.failures import RunStopped
 from imgprep.io import batch_api
-from imgprep.stages import batch_requests, variants
+from imgprep.stages import batch_requests
 
 ASK = {"model": "fake", "prompt": "How bright is it?", "max_lines": 4}
 N = 9
@@ -22,10 +22,8 @@ N = 9
 
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("asked")
-    folder(root / "in", N)
     with imgprep.session("local", 0):
-        return variants.build(str(root / "in"), str(root / "sizes"), thumbnail_side=8)
+        return in_sizes(tmp_path_factory.mktemp("asked"), N)
 
 
 @pytest.fixture

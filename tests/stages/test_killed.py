@@ -13,11 +13,11 @@ import uuid
 import deaths
 import psutil
 import pytest
-from made import folder, tree
+from made import in_sizes, tree
 
 import imgprep
 from imgprep.io.stores import Store
-from imgprep.stages import exports, upload, variants
+from imgprep.stages import exports, upload
 
 N = 30
 SEED = 9
@@ -26,10 +26,8 @@ SEED = 9
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory):
     """30 pictures in three sizes."""
-    root = tmp_path_factory.mktemp("sizes")
-    folder(root / "in", N)
     with imgprep.session("local", 0):
-        yield variants.build(str(root / "in"), str(root / "sizes"), thumbnail_side=8)
+        yield in_sizes(tmp_path_factory.mktemp("sizes"), N)
 
 
 def gone(place, name: str) -> bool:

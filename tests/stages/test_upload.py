@@ -16,7 +16,7 @@ import datasets
 import fsspec
 import pytest
 from conftest import AZURITE_KEY, azurite_connection
-from made import folder, picture, table, tree
+from made import folder, in_sizes, picture, table, tree
 
 import imgprep
 from imgprep import dataset
@@ -34,13 +34,10 @@ N = 40
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory):
     """40 pictures in three sizes; two of the pictures are equal, one is broken."""
-    root = tmp_path_factory.mktemp("sizes")
-    paths = folder(root / "in", N)
-    (root / "in" / "9998.png").write_bytes((root / "in" / "0000.png").read_bytes())
-    (root / "in" / "9999.png").write_bytes(b"no picture")
+    more = {"9998.png": codec.encode(picture(0)), "9999.png": b"no picture"}
     with imgprep.session("local", 0):
-        found = variants.build(str(root / "in"), str(root / "sizes"), thumbnail_side=8)
-    assert len(paths) == N and found.counts()["rows"] == 3 * (N + 1) + 1
+        found = in_sizes(tmp_path_factory.mktemp("sizes"), N, more)
+    assert found.counts()["rows"] == 3 * (N + 1) + 1
     return found
 
 

@@ -18,21 +18,13 @@ import imgprep
 from imgprep import dataset, film
 from imgprep.failures import RunStopped
 from imgprep.rows import sources
-from imgprep.sample.films import make_films, write_film
+from imgprep.sample.films import write_film
 
 
 @pytest.fixture(autouse=True)
 def inline():
     with imgprep.session("local", workers=0):
         yield
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Path:
-    """The sample's three."""
-    home = tmp_path_factory.mktemp("made") / "films"
-    make_films(home)
-    return home
 
 
 def quarters(size_wh=(64, 48)) -> np.ndarray:

@@ -20,20 +20,13 @@ import imgprep
 from imgprep import dataset, film
 from imgprep.app import cli
 from imgprep.io.film import ladder, segments
-from imgprep.sample.films import SOUND_RATE, make_films, write_film
+from imgprep.sample.films import SOUND_RATE, write_film
 
 
 @pytest.fixture(autouse=True)
 def inline():
     with imgprep.session("local", workers=0):
         yield
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Path:
-    home = tmp_path_factory.mktemp("made") / "films"
-    make_films(home)
-    return home
 
 
 def grey(level: int, size_wh=(64, 36)) -> np.ndarray:

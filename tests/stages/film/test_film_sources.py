@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -17,7 +16,7 @@ from made import tree
 import imgprep
 from imgprep import film
 from imgprep.rows import sources
-from imgprep.sample.films import make_films, write_film
+from imgprep.sample.films import write_film
 
 HERE = ("127.0.0.1",)
 BUCKET = "film-sources"
@@ -27,13 +26,6 @@ BUCKET = "film-sources"
 def inline():
     with imgprep.session("local", workers=0):
         yield
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Path:
-    home = tmp_path_factory.mktemp("made") / "films"
-    make_films(home)
-    return home
 
 
 class Handler(BaseHTTPRequestHandler):

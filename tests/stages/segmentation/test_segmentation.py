@@ -31,7 +31,8 @@ from imgprep.stages.segmentation import finish, measures
 from imgprep.stages.segmentation import overlay as overlays
 from imgprep.tiles import grid
 
-SIZE = 2048, 800  # width, height: three columns of 512 are tissue, one is glass
+SIZE = 2048, 1200  # width, height: three columns of 512 are tissue, one is glass
+SMALL = 1400, 900  # several of all but the largest of TILES
 TILES = [256, 700, 1024, 4096]
 
 
@@ -130,7 +131,9 @@ def test_known_cells_are_found_one_by_one(slide, tmp_path):
 STEPS = ["median 5", "otsu-tissue", "opening 5"]
 
 
-def test_neither_tiles_nor_engine_nor_container_leave_a_trace(slide, pixels, tmp_path):
+def test_neither_tiles_nor_engine_nor_container_leave_a_trace(tmp_path):
+    slide = specimen.make(str(tmp_path / "slide"), SMALL)
+    pixels = read(slide["slide"], 3)
     files, options = set(), {"fill_holes": True, "min_area": 150}
     for side in TILES:
         row, *_ = segment(slide["slide"], tmp_path / str(side), STEPS, tile_wh=[side, side], **options)
