@@ -19,7 +19,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display.gallery_data import Collection, collect
 from imgprep.display.gallery_pictures import Small, small_pictures
-from imgprep.display.pages import page_environment
+from imgprep.display.pages import check_page_place, page_environment
 from imgprep.redaction import redact
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -54,6 +54,7 @@ def write_gallery(
     """
     ds = ds if isinstance(ds, Dataset) else Dataset(ds)
     path = Path(path)
+    check_page_place(path)
     found = collect(ds, words=words)
     pictures = small_pictures(ds, found.places, side or side_for(len(found.places)))
     data = page_data(found, pictures, redact(title) or Path(ds.folder).name)

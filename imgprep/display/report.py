@@ -18,7 +18,7 @@ from imgprep.dataset import Dataset
 from imgprep.dataset.files import Folder
 from imgprep.display import charts, columns, findings, likeness, report_pictures
 from imgprep.display.found import counted_objects
-from imgprep.display.pages import page_environment
+from imgprep.display.pages import check_page_place, page_environment
 from imgprep.display.pictures import every_row, label_column, public_text
 from imgprep.project import made_with, project_root
 from imgprep.redaction import redact_values
@@ -53,6 +53,8 @@ def write(
     """
     if not datasets:
         raise ValueError("a report needs at least one dataset")
+    path = Path(path)
+    check_page_place(path)
     stages = [ds if isinstance(ds, Dataset) else dataset.open(str(ds)) for ds in datasets]
     seen = report_pictures.ReportRows.of(stages, label_column(every_row(stages[-1])[0]))
     facts = _page_facts(seen, min_score)
@@ -72,7 +74,6 @@ def write(
         data = page.encode("utf-8", "replace")
         if len(data) <= GOAL_BYTES:
             break
-    path = Path(path)
     Folder(path.parent).put(path.name, data)
     return path
 

@@ -5,7 +5,10 @@ It reads a service that runs: the records first, then what they name, which is n
 deleted.
 """
 
+import hashlib
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,34 @@ from imgprep.serve.records import Records, all_records
 
 BACKUP_MANIFEST = "manifest.json"
 KINDS_KEPT = ("object", "result", "job", "event")
-RECORDS = "records.parquet"
+RECORDS = "records.parquet"  # of backups that an earlier version made
+RECORDS_NAME = re.compile(r"records(-[0-9a-f]{12})?\.parquet")
+NAME_ANOTHER = "name another folder"
+
+
+@dataclass(frozen=True)
+class BackupManifest:
+    """What a finished backup is: the file of its records, and the sha256 of each object's place."""
+
+    records: str
+    sha256: dict[str, str]
+
+    @staticmethod
+    def of(home: Path) -> "BackupManifest | None":
+        """None where there is none. ValueError for a file that no backup wrote."""
+        path = home / BACKUP_MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            given = json.loads(path.read_text("utf-8"))
+            return BackupManifest(given.get("records", RECORDS), dict(given["sha256"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise _foreign(home, BACKUP_MANIFEST) from None
+
+    def rows(self, home: Path) -> list[dict[str, Any]]:
+        """The records."""
+        table = pq.read_table(home / self.records)
+        return [json.loads(text) for text in table["record"].to_pylist()]
 
 
 def stored_places(record: dict[str, Any]) -> list[str]:
@@ -35,14 +65,18 @@ def stored_places(record: dict[str, Any]) -> list[str]:
 def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
     """Copy what is new into a folder: {"records", "objects", "copied", "gone"}.
 
-    A second backup into the same folder copies what has come since. gone: deleted while it ran.
-    Raises ValueError where a copy's hash is not that of a backup before: the store is damaged.
+    A second backup into the same folder copies what has come since; one that is cut off leaves the
+    one before as it was. gone: deleted while it ran.
+    Raises ValueError for a folder with files of somebody else, and for one with the backup of
+    another service, which would lose its records.
     """
     home = Path(folder)
-    home.mkdir(parents=True, exist_ok=True)
-    known = _read_manifest(home)
+    before = BackupManifest.of(home)
+    known = before.sha256 if before else {}
     # Records first: an object that comes meanwhile is left for the next backup, none is half there.
     rows = [r for kind in KINDS_KEPT for r in all_records(records, kind)]
+    _check_folder(home, before, rows)
+    home.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
     counts = {"records": len(rows), "objects": 0, "copied": 0, "gone": 0}
     for place in [p for row in rows for p in stored_places(row)]:
@@ -62,11 +96,47 @@ def back_up(store: Store, records: Records, folder: str) -> dict[str, int]:
                 continue
             counts["copied"] += 1
         counts["objects"] += 1
-    table = pa.table({"id": [r["id"] for r in rows], "record": [json.dumps(r) for r in rows]})
-    pq.write_table(table, home / RECORDS)
+    name = _write_records(home, rows)
     # The manifest last: a backup that was cut off has none, and cannot be restored by mistake.
-    _write_whole(home / BACKUP_MANIFEST, json.dumps({"sha256": hashes}).encode())
+    manifest = {"records": name, "sha256": hashes}
+    _write_whole(home / BACKUP_MANIFEST, json.dumps(manifest).encode())
+    # Until now they were those of the backup before, which could still be restored.
+    for old in home.glob("records*.parquet"):
+        if old.name != name and RECORDS_NAME.fullmatch(old.name):
+            old.unlink()
     return counts
+
+
+def _check_folder(home: Path, before: BackupManifest | None, rows: list[dict[str, Any]]) -> None:
+    """ValueError where a backup of these records would take something from somebody."""
+    if before is None:
+        # A first backup that was cut off left objects, and its records under a name of ours.
+        ours = {place.split("/")[0] for row in rows for place in stored_places(row)}
+        for path in home.glob("*"):
+            name = path.name.removesuffix(".part")
+            is_records = name != RECORDS and RECORDS_NAME.fullmatch(name)
+            if name not in ours and name != BACKUP_MANIFEST and not is_records:
+                raise _foreign(home, path.name)
+        return
+    now = {row["id"] for row in rows}
+    if not now.intersection(row["id"] for row in before.rows(home)) and before.sha256:
+        raise ValueError(f"{home} holds the backup of other pictures: {NAME_ANOTHER}")
+
+
+def _foreign(home: Path, name: str) -> ValueError:
+    told = f"{home} has files that no backup wrote ({name} …)"
+    return ValueError(f"{told}: {NAME_ANOTHER}")
+
+
+def _write_records(home: Path, rows: list[dict[str, Any]]) -> str:
+    """The records in a file of their own, whose name says what they are."""
+    texts = [json.dumps(row) for row in rows]
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+    name = f"records-{digest}.parquet"
+    part = home / f"{name}.part"
+    pq.write_table(pa.table({"id": [row["id"] for row in rows], "record": texts}), part)
+    part.replace(home / name)
+    return name
 
 
 def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
@@ -76,10 +146,11 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
     damaged file.
     """
     home = Path(folder)
-    known = _read_manifest(home)
-    if not (home / BACKUP_MANIFEST).is_file():
+    manifest = BackupManifest.of(home)
+    if manifest is None:
         raise ValueError(f"{folder} has no {BACKUP_MANIFEST}: it is no finished backup")
-    rows = [json.loads(text) for text in pq.read_table(home / RECORDS)["record"].to_pylist()]
+    known = manifest.sha256
+    rows = manifest.rows(home)
     types = {place: stored_type(row, place) for row in rows for place in stored_places(row)}
     for place, sha256 in known.items():
         path = home / place
@@ -104,11 +175,6 @@ def _copy_object(store: Store, place: str, target: Path) -> str:
     finally:
         part.unlink(missing_ok=True)
     return sha256
-
-
-def _read_manifest(home: Path) -> dict[str, str]:
-    path = home / BACKUP_MANIFEST
-    return json.loads(path.read_text("utf-8"))["sha256"] if path.is_file() else {}
 
 
 def _write_whole(path: Path, data: bytes) -> None:

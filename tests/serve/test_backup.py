@@ -2,12 +2,15 @@
 
 import base64
 import hashlib
+import shutil
 import uuid
+from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from conftest import azurite_connection
-from made import picture
+from made import picture, tree
 
 import imgprep
 from imgprep.app.cli import main
@@ -15,6 +18,7 @@ from imgprep.io.stores import Store, StoreError
 from imgprep.picture import codec
 from imgprep.serve import album, server
 from imgprep.serve.backup import back_up, restore
+from imgprep.serve.places import place_of, result_place
 from imgprep.serve.records import all_records, open_records
 from imgprep.stages import images
 
@@ -92,6 +96,87 @@ def test_a_backup_that_is_not_whole_or_is_damaged_is_refused(media, tmp_path):
     (tmp_path / "copy" / "manifest.json").unlink()
     with pytest.raises(ValueError, match="no finished backup"):
         restore(str(tmp_path / "copy"), *opened(tmp_path / "new"))
+
+
+FOREIGN = {
+    "manifest.json": b'{"name": "my web app"}',
+    "records.parquet": b"years of measurements",
+    "notes/thesis.txt": b"years of work",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_of_somebody_else_is_no_place_for_a_backup(media, tmp_path, name):
+    path = tmp_path / "mine" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(FOREIGN[name])
+    with pytest.raises(ValueError, match="mine has files that no backup wrote .*name another folder"):
+        back_up(*opened(media), str(tmp_path / "mine"))
+    assert [p for p in (tmp_path / "mine").rglob("*") if p.is_file()] == [path]
+    assert path.read_bytes() == FOREIGN[name]
+
+
+def test_the_backup_of_another_service_is_not_replaced(media, tmp_path):
+    copy, (store, records) = str(tmp_path / "copy"), opened(media)
+    back_up(store, records, copy)
+    before = tree(copy)
+    with server.start(out=str(tmp_path / "second"), workers=1) as here:
+        with httpx.Client(base_url=here.url) as client:
+            client.put("/v1/objects", content=codec.encode(picture(9)))
+    with pytest.raises(ValueError, match="copy holds the backup of other pictures.*name another folder"):
+        back_up(*opened(tmp_path / "second"), copy)
+    with pytest.raises(ValueError, match="copy holds the backup of other pictures"):
+        back_up(*opened(tmp_path / "empty"), copy)  # as with a wrong --out
+    assert tree(copy) == before
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_backup_that_is_cut_off_anywhere_leaves_the_one_before_whole(media, tmp_path, monkeypatch):
+    """And the next one goes on."""
+    store, records = opened(media)
+    back_up(store, records, str(tmp_path / "whole"))
+    with server.start(out=str(media), workers=1) as here, httpx.Client(base_url=here.url) as client:
+        client.put("/v1/objects", content=codec.encode(picture(9)))
+    done = 0
+    for step in range(9):
+        copy, new, last = (str(tmp_path / f"{step}-{name}") for name in ("copy", "new", "last"))
+        shutil.copytree(tmp_path / "whole", copy)
+        with monkeypatch.context() as patch:
+            steps = []
+            for place, name in ((Path, "write_bytes"), (Path, "replace"), (pq, "write_table")):
+                patch.setattr(place, name, stopping(getattr(place, name), steps, step))
+            try:
+                back_up(store, records, copy)
+                done += 1
+            except Stopped:
+                pass
+        was = opened(new)
+        assert restore(copy, *was)["records"] in (8, 9)
+        for name, record in known(was[1]).items():
+            assert was[0].get(place_of(name) if record["kind"] == "object" else result_place(name))
+        assert back_up(store, records, copy)["records"] == 9
+        assert restore(copy, *opened(last))["records"] == 9
+        assert known(opened(last)[1]) == known(records) and not [*Path(copy).rglob("*.part")]
+    assert done == 4, "five steps can be cut off"
+
+
+def stopping(real, steps, step):
+    """The function; its call number `step` of all is cut off in the middle."""
+
+    def half(*given, **more):
+        steps.append(real)
+        if len(steps) == step + 1:
+            if real.__name__ == "write_bytes":
+                real(given[0], given[1][: len(given[1]) // 2])
+            if real.__name__ == "write_table":
+                Path(given[1]).write_bytes(b"PAR1 half")
+            raise Stopped
+        return real(*given, **more)
+
+    return half
 
 
 def test_what_was_uploaded_is_a_dataset_one_call_later(media, tmp_path):

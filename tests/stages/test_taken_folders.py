@@ -9,7 +9,7 @@ from made import folder, picture, table, tree
 import imgprep
 from imgprep import dataset
 from imgprep.app import dedup, soundness
-from imgprep.display import gallery
+from imgprep.display import gallery, report
 from imgprep.picture import codec
 from imgprep.rows import annotations, labels, sources
 from imgprep.stages import (
@@ -147,6 +147,27 @@ def test_files_that_are_written_beside_others_leave_those_alone(given, tmp_path)
     with pytest.raises(ValueError, match="notes.txt is there already: name another file"):
         search.to_sqlite(given["tagged"], tmp_path / "notes.txt")
     assert [path.read_text() for path in mine] == ["mine"] * 3
+
+
+@pytest.mark.parametrize("name", ["thesis.html", "photo.png", "README.md"])
+def test_a_page_replaces_only_a_page(given, tmp_path, name):
+    pages = {
+        "gallery": lambda path: gallery.write_gallery(path, given["tagged"], words=False),
+        "report": lambda path: report.write(path, [given["plain"]], title="a"),
+    }
+    for make in pages.values():
+        mine = tmp_path / name
+        mine.write_bytes(b"<!doctype html><title>mine</title>" * 200)
+        before = mine.read_bytes()
+        with pytest.raises(ValueError, match=f"{name} is there already, and no page of imgprep"):
+            make(mine)
+        assert mine.read_bytes() == before
+        with pytest.raises(ValueError, match="is a folder: name a file in it"):
+            make(tmp_path)
+        for _ in range(2):  # its own page is made anew
+            make(tmp_path / "page.html")
+        (tmp_path / "page.html").write_bytes(b"")
+        make(tmp_path / "page.html")
 
 
 def test_objects_do_not_go_among_the_rows_of_a_dataset(given, tmp_path):
