@@ -28,6 +28,10 @@ BY_FILE_BYTES = 64 << 10
 SHARED_MEMORY = "/dev/shm"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 MEMORY_BYTES = 4 << 30
+# Of mallopt(3), and what a worker keeps of what it freed: the arrays of a picture of 12 Mpx.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+KEPT_BYTES = 32 << 20
 Call = Callable[..., tuple[bytes, Any]]
 
 
@@ -35,6 +39,7 @@ def _child(line: Connection, setup: Callable[[], dict[str, Call]], memory_bytes:
     """The life of a worker: set up, then one call after another until the server hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
     _end_with_server()
+    _keep_freed_memory()
     # No core dumps: a picture that crashes a worker a thousand times would fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     calls = setup()
@@ -71,6 +76,17 @@ def _end_with_server() -> None:
         server: Any = forkserver._forkserver  # type: ignore[attr-defined]
         os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = None
+
+
+def _keep_freed_memory() -> None:
+    """Give up to 32 MiB back to the next picture, not to the system (glibc; elsewhere nothing).
+
+    Else each picture gets its pages anew, two thousand for 12 Mpx: 5 of 60 CPU ms.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _taken(path: str) -> bytes:

@@ -153,6 +153,16 @@ def test_blas_starts_no_threads_in_a_forked_worker():
         pool.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told to keep memory")
+def test_a_worker_keeps_the_memory_of_a_picture_for_the_next():
+    pool = workers.Pool(blas_calls, workers=1)
+    try:
+        pages = asyncio.run(pool.run("memory", b"-"))[1]
+    finally:
+        pool.close()
+    assert pages < 200  # of 2,048
+
+
 FOREVER = """
 def forever(image):
     open("begun", "w").write(str(__import__("os").getpid()))
