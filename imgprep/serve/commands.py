@@ -44,6 +44,8 @@ def add_serve(commands: Any) -> None:
                        help='done with every upload: \'["denoise", {"fit": {"max_side": 800}}]\'')  # fmt: skip
     serve.add_argument("--detect", metavar="MODEL", help="a detector (an ONNX file, a name): operation detect")
     serve.add_argument("--ray", action="store_true", help="on Ray Serve: --workers replicas at most")
+    serve.add_argument("--log", default="auto", metavar="KIND",
+                       help="of requests: json, short, none (auto: short on a terminal, else json)")  # fmt: skip
     serve.add_argument("--open", dest="is_open", action="store_true", help="listen publicly without keys")
     serve.set_defaults(command=run_serve)
 

@@ -48,12 +48,17 @@ class Metrics:
 
 
 class Logged:
-    """ASGI: one line per request on stdout, and its numbers into the metrics."""
+    """ASGI: one line per request on stdout, and its numbers into the metrics.
 
-    def __init__(self, app: Callable, metrics: Metrics, *, is_quiet: bool = False):
+    log: "json"; "short", for a person; "auto", short on a terminal and JSON elsewhere; "none".
+    """
+
+    def __init__(self, app: Callable, metrics: Metrics, *, log: str = "auto"):
         self.app = app
         self.metrics = metrics
-        self.is_quiet = is_quiet
+        self.log = log
+        if log == "auto":
+            self.log = "short" if sys.stdout.isatty() else "json"
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
@@ -76,10 +81,10 @@ class Logged:
             op = operation_of(scope["path"])
             self.metrics.requests.labels(op, told["reason"]).inc()
             self.metrics.seconds.labels(op).observe(seconds)
-            if not self.is_quiet:
+            if self.log != "none":
                 line = line_of(scope, told, seconds)
                 # JSON is for what collects logs; who looks on wants to read.
-                text = plain_line(line) if sys.stdout.isatty() else json.dumps(line)
+                text = plain_line(line) if self.log == "short" else json.dumps(line)
                 print(text, flush=True)
 
 

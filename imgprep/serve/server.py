@@ -19,8 +19,11 @@ LISTENS_S = 90  # a busy machine; a door that does not open by then never will
 STOP_S = 30
 
 
-def asgi(service: Service, *, is_quiet: bool = False) -> Callable:
-    """All that stands before the app: the log outside, then who may come in."""
+def asgi(service: Service, *, log: str = "") -> Callable:
+    """All that stands before the app: the log outside, then who may come in.
+
+    log: of `Logged`, where it is not as the settings say.
+    """
     settings = service.settings
     admission = Admission(
         build_app(service),
@@ -30,12 +33,12 @@ def asgi(service: Service, *, is_quiet: bool = False) -> Callable:
     )
     in_flight = lambda: admission.in_flight_bytes - admission.room  # noqa: E731
     service.metrics.watch("imgprep_bytes_in_flight", "Bytes of bodies being read", in_flight)
-    return Logged(admission, service.metrics, is_quiet=is_quiet)
+    return Logged(admission, service.metrics, log=log or settings.log)
 
 
-def _uvicorn_config(service: Service, *, is_quiet: bool = False) -> uvicorn.Config:
+def _uvicorn_config(service: Service, *, log: str = "") -> uvicorn.Config:
     return uvicorn.Config(
-        asgi(service, is_quiet=is_quiet),
+        asgi(service, log=log),
         host=service.settings.host,
         port=service.settings.port,
         log_level="warning",
@@ -53,7 +56,8 @@ class Listening:
 
     def __init__(self, service: Service, *, is_quiet: bool = True):
         self.service = service
-        self._server = uvicorn.Server(_uvicorn_config(service, is_quiet=is_quiet))
+        log = "none" if is_quiet else ""
+        self._server = uvicorn.Server(_uvicorn_config(service, log=log))
         # A daemon: a notebook that ends takes it along.
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 

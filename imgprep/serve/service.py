@@ -20,6 +20,7 @@ from imgprep.serve.objects import Album
 from imgprep.serve.records import open_records
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOGS = ("auto", "json", "short", "none")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Settings:
     pictures: a folder whose pictures are put when it starts.
     detect: a detector of `models.Boxes`, as the operation `detect`.
     is_open: listen on a public address without keys.
+    log: the lines of requests: json, short, none; auto is short on a terminal, json elsewhere.
     """
 
     out: str = "data/media"
@@ -63,6 +65,7 @@ class Settings:
     pictures: str | None = None
     detect: str | None = None
     is_open: bool = False
+    log: str = "auto"
 
     def check(self) -> None:
         """ValueError for a service that would stand open to the world, or lacks its pictures."""
@@ -72,6 +75,8 @@ class Settings:
             raise ValueError(f"{told}: name keys_file or keys_env, or say open")
         if self.pictures is not None and not os.path.isdir(self.pictures):
             raise ValueError(f"pictures: {self.pictures!r} is no folder of this machine")
+        if self.log not in LOGS:
+            raise ValueError(f"log is one of {', '.join(LOGS)}, not {self.log!r}")
 
 
 def _setup(blob: bytes) -> dict[str, Callable]:
