@@ -121,6 +121,7 @@ class Jobs:
         """Take up what was queued when the last server ended."""
         records = await asyncio.to_thread(list, all_records(self.service.records, "job"))
         for record in records:
+            # Of a hidden job the options are in nobody's hands but the client's.
             if record["status"] == "queued" and not record.get("is_hidden"):
                 options = [step["options"] for step in record["steps"]]
                 self._start(record["id"], record, options)
@@ -172,6 +173,7 @@ class Jobs:
                 try:
                     return await self._do_steps(job, record, options)
                 except OUTAGES:
+                    # No step's fault: a minute without records would leave it failed for ever.
                     await asyncio.sleep(wait_s)
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 

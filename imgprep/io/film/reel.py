@@ -46,6 +46,7 @@ class Reel:
         try:
             self.container = open_container(self.file)
         except (av.error.FFmpegError, ValueError, PermissionError) as e:
+            # First: FFmpeg says of a transfer that broke what it says of a film that ends early.
             self._check_file()
             reason, told = _unopened(self.file)
             raise FilmError(reason, told) from e

@@ -26,6 +26,8 @@ from imgprep.stages.film.work import FilmRow, fact_columns
 
 SCENE_CHANGE = 0.1  # ffmpeg's own default
 LADDERS = "ladders"  # the folder of finished ones; the others are made beside it
+# What is in it has the name of one process and attempt. No later run goes on with that, so a run
+# that begins removes what a killed one left.
 UNFINISHED = f"{PRIVATE}/ladders"
 
 

@@ -114,6 +114,7 @@ def extract_frames(
             "max_memory_mb": max_memory_mb,
         },
         can_retry=True,
+        # A film takes minutes: of a unit of many a kill would lose them all.
         unit_rows=1,
     )
     return stage.build(plan, out, **run)

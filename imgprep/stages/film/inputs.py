@@ -53,6 +53,7 @@ def _film_tables(films: Any, new: list[str]) -> dict[str, pa.Table]:
 
 
 def _is_film(name: str) -> bool:
+    # A signed address has its signature behind the name.
     return os.path.splitext(name.partition("?")[0].lower())[1] in FILM_ENDINGS
 
 
@@ -97,6 +98,7 @@ def _of_made(ds: Dataset, new: list[str]) -> dict[str, pa.Table]:
     for split in ds.splits:
         table = ds.table(split)
         ids = table["parent_id" if "parent_id" in table.column_names else "image_id"]
+        # In one thread: with more the groups come in another order each time.
         first = pa.table({"id": ids, "row": range(len(ids))}).group_by("id", use_threads=False)
         rows = first.aggregate([("row", "min")])["row_min"]
         kept = [name for name in table.column_names if name not in ours]

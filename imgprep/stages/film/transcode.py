@@ -156,10 +156,12 @@ def _local_folder(out: str) -> Folder:
 def _remove_unnamed(folder: Folder, found: Dataset) -> None:
     """Remove the ladders that no row names any more, and what was left unfinished."""
     shutil.rmtree(folder.full(UNFINISHED), ignore_errors=True)
+    # A film that left the table may come back to its finished row: its ladder waits with that.
     named = named_by_kept(folder, ["playlist"])
     for split in found.splits:
         named.update(found.table(split, ["playlist"])["playlist"].to_pylist())
     homes = {name.split("/")[1] for name in named if name}
     for ladder in Path(folder.full(LADDERS)).glob("*"):
+        # By our form of names only: what a person put beside the ladders stays.
         if re.fullmatch(r"[0-9a-f]{32}", ladder.name) and ladder.name not in homes:
             shutil.rmtree(ladder, ignore_errors=True)

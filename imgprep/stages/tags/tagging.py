@@ -22,6 +22,7 @@ OWN = ("composition", "tone")
 class Tagging:
     """Called with a picture it gives the columns of `features()`."""
 
+    # One for each worker and not for each unit: to load its networks takes seconds.
     once, version = True, 1
     __name__ = "tags"
 

@@ -56,7 +56,7 @@ for operator in (never_returns, eats_memory, is_killed):
     operator.radius = 0
 
 LIMITS = {
-    never_returns: ({"timeout_s": 5}, "took_too_long", "no result in timeout_s=5"),
+    never_returns: ({"timeout_s": 3}, "took_too_long", "no result in timeout_s=3"),
     eats_memory: (
         {"max_memory_mb": 1000},
         "too_much_memory",
