@@ -23,10 +23,11 @@ from imgprep.app import cli, dedup
 from imgprep.display import gallery, report
 from imgprep.picture import codec
 from imgprep.resume import shape
-from imgprep.rows import labels, sources
+from imgprep.rows import annotations, labels, sources
 from imgprep.stages import (
     batch_requests,
     exports,
+    film,
     images,
     publish,
     search,
@@ -103,6 +104,17 @@ def made(tmp_path_factory):
         found = images.transform({"train": pa.table(rows)}, str(home / "told"), speak, **told)
         tagged = tags.find({"train": pa.table(rows)}, str(home / "tagged"), taggers=[named])
     return home, found, tagged
+
+
+def pictures_of(home: Path) -> pa.Table:
+    """A picture for each form, of names that tell nothing."""
+    home.mkdir()
+    paths = []
+    for n, _ in enumerate(FORMS):
+        paths.append(str(home / f"{n:03}.png"))
+        Path(paths[-1]).write_bytes(codec.encode(np.full((8, 8, 3), n, np.uint8)))
+    names = [Path(path).name for path in paths]
+    return pa.table({"image_id": names, "file_name": names, "source": paths})
 
 
 def _text():
@@ -193,6 +205,38 @@ def test_exports(made, tmp_path, form):
     _, found, _ = made
     exports.export(found, str(tmp_path / form), form)
     clean(tmp_path)
+
+
+@pytest.mark.parametrize("form", annotations.ANNOTATION_FORMS)
+def test_annotations(tmp_path, form):
+    """Labels that a detector read off a picture, and pictures that came from links."""
+    number = iter(FORMS)
+
+    def seen(image):
+        return {"objects": [{"label": next(number)[:200], "box_xywh": [1, 1, 4, 4]}]}
+
+    rows = {"train": pictures_of(tmp_path / "in")}
+    features = annotations.object_features()
+    with imgprep.session("local", workers=0):
+        found = images.transform(rows, str(tmp_path / "out"), seen, features=features)
+    clean(tmp_path / "out")
+    assert found.counts()["ok"] == len(FORMS)
+    out = tmp_path / "written"
+    annotations.write(found.table("train"), str(out / ("all.json" if form == "coco" else "")), form=form)
+    clean(out)
+
+
+@pytest.mark.parametrize(("verb", "more"), [(film.extract_frames, {"every_s": 1}), (film.transcode, {})])
+def test_films_that_cannot_be_had(tmp_path, verb, more):
+    # Nobody is asked but this machine, where nobody listens.
+    forms = [form for form in URLS if form.startswith("https://")]
+    dead = [re.sub(r"^https://([^@/]*@)?[^/]+", r"http://\g<1>127.0.0.1:1", form) for form in forms]
+    assert len(dead) > 20
+    rows = pa.table({"image_id": [str(n) for n, _ in enumerate(dead)], "source": dead})
+    with imgprep.session("local", workers=0):
+        found = verb({"train": rows}, str(tmp_path / "out"), max_failed=1.0, **more)
+    assert found.counts()["failed"] == len(dead)
+    clean(tmp_path / "out")
 
 
 def test_publishing_refuses_what_another_program_left_in_a_dataset(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ on a terminal one to read.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from imgprep.redaction import redact
+
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIGNED_PATH = re.compile(r"^(/v1/played/[^/]+/[^/]+/)[^/]+")
 
 
 class Metrics:
@@ -101,6 +105,18 @@ def operation_of(path: str) -> str:
     return pieces[0] if pieces[0] in ("healthz", "readyz", "metrics", "docs") else "other"
 
 
+def path_without_secrets(path: str) -> str:
+    """A path as a log may hold it.
+
+    >>> path_without_secrets("/v1/played/00ff/1790000000/abc/master.m3u8")
+    '/v1/played/00ff/1790000000/***/master.m3u8'
+    >>> path_without_secrets("/v1/objects/https://me:pw@example.org/1.jpg")
+    '/v1/objects/https://example.org/1.jpg'
+    """
+    # A player's address is signed in its path, and whoever has it may look.
+    return redact(SIGNED_PATH.sub(r"\1***", path))
+
+
 def line_of(scope: dict[str, Any], told: dict[str, Any], seconds: float) -> dict[str, Any]:
     """A request's line. The query stays out: it may hold a signature."""
     return {
@@ -112,7 +128,7 @@ def line_of(scope: dict[str, Any], told: dict[str, Any], seconds: float) -> dict
         "event.reason": told["reason"],
         "http.request.method": scope["method"],
         "http.response.status_code": told["status"],
-        "url.path": scope["path"],
+        "url.path": path_without_secrets(scope["path"]),
         "client.ip": (scope.get("client") or ("",))[0],
     }
 

@@ -1,12 +1,16 @@
 """The service's answers, records, log and album hold no secret, whatever it is told."""
 
+import os
+import signal
 import time
 from urllib.parse import quote
 
 import httpx
 import numpy as np
+import psutil
 import pytest
-from secret_forms import FORMS, MARKS
+from secret_forms import FORMS, HUSH, MARKS
+from served import Served
 
 from imgprep.picture import codec
 from imgprep.serve import server
@@ -111,5 +115,20 @@ def test_a_job_whose_options_are_hidden_waits_to_be_asked_again_after_a_restart(
             time.sleep(0.1)
 
 
-def test_the_log(told, capfd):
-    assert not marks_in(capfd.readouterr().out)
+def test_the_log_and_an_end_by_ctrl_c(tmp_path):
+    """As a person starts it: what it logs holds none of what it is asked, and it ends quietly."""
+    with Served(tmp_path, "--workers", "1") as here:
+        with here.client(timeout=60) as client:
+            for form in FORMS:
+                text = quote(form, safe="")
+                client.get(f"/v1/objects/{text}")
+                client.post(f"/v1/fit?max_side=8&words={text}", headers={"User-Agent": quote(form)})
+                client.post(f"/v1/{text}?url={text}", content=b"no picture")
+            client.get(f"/v1/played/{'0' * 64}/1/{HUSH}/master.m3u8")
+        children = psutil.Process(here.process.pid).children(recursive=True)
+        os.killpg(here.process.pid, signal.SIGINT)
+        assert here.process.wait(30) == 0
+        _, left = psutil.wait_procs(children, timeout=10)
+    said = here.log.read_text()
+    assert not left and said.count("/v1/") >= 3 * len(FORMS) and "Traceback" not in said
+    assert not marks_in(said), said[said.index(marks_in(said)[0]) - 300 :][:600]
