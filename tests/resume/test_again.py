@@ -13,7 +13,7 @@ from imgprep import dataset
 from imgprep.failures import REASONS
 from imgprep.picture import codec, header
 from imgprep.resume import again
-from imgprep.stages import images
+from imgprep.stages import film, images
 
 LOCAL = {"allow_hosts": ["127.0.0.1"], "attempts": 1, "max_failed": 1.0}
 
@@ -169,3 +169,24 @@ def test_a_picture_whose_reader_was_missing_is_read_when_it_is_there(tmp_path, m
     assert out.counts()["reasons"] == {"missing_extra": 1}
     out = images.download(rows, out.folder, size_wh=[8, 8])
     assert out.counts()["ok"] == 4 and out.runs()[-1]["computed"] == 1
+
+
+FILM_VERBS = {
+    "frames": lambda rows, out: film.extract_frames(rows, out, every_s=1, **FILM_OPTIONS),
+    "ladders": lambda rows, out: film.transcode(rows, out, **FILM_OPTIONS),
+}
+FILM_OPTIONS = {"allow_hosts": ["127.0.0.1"], "max_failed": 1.0}
+
+
+@pytest.mark.parametrize("verb", FILM_VERBS)
+def test_a_film_whose_host_was_away_is_asked_for_again_and_one_that_is_gone_is_not(site, tmp_path, verb):
+    pytest.importorskip("av")
+    site.answers = {"/1": 503, "/2": 404}
+    rows = {"train": table([site.url(1), site.url(2), "http://127.0.0.1:1/3.mp4"])}
+    for count in (1, 2):
+        out = FILM_VERBS[verb](rows, str(tmp_path / "out"))
+        assert out.counts()["reasons"] == {"http_404": 1, "http_503": 1, "refused": 1}
+        assert len(out.runs()) == count
+    why = out.runs()[-1]["why"]
+    assert why == "2 of 3 rows to compute: what failed for other reasons than the picture (http_503 1, refused 1)"
+    assert site.asked.count("/2") == 1
