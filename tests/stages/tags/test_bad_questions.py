@@ -201,3 +201,22 @@ def test_a_name_of_the_hub_without_a_network_is_a_sentence_before_any_work(tmp_p
     with pytest.raises(ValueError, match="no folder here, and the Hub cannot be asked"):
         tags.find(str(tmp_path / "in"), str(tmp_path / "out"), **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("outage", ["away", "500", "drop"])
+def test_an_outage_of_the_model_is_no_answer_and_the_next_run_asks_again(tmp_path, outage):
+    found, out = found_of(tmp_path, 3), str(tmp_path / "asked")
+    if outage == "away":
+        first = tags.ask(found, out, model("http://127.0.0.1:1/v1", attempts=1))
+    else:
+        with VisionServer(always=outage) as url:
+            first = tags.ask(found, out, model(url, attempts=1))
+    assert not any(row["moods"] for row in asked_rows(first))
+    assert all(row["ask_reason"] for row in asked_rows(first))
+    server = VisionServer()
+    with server as url:
+        asked = tags.ask(found, out, model(url))
+    assert server.asked == 3 and not any(row["ask_reason"] for row in asked_rows(asked))
+    assert [[one["name"] for one in row["moods"]] for row in asked_rows(asked)] == [
+        [row["truth"]] for row in asked_rows(asked)
+    ]
