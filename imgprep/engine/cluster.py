@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from imgprep.engine.lean import end_half_started, lean_ray
 from imgprep.engine.session import at_close, current, workers
 from imgprep.quiet import silent_stderr
 from imgprep.words import line, say
@@ -189,6 +190,7 @@ class _Keeper(threading.Thread):
             # processes, and the second try finds them warm.
             _init_here()
         except Exception:
+            end_half_started(self._undertaker.pid)
             _init_here()
         stdin = self._undertaker.stdin
         assert stdin is not None
@@ -218,12 +220,13 @@ def _join(address: str) -> None:
 
 
 def _init_here() -> None:
-    _init(
-        address="local",  # never join a stranger's cluster by accident
-        num_cpus=workers(),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
+    with lean_ray():
+        _init(
+            address="local",  # never join a stranger's cluster by accident
+            num_cpus=workers(),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
 
 
 def _init(**options: Any) -> None:
