@@ -204,8 +204,8 @@ def test_a_name_of_the_hub_without_a_network_is_a_sentence_before_any_work(tmp_p
 
 
 @pytest.mark.parametrize("outage", ["away", "500", "drop"])
-def test_an_outage_of_the_model_is_no_answer_and_the_next_run_asks_again(tmp_path, outage):
-    found, out = found_of(tmp_path, 3), str(tmp_path / "asked")
+def test_an_outage_of_the_model_is_no_answer_and_the_next_run_asks_again(three, tmp_path, outage):
+    found, out = three, str(tmp_path / "asked")
     if outage == "away":
         first = tags.ask(found, out, model("http://127.0.0.1:1/v1", attempts=1))
     else:
