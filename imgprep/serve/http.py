@@ -19,6 +19,7 @@ from imgprep.serve.ladders import add_ladders
 from imgprep.serve.operations import MEDIA_TYPES, Operation, checked, job_id
 from imgprep.serve.page import add_page
 from imgprep.serve.ranges import answer_range
+from imgprep.serve.reference import add_reference
 from imgprep.serve.refusals import STRICT, add_refusals
 from imgprep.serve.service import Service
 from imgprep.serve.taking import take_folder
@@ -52,10 +53,11 @@ def build_app(service: Service) -> FastAPI:
             await door.stop(GRPC_STOP_S)
         await jobs.close()
 
-    app = FastAPI(title="imgprep", version="1", docs_url="/docs", redoc_url=None, lifespan=life)
+    app = FastAPI(title="imgprep", version="1", docs_url=None, redoc_url=None, lifespan=life)
     _add_jobs(app, service, jobs)
     settings = service.settings
     add_page(app, service)
+    add_reference(app)
     add_uploads(
         app, service, Spool(f"{settings.out}/uploads", max_bytes=settings.upload_bytes), jobs
     )

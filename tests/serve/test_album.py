@@ -90,6 +90,17 @@ def test_a_phone_uploads_finds_corrects_and_deletes(here):
         assert page.problems == []
 
 
+@pytest.mark.browser
+def test_docs_can_be_read_where_swaggers_host_cannot_be_reached(here):
+    with Page(width=390, height=800) as page:
+        page.call("Network.setBlockedURLs", urls=["https://*"])
+        page.open(f"{here.url}/docs")
+        text = page.run("document.body.innerText")
+        assert "POST /v1/fit" in text
+        assert "max_side integer = 800" in text
+        assert page.run("document.documentElement.scrollWidth") <= 390
+
+
 def fill(here, count):
     """An album of so many pictures, as if they had been uploaded."""
     name = httpx.put(f"{here.url}/v1/objects?name=first", content=JPEG).json()["id"]
