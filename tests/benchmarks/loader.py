@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +228,18 @@ def read_ray(count: int) -> None:
     print(json.dumps({"rates": rates[1:]}))
 
 
+def made_rivals(python: Path, count: int, names: Iterable[str]) -> None:
+    """The same pictures as each of them stores them."""
+    for name in names:
+        home = CACHE / f"{name}-{count}"
+        if not home.exists():
+            new = CACHE / f".{name}"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            child(python, __file__, "--step", "make", name, count, new)
+            os.rename(new, home)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=8000)
@@ -246,14 +258,7 @@ def main() -> None:
         return read(rest[0], rest[1], int(rest[2]), given.epochs)
     python = rivals_python()
     make_folder(given.count)
-    for name in MAKERS:
-        home = CACHE / f"{name}-{given.count}"
-        if not home.exists():
-            new = CACHE / f".{name}"
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir()
-            child(python, __file__, "--step", "make", name, given.count, new)
-            os.rename(new, home)
+    made_rivals(python, given.count, MAKERS)
     for what in ("bytes", "decoded"):
         best = dict.fromkeys(READERS, 0.0)
         least = dict.fromkeys(READERS, float("inf"))

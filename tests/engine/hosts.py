@@ -5,18 +5,21 @@ is missing there. /mnt/shared is a disk that all of them see.
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = "/mnt/shared"
 PORT = 6379
+MADE = itertools.count()  # clusters of this process; each has a network of its own
 HIDDEN = ("/tmp", "/dev/shm", "/root", "/home")
 # The code and Python may lie under what is hidden: they are put back in their places.
 HOLDER = """
@@ -120,7 +123,7 @@ class Cluster:
     """Hosts on a bridge. address: of this process there, for servers that all hosts are to reach."""
 
     def __init__(self, disk: Path, count: int = 3):
-        self.number = os.getpid() % 200 + 20
+        self.number = (os.getpid() + 100 * next(MADE)) % 200 + 20
         self.bridge = f"imgb{self.number}"
         self.address = f"10.211.{self.number}.1"
         self.hosts: list[Host] = []
@@ -145,16 +148,23 @@ class Cluster:
         subprocess.run([*inside, "link", "set", "eth0", "up"], check=True)
         return host
 
-    def start_ray(self, **environment: str) -> str:
-        """A raylet with one core on every host, the first is the head. Returns RAY_ADDRESS."""
+    def start_ray(self, cores: Sequence[int] = (), **environment: str) -> str:
+        """A raylet on every host, with one core or as many as `cores` says; the first is the head.
+
+        Returns RAY_ADDRESS.
+        """
         address = f"{self.hosts[0].address}:{PORT}"
-        shared = ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats", "--block"]
+        shared = ["--object-store-memory=80000000", "--disable-usage-stats", "--block"]
         shared += ["--include-log-monitor=false"]
-        head, *others = self.hosts
-        _start_raylet(head, ["--head", f"--port={PORT}", "--include-dashboard=false", *shared], environment)
+        head = ["--head", f"--port={PORT}", "--include-dashboard=false"]
+        words = []
+        for number, _ in enumerate(self.hosts):
+            joins = [f"--address={address}"] if number else head
+            words.append([*joins, f"--num-cpus={cores[number] if cores else 1}", *shared])
+        _start_raylet(self.hosts[0], words[0], environment)
         with ThreadPoolExecutor() as at_once:
-            words = [f"--address={address}", *shared]
-            list(at_once.map(lambda host: _start_raylet(host, words, environment), others))
+            environments = [environment] * len(self.hosts)
+            list(at_once.map(_start_raylet, self.hosts[1:], words[1:], environments))
         return address
 
     def close(self) -> None:
