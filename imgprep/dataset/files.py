@@ -48,12 +48,16 @@ class Folder:
     def full(self, name: str) -> str:
         return f"{self.path}/{name}" if self.remote else os.path.join(self.path, *name.split("/"))
 
-    def open(self, name: str) -> BinaryIO | str:
-        """What pyarrow.parquet opens: a local path, or a seekable file of the store."""
+    def open(self, name: str, *, ahead: bool = True) -> BinaryIO | str:
+        """What pyarrow.parquet opens: a local path, or a seekable file of the store.
+
+        ahead: a store's file reads more than is asked for, which helps who reads it in small steps.
+        """
         if not self.remote:
             return self.full(name)
         fs, root = self.filesystem()
-        found: BinaryIO = fs.open(f"{root}/{name}", "rb")
+        how = {} if ahead else {"cache_type": "none"}
+        found: BinaryIO = fs.open(f"{root}/{name}", "rb", **how)
         return found
 
     def get(self, name: str) -> bytes | None:

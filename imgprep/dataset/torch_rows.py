@@ -138,7 +138,11 @@ class TorchRows(IterableDataset[Row]):
 
     def _opened(self, name: str) -> pq.ParquetFile:
         """A file of this machine is mapped, which saves a copy: it never changes under its name."""
-        return pq.ParquetFile(self._folder.open(name), memory_map=not self._folder.remote)
+        if not self._folder.remote:
+            return pq.ParquetFile(self._folder.open(name), memory_map=True)
+        # A row group's columns are asked for at once. Reading ahead would fetch tens of
+        # MiB anew for every column, as each begins where the one before did not end.
+        return pq.ParquetFile(self._folder.open(name, ahead=False), pre_buffer=True)
 
     def _tables(self, parquet: pq.ParquetFile, piece: Piece) -> Iterator[pa.RecordBatch]:
         """A few rows at a time: they stay in the processor's cache until they are objects."""

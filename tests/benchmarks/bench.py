@@ -84,6 +84,25 @@ BENCHES = [
         ],
     ),
     Bench(
+        ["loader_s3.py", "--count", "2000", "--rounds", "1"],
+        [
+            Line("rows/s out of S3 into a DataLoader", "WebDataset, curl", r"imgprep x([\d.]+)", "0.9 / 1", "x"),
+            Line("the same, CPU", "WebDataset, curl", r"of webdataset, CPU x([\d.]+)", "", "x"),
+        ],
+    ),
+    Bench(
+        ["loader_train.py", "--count", "2000", "--rounds", "1"],
+        [Line("rows/s in Ray Train's loop, decoded", "its own iterator", r": x([\d.]+) \(floor", "0.9 / 1", "x")],
+    ),
+    Bench(
+        ["plan.py", "--rows", "100000", "--rounds", "1"],
+        [
+            Line("committing 100,000 stand-ins", "", r"stand-ins gathered: .*?(\d+) CPU s", "", " CPU s"),
+            Line("the same with a row more on top", "", r"at the top, gathered: .*?(\d+) CPU s", "", " CPU s"),
+            Line("planning to publish them", "", r"publish's plan: .*?(\d+) CPU s", "", " CPU s"),
+        ],
+    ),
+    Bench(
         ["variants.py", "--rounds", "2", "--only-thumbnails"],
         [
             Line("12 Mpx to 256 px, one core", "Pillow's plain way", r"x([\d.]+) of Pillow", "5 / 6.5", "x"),

@@ -24,8 +24,8 @@ START_S = 60
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """Its URL; what is started here reads it in the environment."""
+def s3_server() -> Iterator[dict[str, str]]:
+    """What names it in the environment, here and for what is started with that."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,8 +39,9 @@ def s3_server() -> Iterator[str]:
                     break
             time.sleep(0.1)
         url = f"http://127.0.0.1:{port}"
-        os.environ |= {**KEYS, "AWS_ENDPOINT_URL": url}
-        yield url
+        named = {**KEYS, "AWS_ENDPOINT_URL": url}
+        os.environ |= named
+        yield named
     finally:
         server.kill()
         server.wait(10)
@@ -62,9 +63,9 @@ def rows_of(name: str) -> Iterator[dict]:
     import fsspec
     import webdataset as wds
 
-    place = f"{os.environ['AWS_ENDPOINT_URL']}/{BUCKET}"
-    names = [path.rpartition("/")[2] for path in fsspec.filesystem("s3").glob(f"{BUCKET}/webdataset/*.tar")]
-    shards = [f"pipe:curl -sf {place}/webdataset/{one}" for one in sorted(names)]
+    fs = fsspec.filesystem("s3")
+    links = [fs.url(path, expires=3600) for path in sorted(fs.glob(f"{BUCKET}/webdataset/*.tar"))]
+    shards = [f"pipe:curl -sf '{link}'" for link in links]
     read = wds.WebDataset(shards, shardshuffle=len(shards), nodesplitter=None)
     return read.shuffle(SHUFFLED).map(lambda row: {"image": row["jpg"], "label": int(row["cls"])})
 
@@ -120,12 +121,12 @@ def main() -> None:
     made_rivals(python, given.count, ["webdataset"])
     names = ("imgprep", "webdataset", "bare transfer")
     best, least, others = dict.fromkeys(names, 0.0), dict.fromkeys(names, float("inf")), []
-    with s3_server():
+    with s3_server() as named:
         send(given.count)
         for _ in range(given.rounds):  # in turns: a busy minute is everybody's
             for name in names:
                 words = ["--read", name, "--count", given.count, "--epochs", given.epochs]
-                found = child(python, __file__, *words)
+                found = child(python, __file__, *words, **named)
                 best[name] = max(best[name], *found["rates"])
                 least[name] = min(least[name], *found["cpus"])
                 others.append(found["others"])

@@ -1,5 +1,7 @@
 """Each ok row once an epoch, whoever reads how many; and mixed when that is asked for."""
 
+import os
+
 import numpy as np
 import pytest
 from made import folder as pictures
@@ -90,3 +92,28 @@ def test_a_wrong_name_is_told(made):
         made.torch_rows("tst")
     with pytest.raises(ValueError, match="no column 'm'; .* has image_id, n, "):
         dataset.open(made.folder).torch_rows("train", columns=["m"])
+
+
+@pytest.mark.store
+def test_of_a_store_no_byte_is_fetched_twice(s3, tmp_path, monkeypatch):
+    import s3fs
+
+    random = np.random.default_rng(1)
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        noise = random.integers(0, 256, (300, 300, 3), np.uint8)
+        (tmp_path / "in" / f"{number}.png").write_bytes(codec.encode(noise))
+    bucket = f"rows-{os.urandom(4).hex()}"
+    s3.mkdir(bucket)
+    there = images.download(str(tmp_path / "in"), f"s3://{bucket}/out")
+    fetched = []
+    fetch = s3fs.core.S3File._fetch_range
+
+    def counted(self, start, end):
+        fetched.append(end - start)
+        return fetch(self, start, end)
+
+    rows = there.torch_rows("train", columns=["image", "image_id"], decode=None, shuffle_rows=5)
+    monkeypatch.setattr(s3fs.core.S3File, "_fetch_range", counted)
+    pictures_bytes = sum(len(row["image"]) for row in rows)
+    assert pictures_bytes <= sum(fetched) < 1.2 * pictures_bytes, fetched  # the ends of files are read besides
