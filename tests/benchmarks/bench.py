@@ -91,10 +91,6 @@ BENCHES = [
         ],
     ),
     Bench(
-        ["loader_train.py", "--count", "2000", "--rounds", "1"],
-        [Line("rows/s in Ray Train's loop, decoded", "its own iterator", r": x([\d.]+) \(floor", "0.9 / 1", "x")],
-    ),
-    Bench(
         ["plan.py", "--rows", "100000", "--rounds", "1"],
         [
             Line("committing 100,000 stand-ins", "", r"stand-ins gathered: .*?(\d+) CPU s", "", " CPU s"),
