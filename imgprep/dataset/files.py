@@ -49,15 +49,12 @@ class Folder:
         return f"{self.path}/{name}" if self.remote else os.path.join(self.path, *name.split("/"))
 
     def open(self, name: str, *, ahead: bool = True) -> BinaryIO | str:
-        """What pyarrow.parquet opens: a local path, or a seekable file of the store.
-
-        ahead: a store's file reads more than is asked for, which helps who reads it in small steps.
-        """
+        """What pyarrow.parquet opens: a local path, or a seekable file of the store (ahead: it reads
+        more than is asked for, which helps who reads in small steps)."""
         if not self.remote:
             return self.full(name)
         fs, root = self.filesystem()
-        how = {} if ahead else {"cache_type": "none"}
-        found: BinaryIO = fs.open(f"{root}/{name}", "rb", **how)
+        found: BinaryIO = fs.open(f"{root}/{name}", "rb", **({} if ahead else {"cache_type": "none"}))
         return found
 
     def get(self, name: str) -> bytes | None:

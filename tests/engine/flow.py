@@ -1,7 +1,4 @@
-"""What is run on one machine and on three hosts: flow.py SITE PICTURES SLIDE OUT [STEP ...].
-
-Prints the counts of each step.
-"""
+"""What is run on one machine and on three hosts: flow.py SITE PICTURES SLIDE OUT prints the counts of each step."""
 
 import sys
 import time
@@ -32,7 +29,7 @@ def turned(image: np.ndarray, *, times: int = 1) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, times))
 
 
-def main(site: str, count: int, slide: str, out: str, *wanted: str) -> None:
+def main(site: str, count: int, slide: str, out: str) -> None:
     host = site.split("://")[1].split(":")[0]
     addresses = [f"{site}/{n}.jpg" for n in range(count)]
     table = pa.table({"image_id": [str(n) for n in range(count)], "source": addresses})
@@ -44,9 +41,9 @@ def main(site: str, count: int, slide: str, out: str, *wanted: str) -> None:
         "tags": lambda to: tags.find(f"{out}/raw", to, taggers=["tone", "offline", Brightness(site)]),
     }
     with imgprep.session():
-        for name in wanted or steps:
+        for name, step in steps.items():
             began = time.monotonic()
-            counts = steps[name](f"{out}/{name}").counts()
+            counts = step(f"{out}/{name}").counts()
             print(name, counts["rows"], counts["ok"], f"{time.monotonic() - began:.1f} s", flush=True)
 
 
