@@ -140,9 +140,10 @@ def _write_records(home: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
-    """Put a backup into a store and records, every hash looked at: {"records", "objects"}.
+    """Put a backup into a store and records, every hash looked at: {"records", "objects", "kept"}.
 
-    Raises ValueError for a folder without a manifest (its backup was not finished), and for a
+    kept: records that are there and say something else, such as a correction that was made since;
+    they stay. Raises ValueError for a folder without a manifest (its backup was not finished), and for a
     damaged file.
     """
     home = Path(folder)
@@ -159,10 +160,22 @@ def restore(folder: str, store: Store, records: Records) -> dict[str, int]:
         kind = types.get(place, UNKNOWN_TYPE)
         put_file(store, place, path, content_type=kind, sha256=sha256)
     # Records last: what is known is there.
-    for row in rows:
-        name = row.pop("id")
+    kept = sum(_put_back(records, row.pop("id"), row) for row in rows)
+    return {"records": len(rows) - kept, "objects": len(known), "kept": kept}
+
+
+def _put_back(records: Records, name: str, row: dict[str, Any]) -> bool:
+    """Write a record of a backup, or keep the one that is there: whether it was kept."""
+    there = records.get(name)
+    if there is None:
         records.put(name, row)
-    return {"records": len(rows), "objects": len(known)}
+        return False
+    known = there.get("results", [])
+    # Its results came back as well, and are deleted with it only where it names them.
+    more = [one for one in row.get("results", []) if one not in known]
+    if more:
+        records.put(name, there | {"results": [*known, *more]})
+    return {**there, "results": []} != {**row, "results": []}
 
 
 def _copy_object(store: Store, place: str, target: Path) -> str:

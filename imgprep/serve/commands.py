@@ -168,4 +168,5 @@ def run_restore(options: argparse.Namespace) -> None:
     records = open_records(options.records or f"{options.out}/media.db")
     counts = restore(options.folder, Store(options.store or f"{options.out}/store"), records)
     records_kept = number_of(counts["records"], "record")
-    say(f"restored {records_kept} and {number_of(counts['objects'], 'object')}")
+    stay = f"; {number_of(counts['kept'], 'record')} of the service changed since, and stay" if counts["kept"] else ""
+    say(f"restored {records_kept} and {number_of(counts['objects'], 'object')}{stay}")

@@ -49,7 +49,7 @@ def test_what_was_deleted_comes_back_byte_for_byte(media, tmp_path):
     assert back_up(store, records, str(tmp_path / "copy")) == {"records": 8, "objects": 8, "copied": 8, "gone": 0}
     assert back_up(store, records, str(tmp_path / "copy"))["copied"] == 0
     other, others = opened(tmp_path / "new")
-    assert restore(str(tmp_path / "copy"), other, others) == {"records": 8, "objects": 8}
+    assert restore(str(tmp_path / "copy"), other, others) == {"records": 8, "objects": 8, "kept": 0}
     assert known(others) == before
     for data in PICTURES:
         name = hashlib.sha256(data).hexdigest()
@@ -69,6 +69,18 @@ def test_all_is_deleted_and_restored_while_the_service_runs(tmp_path):
         assert here.service.store.list() == []
         assert main(["restore", copy, "--out", out]) == 0
         assert [hashlib.sha256(client.get(path).content).hexdigest() for path in paths] == before
+
+
+def test_what_a_person_did_since_the_backup_stays(media, tmp_path):
+    store, records = opened(media)
+    back_up(store, records, str(tmp_path / "copy"))
+    changed, gone, *_ = (one["id"] for one in all_records(records, "object"))
+    mine = {**records.get(changed), "tags": [{"kind": "tag", "name": "cat", "accepted": True}], "results": []}
+    records.put(changed, mine)
+    records.delete(gone)
+    assert restore(str(tmp_path / "copy"), store, records) == {"records": 7, "objects": 8, "kept": 1}
+    assert records.get(changed)["tags"] == mine["tags"] and len(records.get(changed)["results"]) == 1
+    assert records.get(gone) is not None
 
 
 @pytest.mark.store
