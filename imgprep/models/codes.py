@@ -13,7 +13,8 @@ ROWS_AT_ONCE = (
     1 << 16
 )  # rows that are looked at together: their intermediate results stay in the cache
 CANDIDATES = 400  # rows that are put in order by their bytes
-EXACT_UP_TO = 20_000  # so few rows are not worth codes
+CODES_FROM = 4_000  # rows: fewer are compared by all their bytes in the same time
+EXACT_UP_TO = 20_000  # so few rows that pass a filter are all compared: a rare tag loses nothing
 
 
 @dataclass(frozen=True)

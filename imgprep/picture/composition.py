@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from imgprep.picture.composition_lines import leading_lines
-from imgprep.picture.composition_repeats import Keypoints, mirrored, patterned
+from imgprep.picture.composition_repeats import Keypoints, SharedMaps, mirrored, patterned
 from imgprep.picture.composition_subject import SubjectMaps, centred, frame_score, on_thirds
 
 MEASURED_SIDE = 256  # all is measured at this many pixels along the long side
@@ -27,7 +27,7 @@ TAGGED_FROM = {
     "leading lines": 0.88,
     "symmetry": 0.70,
 }
-SOURCE, VERSION = "imgprep heuristic", "1"
+SOURCE, VERSION = "imgprep heuristic", "2"
 
 Scored = dict[str, tuple[float, dict[str, Any] | None]]
 
@@ -44,14 +44,15 @@ def scores(image: np.ndarray, *, features: np.ndarray | None = None) -> Scored:
     small = at_side(image, MEASURED_SIDE)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    maps = SubjectMaps.of(lab, grey.astype(np.float32), features)
+    seen = SharedMaps.of(lab, grey.astype(np.float32))
+    maps = SubjectMaps.of(lab, seen.grey, features)
     keypoints = Keypoints.of(grey)
     return {
         "rule of thirds": on_thirds(maps),
         "centered": centred(maps),
-        "pattern": patterned(lab, grey.astype(np.float32), keypoints, features),
-        "leading lines": leading_lines(grey),
-        "symmetry": mirrored(grey.astype(np.float32), keypoints, features),
+        "pattern": patterned(seen, keypoints, features),
+        "leading lines": leading_lines(grey, seen.gradient),
+        "symmetry": mirrored(seen.even, keypoints, features),
         "framing": frame_score(lab),
     }
 

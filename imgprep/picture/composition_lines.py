@@ -14,14 +14,34 @@ MOST_CROSSED = 30  # of these, those that are taken to meet
 MOST_LINES = 12
 MOST_EDGES = 1500  # pixels on edges that vote
 FEW_EDGES = 200
+POINTING = 0.06  # sine of the largest angle between an edge and where it points
 
 SeenLines = dict[str, Any]
 
 
-def leading_lines(grey: ndarray) -> tuple[float, SeenLines | None]:
+class Gradient(NamedTuple):
+    """How grey (h, w) float32 changes: to the right, downwards, and how much."""
+
+    across: ndarray
+    down: ndarray
+    strength: ndarray
+
+    @classmethod
+    def of(cls, grey: ndarray) -> "Gradient":
+        across = cv2.Sobel(grey, cv2.CV_32F, 1, 0)
+        down = cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+        # Not cv2.magnitude: its last digit depends on where in memory a picture lies.
+        strength = np.sqrt(across * across + down * down)
+        return cls(across, down, strength)
+
+
+def leading_lines(
+    grey: ndarray,
+    gradient: Gradient,
+) -> tuple[float, SeenLines | None]:
     """How much oblique line, seen from several sides, meets in one point of the picture."""
     met, seen = _vanishing_point(grey)
-    pointing = _pointing_edges(grey.astype(np.float32))
+    pointing = _pointing_edges(gradient)
     score = met + 0.1 * pointing
     return float(np.clip(score, 0, 1)), seen
 
@@ -142,7 +162,7 @@ def _crossings(
 
 
 class _Edges(NamedTuple):
-    """Pixels on edges: where, the direction along the edge, how much each counts."""
+    """Pixels on edges, float32: where, the direction along the edge, how much each counts."""
 
     x: ndarray
     y: ndarray
@@ -154,21 +174,20 @@ class _Edges(NamedTuple):
         return _Edges(*(values[places] for values in self))
 
 
-def _strong_edges(grey: ndarray) -> _Edges:
-    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0)
-    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    strength = np.hypot(across, down)
+def _strong_edges(gradient: Gradient) -> _Edges:
+    strength = gradient.strength
     strong = strength > max(30, np.percentile(strength, 85))
     y, x = np.nonzero(strong)
     strengths = strength[strong]
-    along_x = -down[strong] / strengths
-    along_y = across[strong] / strengths
-    return _Edges(x, y, along_x, along_y, np.sqrt(strengths))
+    along_x = -gradient.down[strong] / strengths
+    along_y = gradient.across[strong] / strengths
+    places = (x.astype(np.float32), y.astype(np.float32))
+    return _Edges(*places, along_x, along_y, np.sqrt(strengths))
 
 
-def _pointing_edges(grey: ndarray) -> float:
+def _pointing_edges(gradient: Gradient) -> float:
     """The oblique edges that point at one place, over those that point at a usual one."""
-    edges = _strong_edges(grey)
+    edges = _strong_edges(gradient)
     is_oblique = (np.abs(edges.along_x) > 0.12) & (np.abs(edges.along_y) > 0.12)
     oblique = np.flatnonzero(is_oblique)
     if len(oblique) < FEW_EDGES:
@@ -178,29 +197,38 @@ def _pointing_edges(grey: ndarray) -> float:
     count = min(MOST_EDGES, len(oblique))
     some = edges.at(dice.choice(oblique, count, replace=False))
 
-    height, width = grey.shape
-    to_x, to_y = _to_grid(some, width, height)
-    far = np.hypot(to_x, to_y) + 1e-6
-    off = np.abs(to_x * some.along_y - to_y * some.along_x) / far
-    is_pointing = (off < 0.06) & (far > 0.12 * max(height, width))
-    pointing = is_pointing * some.weight
-    votes = pointing.sum(1) / some.weight.sum()
+    height, width = gradient.strength.shape
+    grid = _grid(width, height)
+    pointing = _points_at(some, grid, 0.12 * max(height, width))
+    votes = pointing.astype(np.float32) @ some.weight / some.weight.sum()
     best = int(votes.argmax())
 
-    angles = np.arctan2(to_y[best], to_x[best])[pointing[best] > 0]
+    pointed = some.at(np.flatnonzero(pointing[best]))
+    angles = np.arctan2(grid[best, 1] - pointed.y, grid[best, 0] - pointed.x)
     one_way = np.abs(np.exp(1j * angles).mean()) if len(angles) else 1.0
     usual = np.median(votes) + 0.02
     return float(votes[best] / usual * np.sqrt(1 - one_way) * share)
 
 
-def _to_grid(
-    edges: _Edges,
-    width: int,
-    height: int,
-) -> tuple[ndarray, ndarray]:
-    """From each edge to each place of a grid that reaches a tenth beyond the picture."""
-    grid = np.linspace(-0.1, 1.1, 17, dtype=np.float32)
-    x, y = np.meshgrid(grid * width, grid * height)
-    to_x = x.ravel()[:, None] - edges.x
-    to_y = y.ravel()[:, None] - edges.y
-    return to_x, to_y
+def _grid(width: int, height: int) -> ndarray:
+    """(places, 2) x and y of a grid that reaches a tenth beyond the picture."""
+    steps = np.linspace(-0.1, 1.1, 17, dtype=np.float32)
+    x, y = np.meshgrid(steps * width, steps * height)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def _points_at(edges: _Edges, grid: ndarray, least: float) -> ndarray:
+    """(places, edges): whether an edge points at the place, and is `least` pixels away from it."""
+    one = np.ones(len(grid), np.float32)
+    # The distance of a place from the edge's line, and its squared distance from the edge,
+    # are sums of products of a place with an edge: two products of matrices, no angle.
+    through = edges.y * edges.along_x - edges.x * edges.along_y
+    lines = np.stack([edges.along_y, -edges.along_x, through])
+    off = np.column_stack([grid, one]) @ lines
+    norms = np.square(edges.x) + np.square(edges.y)
+    ends = np.stack([-2 * edges.x, -2 * edges.y, np.ones_like(norms), norms])
+    squares = np.column_stack([grid, np.square(grid).sum(1), one]) @ ends
+    is_far = squares > least * least
+    off *= off
+    squares *= POINTING * POINTING
+    return np.asarray((off < squares) & is_far)

@@ -6,15 +6,21 @@ alike, and peaks of the autocorrelation (Lin 1997).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy import ndarray
+from scipy import fft
+
+from imgprep.picture.composition_lines import Gradient
 
 MOST_KEYPOINTS = 220  # keypoints
 SIZE_OF_SPATIAL = 4  # a SIFT descriptor is 4 x 4 places of 8 directions
 DIRECTIONS = 8
+BLOCKS_A_SIDE = 4  # along each side
+SHAPES_KEPT = 8  # shapes of pictures: nearly all of a set have one of a few
 
 
 @dataclass(frozen=True)
@@ -46,16 +52,40 @@ class Keypoints:
         return flipped.reshape(-1, 128)
 
 
+class SharedMaps(NamedTuple):
+    """What several scores look at, made once: (h, w) float32, lab (h, w, 3)."""
+
+    lab: ndarray
+    grey: ndarray
+    even: ndarray
+    gradient: Gradient
+
+    @classmethod
+    def of(cls, lab: ndarray, grey: ndarray) -> "SharedMaps":
+        return cls(lab, grey, evened(grey), Gradient.of(grey))
+
+
+def evened(grey: ndarray) -> ndarray:
+    """(h, w) float32 without noise, and without what changes slowly, such as light."""
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.5)
+    return smooth - cv2.GaussianBlur(smooth, (0, 0), 24)
+
+
 def mirrored(
-    grey: ndarray,
+    even: ndarray,
     keypoints: Keypoints,
     features: ndarray | None,
 ) -> tuple[float, dict[str, Any]]:
-    """How well the picture matches its mirror image about an axis near the middle."""
-    flat = _without_local_contrast(grey)
-    upright, at_x = _best_flip(flat, 1)
-    level, at_y = _best_flip(flat, 0)
-    score = 2 * _axis_votes(keypoints, grey.shape[1]) + max(0.0, upright, level)
+    """How well the picture matches its mirror image about an axis near the middle.
+
+    even: of `evened`.
+    """
+    # Else one bright edge decides.
+    spread = np.sqrt(cv2.GaussianBlur(even * even, (0, 0), 12))
+    flat = even / (spread + 4)
+    upright, at_x = _best_flip(flat)
+    level, at_y = _best_flip(np.ascontiguousarray(flat.T))
+    score = 2 * _axis_votes(keypoints, even.shape[1]) + max(0.0, upright, level)
     parts = 2
     if features is not None:
         lengths = np.linalg.norm(features, axis=2, keepdims=True)
@@ -70,42 +100,34 @@ def mirrored(
     return float(np.clip(score / parts, 0, 1)), seen
 
 
-def _without_local_contrast(grey: ndarray) -> ndarray:
-    """Else one bright edge decides."""
-    smooth = cv2.GaussianBlur(grey, (0, 0), 1.5)
-    smooth = smooth - cv2.GaussianBlur(smooth, (0, 0), 24)
-    spread = np.sqrt(cv2.GaussianBlur(smooth * smooth, (0, 0), 12))
-    return np.asarray(smooth / (spread + 4))
-
-
-def _best_flip(values: ndarray, axis: int) -> tuple[float, float]:
-    """The best correlation with the flipped picture, and where that axis stands.
+def _best_flip(values: ndarray) -> tuple[float, float]:
+    """The best correlation with the picture flipped to the side, and where that axis stands.
 
     8 % off the middle at most.
     """
-    size = values.shape[axis]
-    values = values if axis == 1 else values.T
-    reach = int(size * 0.08)
-    best = -1.0
-    where = 0.5
-    for offset in range(-reach, reach + 1, 2):
-        first = max(0, offset)
-        end = size + min(0, offset)
-        part = values[:, first:end]
-        found = _correlation(part, part[:, ::-1])
-        if found > best:
-            best = found
-            where = (size + offset) / 2 / size
-    return best, round(where, 3)
+    height, width = values.shape
+    reach = int(width * 0.08)
+    offsets = np.arange(-reach, reach + 1, 2)
+    first = np.maximum(0, offsets)
+    end = width + np.minimum(0, offsets)
+    # A row convolved with itself holds its products with its mirror image about every axis.
+    length = fft.next_fast_len(2 * width, real=True)
+    spectrum = np.square(fft.rfft(values, length, axis=1)).sum(0)
+    products = fft.irfft(spectrum, length)[width - 1 + offsets]
+    sums = _sums_between(values.sum(0), first, end)
+    squares = _sums_between(np.square(values).sum(0), first, end)
+
+    # Both sides hold the same numbers, so that one mean and one norm serve for both.
+    common = np.square(sums) / ((end - first) * height)
+    found = (products - common) / (squares - common + 1e-6)
+    best = int(found.argmax())
+    where = (width + offsets[best]) / 2 / width
+    return float(found[best]), round(float(where), 3)
 
 
-def _correlation(a: ndarray, b: ndarray) -> float:
-    # Both hold the same numbers, so that one mean and one norm serve for both.
-    centre = a.mean()
-    common = a.size * centre * centre
-    square = float(np.vdot(a, a)) - common
-    product = float((a * b).sum()) - common
-    return float(product / (square + 1e-6))
+def _sums_between(columns: ndarray, first: ndarray, end: ndarray) -> ndarray:
+    total = np.concatenate([[0.0], np.cumsum(columns, dtype=np.float64)])
+    return np.asarray(total[end] - total[first])
 
 
 def _axis_votes(keypoints: Keypoints, width: int) -> float:
@@ -157,14 +179,14 @@ def _distances(a: ndarray, b: ndarray) -> ndarray:
 
 
 def patterned(
-    lab: ndarray,
-    grey: ndarray,
+    seen: SharedMaps,
     keypoints: Keypoints,
     features: ndarray | None,
 ) -> tuple[float, dict[str, Any] | None]:
     """How much of the picture is one element that repeats."""
-    peaks, period = _periodic(grey)
-    score = _repeated_keypoints(keypoints) + _alike_blocks(lab, grey) + peaks
+    peaks, period = _periodic(seen.even)
+    blocks = _alike_blocks(seen.lab, seen.gradient)
+    score = _repeated_keypoints(keypoints) + blocks + peaks
     parts = 3
     if features is not None:
         cells = features.reshape(-1, features.shape[2])
@@ -175,14 +197,14 @@ def patterned(
         score += 2 * float(np.median(alike))
         parts = 5
     # Else the moon, a black frame and snow come first.
-    score *= min(1.0, _texture(grey) / 0.3)
+    score *= min(1.0, _texture(seen.grey) / 0.3)
     return float(np.clip(score / parts, 0, 1)), {"period": period} if period else None
 
 
 def _texture(grey: ndarray) -> float:
     """The share of pixels that differ from their surroundings by more than 3 levels."""
     around = cv2.GaussianBlur(grey, (0, 0), 2)
-    differs = np.abs(grey - around) > 3
+    differs = cv2.absdiff(grey, around) > 3
     return float(differs.mean())
 
 
@@ -199,80 +221,101 @@ def _repeated_keypoints(keypoints: Keypoints) -> float:
     return float(is_repeated.mean())
 
 
-def _alike_blocks(lab: ndarray, grey: ndarray) -> float:
+def _alike_blocks(lab: ndarray, gradient: Gradient) -> float:
     """How alike 16 blocks are in colour, direction and strength of their edges."""
-    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0)
-    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    strength = np.hypot(across, down)
-    degrees = np.degrees(np.arctan2(down, across)) % 180
-    direction = (degrees // 22.5).astype(int) % 8
-    height, width = grey.shape
+    height, width = gradient.strength.shape
+    # An edge and the same edge from dark to light have one direction.
+    turn = np.arctan2(gradient.down, gradient.across) * (DIRECTIONS / np.pi)
+    direction = np.floor(turn).astype(np.int8) % DIRECTIONS
+    block_rows = np.arange(BLOCKS_A_SIDE).repeat(np.diff(_cuts(height)))
+    block_columns = np.arange(BLOCKS_A_SIDE).repeat(np.diff(_cuts(width)))
+    block = block_rows[:, None] * BLOCKS_A_SIDE + block_columns
+    word = block * DIRECTIONS + direction
+    words = BLOCKS_A_SIDE * BLOCKS_A_SIDE * DIRECTIONS
+    edges = np.bincount(word.ravel(), gradient.strength.ravel(), words)
+    # Sums of whole numbers do not depend on their order: the same picture, the same score.
+    colours = lab.astype(np.uint8)
     described = []
-    for row in range(4):
-        rows = slice(row * height // 4, (row + 1) * height // 4)
-        for column in range(4):
-            columns = slice(column * width // 4, (column + 1) * width // 4)
-            block = (rows, columns)
-            words = _described_block(lab[block], strength[block], direction[block])
-            described.append(words)
+    for number, of_block in enumerate(edges.reshape(-1, DIRECTIONS)):
+        down, across = divmod(number, BLOCKS_A_SIDE)
+        rows = slice(*_cuts(height)[down : down + 2])
+        columns = slice(*_cuts(width)[across : across + 2])
+        described.append(_described_block(colours[rows, columns], of_block))
     blocks = np.array(described)
     apart = np.linalg.norm(blocks[:, None] - blocks[None], axis=2)
-    pairs = np.triu_indices(16, 1)
+    pairs = np.triu_indices(BLOCKS_A_SIDE * BLOCKS_A_SIDE, 1)
     return float(np.exp(-np.median(apart[pairs]) / 1.2))
 
 
-def _described_block(
-    lab: ndarray,
-    strength: ndarray,
-    direction: ndarray,
-) -> ndarray:
-    """Colours, directions of edges, and how strong they are, as one vector."""
-    edges = np.bincount(direction.ravel(), strength.ravel(), 8)
-    edges = edges / (edges.sum() + 1e-6)
-    colours = lab.reshape(-1, 3)
-    energy = [np.log1p(strength.mean()) * 0.8]
+def _cuts(side: int) -> list[int]:
+    return [number * side // BLOCKS_A_SIDE for number in range(BLOCKS_A_SIDE + 1)]
+
+
+def _described_block(lab: ndarray, edges: ndarray) -> ndarray:
+    """Colours, directions of edges, and how strong they are, as one vector.
+
+    edges: the strength of those in each direction, summed.
+    """
+    mean, spread = cv2.meanStdDev(lab)
+    total = edges.sum()
+    strength = total / (lab.shape[0] * lab.shape[1])
+    energy = [np.log1p(strength) * 0.8]
     parts = [
-        colours.mean(0) / 25,
-        colours.std(0) / 20,
-        edges * 3,
+        mean.ravel() / 25,
+        spread.ravel() / 20,
+        edges / (total + 1e-6) * 3,
         energy,
     ]
     return np.concatenate(parts)
 
 
-def _periodic(grey: ndarray) -> tuple[float, list[float] | None]:
+class _Lags(NamedTuple):
+    """By shape, for `_periodic`, (h, w) each: the window, what is left of it where it overlaps
+    itself less, and the pixels that each lag moves right and down.
+    """
+
+    window: ndarray
+    overlap: ndarray
+    across: ndarray
+    down: ndarray
+
+
+@lru_cache(SHAPES_KEPT)
+def _lags(height: int, width: int) -> _Lags:
+    window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
+    ys, xs = np.mgrid[0:height, 0:width]
+    overlap = np.maximum(_self_correlation(window), 0.2)
+    return _Lags(window, overlap, xs - width // 2, ys - height // 2)
+
+
+def _periodic(even: ndarray) -> tuple[float, list[float] | None]:
     """The height of the highest peaks of the autocorrelation.
 
     And the step [dx, dy] of the highest.
     """
-    smooth = cv2.GaussianBlur(grey, (0, 0), 1.5)
-    smooth = smooth - cv2.GaussianBlur(smooth, (0, 0), 24)
-    height, width = smooth.shape
-    window = np.outer(np.hanning(height), np.hanning(width))
-    found = _self_correlation(smooth * window)
-    # What is left where the window overlaps itself less.
-    overlap = _self_correlation(window)
-    found = found / np.maximum(overlap, 0.2)
-
-    ys, xs = np.mgrid[0:height, 0:width]
-    down = ys - height // 2
-    across = xs - width // 2
-    radius = np.hypot(down, across)
-    highest = cv2.dilate(found.astype(np.float32), np.ones((9, 9)))
-    is_peak = found >= highest - 1e-6
-    is_peak &= (radius > 10) & (radius < min(height, width) * 0.35)
-    values = found[is_peak]
-    if len(values) < 4:
+    height, width = even.shape
+    lags = _lags(height, width)
+    found = _self_correlation(even * lags.window) / lags.overlap
+    highest = cv2.dilate(found, np.ones((9, 9)))
+    y, x = np.nonzero(found >= highest - 1e-6)
+    radius = np.hypot(lags.across[y, x], lags.down[y, x])
+    is_peak = (radius > 10) & (radius < min(height, width) * 0.35)
+    y = y[is_peak]
+    x = x[is_peak]
+    if len(y) < 4:
         return 0.0, None
-    order = np.argsort(-values, kind="stable")[:6]
-    y = down[is_peak][order[0]]
-    x = across[is_peak][order[0]]
-    step = [round(float(x / width), 3), round(float(y / height), 3)]
+    values = found[y, x]
+    # Each peak has its like on the other side: rounded, so that the first of both is named.
+    order = np.argsort(-values.round(4), kind="stable")[:6]
+    first = (y[order[0]], x[order[0]])
+    across = lags.across[first] / width
+    down = lags.down[first] / height
+    step = [round(float(across), 3), round(float(down), 3)]
     return float(np.clip(values[order].mean(), 0, 1)), step
 
 
 def _self_correlation(values: ndarray) -> ndarray:
-    spectrum = np.fft.rfft2(values)
-    power = np.abs(spectrum) ** 2
-    found = np.fft.fftshift(np.fft.irfft2(power, s=values.shape))
+    spectrum = fft.rfft2(values)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    found = np.fft.fftshift(fft.irfft2(power, s=values.shape))
     return np.asarray(found / (found.max() + 1e-9))

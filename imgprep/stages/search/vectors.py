@@ -13,6 +13,7 @@ import numpy as np
 
 from imgprep.models.codes import (
     CANDIDATES,
+    CODES_FROM,
     EXACT_UP_TO,
     Rotation,
     hamming,
@@ -141,9 +142,9 @@ class Vectors:
         rows: these only. Where they are few, all are compared, and what bytes leave in doubt is
         settled by the vectors themselves: a rare filter loses nothing.
         """
-        pool = self.count if rows is None else len(rows)
-        is_settled = rows is not None and pool <= EXACT_UP_TO
-        if pool > EXACT_UP_TO:
+        is_settled = rows is not None and len(rows) <= EXACT_UP_TO
+        are_many = self.count > CODES_FROM if rows is None else not is_settled
+        if are_many:
             rows = self._close_rows(query, most, rows)
         found = self._likeness_of(query, rows)
         if is_settled and rows is not None:

@@ -23,7 +23,7 @@ class Tagging:
     """Called with a picture it gives the columns of `features()`."""
 
     # One for each worker and not for each unit: to load its networks takes seconds.
-    once, version = True, 1
+    once, version = True, 2
     __name__ = "tags"
 
     def __init__(self, taggers: list[Any], embedder: Any = None):
