@@ -205,13 +205,16 @@ def test_workers_write_to_s3_and_an_edited_function_changes_all_of_it(bucket, tm
     assert not Folder(uri).list(".imgprep/parts") and not Folder(uri).list(".imgprep/started")
 
 
-def two_runs(uri, tmp_path):
-    """Two processes would do; two threads show it as well. Returns the files that are listed while the first works."""
+def two_runs(uri, tmp_path, is_told):
+    """Two processes would do; two threads show it as well. Returns the files that are listed while the first works.
+
+    is_told: has the second said that it waits?
+    """
     tables, inside, go = {"train": table(folder(tmp_path / "in", 9))}, threading.Event(), threading.Event()
 
     def turn(image):
         inside.set()
-        go.wait(20)
+        go.wait(60)
         return image
 
     first = threading.Thread(target=images.transform, args=(tables, uri, turn))
@@ -219,7 +222,9 @@ def two_runs(uri, tmp_path):
     first.start()
     assert inside.wait(20)
     second.start()
-    time.sleep(0.5)
+    deadline = time.monotonic() + 30
+    while not is_told() and time.monotonic() < deadline:
+        time.sleep(0.1)
     files = dataset.open(uri).files if dataset.exists(uri) else []
     go.set()
     first.join()
@@ -231,8 +236,14 @@ def two_runs(uri, tmp_path):
 @pytest.mark.parametrize("store", ["memory", "s3"])
 def test_two_runs_on_one_store_take_turns(bucket, tmp_path, capsys, store):
     uri = f"{bucket}/turns" if store == "s3" else f"memory://{tmp_path.name}"
-    assert two_runs(uri, tmp_path) == []
-    assert "another run is working on" in capsys.readouterr().out
+    said = []
+
+    def is_told():
+        said.append(capsys.readouterr().out)
+        return "another run is working on" in "".join(said)
+
+    assert two_runs(uri, tmp_path, is_told) == []
+    assert is_told()
     out = dataset.open(uri)
     assert len(out.runs()) == 2 and np.array_equal(codec.decode(out.pictures("train", [3])[0]), picture(3)[::-1])
     assert Folder(uri).get(".imgprep/lock") is None
