@@ -6,14 +6,16 @@ import re
 import sys
 import tomllib
 import zlib
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 
 import pytest
 import yaml
 from conftest import ROOT
 from lock import declared, lock
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from imgprep import __version__
 from imgprep.app import parameters
@@ -55,6 +57,13 @@ def test_the_lock_is_what_the_dependencies_need():
 def test_the_lock_holds_names_and_versions_only():
     for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines()[1:]:
         assert re.fullmatch(r'[a-z0-9-]+==[0-9a-z.+]+( ; python_version < "3\.\d+")?', line), line
+
+
+def test_the_oldest_python_that_is_promised_takes_every_package():
+    """Debian 12 has 3.11.2, and a package of the lock wanted 3.11.5."""
+    promised = Version(PROJECT["requires-python"].removeprefix(">=") + ".0")
+    wanted = {r.name: distribution(r.name).metadata["Requires-Python"] for r in LOCK}
+    assert [n for n, pythons in wanted.items() if pythons and promised not in SpecifierSet(pythons)] == []
 
 
 def test_two_builds_of_opencv_never_meet():
