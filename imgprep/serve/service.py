@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -75,6 +76,13 @@ class Settings:
             raise ValueError(f"{told}: name keys_file or keys_env, or say open")
         if self.pictures is not None and not os.path.isdir(self.pictures):
             raise ValueError(f"pictures: {self.pictures!r} is no folder of this machine")
+        if self.pictures is not None and "://" not in self.out:
+            own = Path(self.out).resolve()
+            given = Path(self.pictures).resolve()
+            # What the service writes would be taken for pictures, or lie among a person's own.
+            if own.is_relative_to(given) or given.is_relative_to(own):
+                told = f"out {self.out!r} and the pictures {self.pictures!r} lie in each other"
+                raise ValueError(f"{told}: name another out")
         if self.log not in LOGS:
             raise ValueError(f"log is one of {', '.join(LOGS)}, not {self.log!r}")
 

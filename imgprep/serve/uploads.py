@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from imgprep.serve.service import Service
 TUS_VERSION = "1.0.0"
 TUS_HEADERS = {"Tus-Resumable": TUS_VERSION}  # of every answer
 EXPIRES_S = 86_400
+UPLOAD_NAME = re.compile("[0-9a-f]{32}")  # names of uploads
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Spool:
     def sweep(self) -> None:
         """Take away what nobody has gone on with for a day."""
         for path in self.folder.glob("*.json"):
+            if not UPLOAD_NAME.fullmatch(path.stem):  # what somebody else laid here is not ours to remove
+                continue
             with contextlib.suppress(OSError):
                 if time.time() - os.stat(path.with_suffix("")).st_mtime > EXPIRES_S:
                     self.drop(path.stem)

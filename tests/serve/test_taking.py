@@ -57,6 +57,14 @@ def test_a_folder_is_in_the_album_once_and_stays_as_it_is(folder, tmp_path, caps
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
 
 
+@pytest.mark.parametrize("out", ["photos", "photos/media", "."])
+def test_a_service_never_writes_among_the_pictures_that_it_takes(folder, tmp_path, out):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="lie in each other: name another out"):
+        server.start(out=str(tmp_path / out), workers=1, pictures=str(folder))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_large_file_is_copied_and_never_shared_with_its_owner(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(taking, "SMALL_BYTES", 10)
     monkeypatch.setattr("imgprep.serve.objects.SMALL_BYTES", 10)

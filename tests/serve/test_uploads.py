@@ -1,6 +1,7 @@
 """An upload that was cut goes on; a job is done in the background, also over a restart."""
 
 import hashlib
+import os
 import time
 
 import cv2
@@ -10,6 +11,7 @@ from made import picture
 
 from imgprep.picture import codec
 from imgprep.serve import server
+from imgprep.serve.uploads import Spool
 
 DATA = codec.encode(cv2.resize(picture(5), (640, 480)), "PNG")
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -120,3 +122,15 @@ def test_a_job_of_a_stopped_server_is_taken_up(tmp_path):
         url = client.post(f"/v1/objects/{put(client)}/steps", json=steps).headers["location"]
     with server.start(out=str(tmp_path), workers=1) as here, httpx.Client(base_url=here.url) as client:
         assert finished(client, url)["status"] == "ok"
+
+
+def test_only_uploads_of_ours_expire(tmp_path):
+    spool = Spool(str(tmp_path / "uploads"), max_bytes=9)
+    mine = tmp_path / "uploads" / spool.begin(5)
+    somebodys = tmp_path / "uploads" / "notes"
+    for path in (mine, somebodys):
+        path.write_text("x")
+        path.with_suffix(".json").write_text('{"length": 5}')
+        os.utime(path, (0, 0))
+    spool.sweep()
+    assert somebodys.exists() and somebodys.with_suffix(".json").exists() and not mine.exists()
