@@ -1,5 +1,6 @@
 """Thresholds: grey levels up to a cut or above it; a chosen cut is one for the whole picture."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -134,6 +135,9 @@ class Threshold:
         cut = chosen if self.two_pass else self.method
         if cut is None:
             return np.zeros(levels.shape, np.uint8)
+        if levels.dtype.kind in "iu" and math.isfinite(float(cut)):
+            # The same pixels, and no grey level has to become a float64 for it.
+            cut = math.floor(float(cut))
         marked = levels <= cut if self.foreground == "dark" else levels > cut
         return marked.view(np.uint8)
 

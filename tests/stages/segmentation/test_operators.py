@@ -223,3 +223,12 @@ def test_a_class_is_built_once_where_it_is_used():
         operator_of(Taking)
     with pytest.raises(ValueError, match="object objects cannot be called"):
         operator_of(object)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("cut", [-1e9, -129.5, -0.5, 0, 127.4, 127, 255.5, 65535.2, np.inf])
+def test_a_number_cuts_whole_grey_levels_as_it_cuts_their_floats(dtype, cut):
+    ends = np.iinfo(dtype)
+    levels = np.linspace(ends.min, ends.max, 4096).astype(dtype).reshape(64, 64)
+    assert np.array_equal(Threshold(cut)(levels), levels.astype(float) <= cut)
+    assert np.array_equal(Threshold(cut, "bright")(levels), levels.astype(float) > cut)
