@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ROWS_AT_ONCE = (
-    1 << 16
-)  # rows that are looked at together: their intermediate results stay in the cache
+# Rows that are looked at together: their intermediate results stay in the cache.
+ROWS_AT_ONCE = 1 << 16
 CANDIDATES = 400  # rows that are put in order by their bytes
 CODES_FROM = 4_000  # rows: fewer are compared by all their bytes in the same time
 EXACT_UP_TO = 20_000  # so few rows that pass a filter are all compared: a rare tag loses nothing
@@ -36,7 +35,8 @@ class Rotation:
         """(n, words) uint64, a bit for each number of (n, dim) vectors, filled up with zeros."""
         bits = np.packbits((vectors - self.middle) @ self.turn > 0, axis=1)
         missing = -bits.shape[1] % 8
-        bits = np.pad(bits, ((0, 0), (0, missing)))
+        if missing:  # a pad of nothing takes longer than the product above
+            bits = np.pad(bits, ((0, 0), (0, missing)))
         return np.ascontiguousarray(bits).view(np.uint64)
 
 
