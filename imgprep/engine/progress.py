@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -141,11 +141,25 @@ class Progress:
 
 
 @contextlib.contextmanager
+def alongside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """work(over) in a thread of its own; `over` is set, and the thread waited for, at the end."""
+    over = threading.Event()
+    # In a notebook what is shown belongs to the cell, and that is in the context.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(work, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def tell_while(what: str) -> Iterator[None]:
     """Says what takes so long, once it takes long: for steps in which nothing can be counted."""
-    over = threading.Event()
 
-    def tell() -> None:
+    def tell(over: threading.Event) -> None:
         if over.wait(SILENT_S):
             return
         shown = Progress(what, None)
@@ -154,15 +168,8 @@ def tell_while(what: str) -> Iterator[None]:
         over.wait()
         shown.close()
 
-    # In a notebook the line belongs to the cell, and that is in the context.
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(tell,), daemon=True)
-    thread.start()
-    try:
+    with alongside(tell):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _in_notebook() -> bool:

@@ -27,13 +27,15 @@ class Rotation:
     def of(cls, vectors: np.ndarray, *, seed: int = 0) -> "Rotation":
         """From the vectors, or a sample of them; the same vectors give the same rotation."""
         dim = vectors.shape[1]
-        turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0]
+        drawn = np.random.default_rng(seed).normal(size=(dim, dim))
+        turn = np.linalg.qr(drawn)[0]
         middle = vectors.mean(0) if len(vectors) else np.zeros(dim)
         return cls(middle.astype(np.float32), turn.astype(np.float32))
 
     def codes(self, vectors: np.ndarray) -> np.ndarray:
         """(n, words) uint64, a bit for each number of (n, dim) vectors, filled up with zeros."""
-        bits = np.packbits((vectors - self.middle) @ self.turn > 0, axis=1)
+        turned = (vectors - self.middle) @ self.turn
+        bits = np.packbits(turned > 0, axis=1)
         missing = -bits.shape[1] % 8
         if missing:  # a pad of nothing takes longer than the product above
             bits = np.pad(bits, ((0, 0), (0, missing)))
@@ -46,7 +48,8 @@ def to_bytes(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     largest = np.abs(vectors).max(1, initial=0)
     scales = np.where(largest > 0, largest, 1).astype(np.float32) / 127
-    return np.round(vectors / scales[:, None]).astype(np.int8), scales
+    steps = np.round(vectors / scales[:, None])
+    return steps.astype(np.int8), scales
 
 
 def hamming(columns: np.ndarray, code: np.ndarray) -> np.ndarray:
@@ -83,5 +86,6 @@ def likeness(rows: np.ndarray, scales: np.ndarray, query: np.ndarray) -> np.ndar
     found = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = np.s_[start : start + ROWS_AT_ONCE]
-        found[part] = (rows[part].astype(np.float32) @ query) * scales[part]
+        products = rows[part].astype(np.float32) @ query
+        found[part] = products * scales[part]
     return found

@@ -5,7 +5,6 @@ tasks leaves a file, and what has left one is not done again: so each pass is re
 """
 
 import contextlib
-import contextvars
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from imgprep import engine, hashing
 from imgprep.dataset.files import Folder
-from imgprep.engine.progress import Progress, tell_while
+from imgprep.engine.progress import Progress, alongside, tell_while
 
 TICK_S = 2.0
 
@@ -100,21 +99,13 @@ def _run_pass(one: Pass, tasks: list[engine.Task], folder: Folder, label: str, r
 @contextlib.contextmanager
 def _ticking(progress: Progress) -> Iterator[None]:
     """The line goes on while a task takes long: one file of a huge picture takes minutes."""
-    over = threading.Event()
 
-    def tick() -> None:
+    def tick(over: threading.Event) -> None:
         while not over.wait(TICK_S):
             progress.update(0, {}, TICK_S)
 
-    # In a notebook the line belongs to the cell, and that is in the context.
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(tick,), daemon=True)
-    thread.start()
-    try:
+    with alongside(tick):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _whole(task: engine.Task) -> list[engine.Task]:
