@@ -59,3 +59,10 @@ def of_sample(home: Path | str) -> dict:
     reasons = Counter(sample.URL_KINDS[row.kind][1] for row in rows if row.kind in sample.URL_KINDS)
     del reasons[""]
     return {"rows": len(rows), "ok": len(rows) - reasons.total(), "reasons": dict(sorted(reasons.items()))}
+
+
+def flip_bit(path):
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)

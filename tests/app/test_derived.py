@@ -8,7 +8,7 @@ import sqlite3
 import datasets
 import numpy as np
 import pytest
-from made import folder, table, tree
+from made import flip_bit, folder, table, tree
 
 import imgprep
 from imgprep.app import cli, derived
@@ -19,12 +19,6 @@ FORMS = list(exports.FORMS)
 
 def check(*words: object) -> int:
     return cli.main(["check", *map(str, words)])
-
-
-def flip_bit(path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
 
 
 HARM = {

@@ -7,7 +7,7 @@ import uuid
 import cv2
 import numpy as np
 import pytest
-from made import folder, table, tree
+from made import flip_bit, folder, table, tree
 
 import imgprep
 from imgprep.app import checkup, cli
@@ -24,12 +24,6 @@ def here():
 
 def check(*words: object) -> int:
     return cli.main(["check", *map(str, words)])
-
-
-def flip_bit(path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
 
 
 HARM = {"a bit": flip_bit, "empty": lambda path: os.truncate(path, 0), "missing": os.unlink}

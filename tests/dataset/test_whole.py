@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import folder, picture, table, tree
+from made import flip_bit, folder, picture, table, tree
 
 import imgprep
 from imgprep import dataset
@@ -54,14 +54,8 @@ def named(out: Path, kind: str) -> Path:
     return out / {"list": MANIFEST, "card": "README.md"}.get(kind, files.get(kind, ""))
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-
-
 HARM = {
-    "a bit": flip,
+    "a bit": flip_bit,
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
     "empty": lambda path: os.truncate(path, 0),
@@ -126,7 +120,7 @@ def test_check_of_no_dataset_exits_with_2(tmp_path, capsys):
 def test_a_bit_that_changed_without_a_trace_is_found_by_check(made, capsys):
     """As on a disk that rots: no time of the file says so."""
     tables, out = made
-    flip(named(out, "default"))
+    flip_bit(named(out, "default"))
     later = os.stat(out / MANIFEST).st_mtime_ns + 10**12
     os.utime(out / MANIFEST, ns=(later, later))
     images.transform(tables, str(out), np.flipud, batch_size=4)
